@@ -1,0 +1,1 @@
+//! Pure: decides where a task runs.

@@ -1,0 +1,1 @@
+//! Re-derives every decision from the recorded inputs and compares.

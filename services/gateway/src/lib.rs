@@ -1,0 +1,1 @@
+//! HTTP in, records out; read views over the log.

@@ -1,0 +1,190 @@
+//! The message log: one small port, its implementations, and one conformance suite for all of them.
+//!
+//! What every implementation promises is written at [`Log`] and checked by [`conformance`].
+
+pub mod clock;
+pub mod conformance;
+pub mod embedded;
+
+use orrery_model::record::{NewRecord, Offset, Record};
+use orrery_model::time::Timestamp;
+use orrery_model::topics::Cleanup;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A topic as the log knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Full name.
+    pub name: String,
+    /// Identity: a topic deleted and made again has another one.
+    pub id: String,
+    /// Number of partitions, fixed.
+    pub partitions: u32,
+    /// How it forgets.
+    pub cleanup: Cleanup,
+}
+
+/// A place in a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// Full topic name.
+    pub topic: Arc<str>,
+    /// Partition.
+    pub partition: u32,
+}
+
+impl TopicPartition {
+    /// Partition `partition` of `topic`.
+    pub fn new(topic: &str, partition: u32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+/// What a read delivered.
+#[derive(Debug, Clone, Default)]
+pub struct Fetch {
+    /// Committed records, ascending.
+    pub records: Vec<Record>,
+    /// Position to read from next (behind the last record, or as asked if there was none).
+    pub next: Offset,
+}
+
+/// How a commit went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Commit {
+    /// Durable and readable: the offsets of the records, in the order given.
+    Committed(Vec<Offset>),
+    /// A newer writer of this transactional id exists; nothing was written and nothing ever will be by this one.
+    Fenced,
+    /// Nobody knows yet. The writer must not be used again; a new one resolves it.
+    Unknown(String),
+}
+
+/// Why the log refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// No such topic or partition.
+    #[error("topic {topic} has no partition {partition}")]
+    NoSuchPartition {
+        /// Full topic name.
+        topic: String,
+        /// Partition asked for.
+        partition: u32,
+    },
+    /// The topic exists otherwise.
+    #[error("topic {topic} exists with {existing} partitions, not {wanted}; the number is fixed when a topic is made")]
+    TopicDiffers {
+        /// Full topic name.
+        topic: String,
+        /// Partitions that it has.
+        existing: u32,
+        /// Partitions asked for.
+        wanted: u32,
+    },
+    /// The position lies before the log's start or behind its end.
+    #[error("offset {asked} of {topic}/{partition} is out of range; the log holds {start} to {end}")]
+    OutOfRange {
+        /// Full topic name.
+        topic: String,
+        /// Partition.
+        partition: u32,
+        /// Position asked for.
+        asked: Offset,
+        /// First position.
+        start: Offset,
+        /// Position behind the last record.
+        end: Offset,
+    },
+    /// A record is too large for the log.
+    #[error("a record of {bytes} bytes for {topic} is over the limit of {limit}")]
+    TooLarge {
+        /// Full topic name.
+        topic: String,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Another process holds the log's folder.
+    #[error("{path} is in use by another orrery (process {holder}); stop it, or choose another --data-dir")]
+    InUse {
+        /// The folder.
+        path: String,
+        /// Its process id, or "unknown".
+        holder: String,
+    },
+    /// Writing failed; the log takes nothing more until it is opened again (protocol §10.2).
+    #[error("the log stopped after a failed write: {why}; free space or repair the disk, then start again")]
+    Poisoned {
+        /// First failure.
+        why: String,
+    },
+    /// What is stored cannot be read.
+    #[error("the log in {path} is damaged: {why}")]
+    Damaged {
+        /// The folder.
+        path: String,
+        /// What was found.
+        why: String,
+    },
+}
+
+/// The port. All calls are synchronous and may be made from any thread.
+///
+/// * A commit is atomic over all its topics and partitions: readers see all of it or nothing, in order.
+/// * What a reader has seen it will always see again, at the same offset, until cleanup; offsets ascend with gaps.
+/// * A commit or append that returned is durable: it survives kill -9 and power loss.
+/// * After [`Log::fence`] returned, nothing of an earlier writer of the same transactional id becomes readable any more.
+pub trait Log: Send + Sync {
+    /// Makes the topic if it is missing; refuses one with another number of partitions.
+    fn ensure_topic(&self, name: &str, partitions: u32, cleanup: Cleanup) -> Result<Topic, LogError>;
+    /// The topic, if it exists.
+    fn topic(&self, name: &str) -> Result<Option<Topic>, LogError>;
+    /// All topics, by name.
+    fn topics(&self) -> Result<Vec<Topic>, LogError>;
+    /// Deletes a topic and its records; made again it gets another id.
+    fn delete_topic(&self, name: &str) -> Result<(), LogError>;
+    /// A new writer of this transactional id; every earlier one is fenced from now on.
+    fn fence(&self, transactional_id: &str) -> Result<Box<dyn Writer>, LogError>;
+    /// Writes records without a transaction, all or none, exactly once even if the implementation must repeat itself.
+    fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError>;
+    /// Committed records from a position, at least one if there is one, then as many as `max_bytes` hold; never waits.
+    fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError>;
+    /// First position that is still there.
+    fn start_offset(&self, at: &TopicPartition) -> Result<Offset, LogError>;
+    /// Position behind the last committed record.
+    fn end_offset(&self, at: &TopicPartition) -> Result<Offset, LogError>;
+    /// Position of the first record appended at this time or later; the end if there is none.
+    fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError>;
+    /// A bell that rings when records become readable in any of these topics. Made before the first read, it misses nothing.
+    fn bell(&self, topics: &[&str]) -> Arc<Bell>;
+}
+
+/// Commits for one transactional id. Dropping it commits nothing.
+pub trait Writer: Send {
+    /// Writes all records or none. Only [`Commit::Committed`] leaves the writer usable.
+    fn commit(&mut self, records: Vec<NewRecord>) -> Result<Commit, LogError>;
+}
+
+/// Wakes one waiter when there is something new. Rings are remembered, so none is lost between looking and waiting.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: std::sync::Mutex<bool>,
+    signal: std::sync::Condvar,
+}
+
+impl Bell {
+    /// Wakes the waiter, or the next one to wait.
+    pub fn ring(&self) {
+        *self.rung.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
+        self.signal.notify_all();
+    }
+
+    /// Waits for a ring, at most this long; true if it rang.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        let rung = self.rung.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (mut rung, _) = self.signal.wait_timeout_while(rung, at_most, |rung| !*rung).unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::take(&mut *rung)
+    }
+}

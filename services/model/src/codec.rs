@@ -1,0 +1,157 @@
+//! Avro codecs driven by `schemas/*.avsc`.
+//!
+//! Our own records are written in Avro single-object encoding: `C3 01`, the schema's CRC-64-AVRO fingerprint
+//! (little endian), the datum. A type's schema file is the source of truth; a test compares it with the type.
+
+use apache_avro::{Schema, rabin::Rabin, reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};
+use serde::{Serialize, de::DeserializeOwned};
+use std::marker::PhantomData;
+
+/// First two bytes of Avro single-object encoding.
+pub const SINGLE_OBJECT: [u8; 2] = [0xC3, 0x01];
+/// Length of the single-object header: marker and fingerprint.
+pub const HEADER_LEN: usize = 10;
+
+/// Why bytes are not a record of the expected type.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// Neither a marker that we know nor JSON.
+    #[error("the value is neither Avro single-object encoding (C3 01) nor JSON: it begins with {first:02x?}")]
+    UnknownFormat {
+        /// The first bytes.
+        first: Vec<u8>,
+    },
+    /// Written with a schema that this version does not have.
+    #[error("schema fingerprint {fingerprint} is not known here; expected {expected} ({name})")]
+    UnknownSchema {
+        /// The schema's name.
+        name: String,
+        /// In the record, hex.
+        fingerprint: String,
+        /// Ours, hex.
+        expected: String,
+    },
+    /// The datum does not follow its schema.
+    #[error("the value does not follow schema {name}")]
+    Avro {
+        /// The schema's name.
+        name: String,
+        /// What the Avro reader found.
+        #[source]
+        source: Box<apache_avro::Error>,
+    },
+    /// Bytes are left behind the datum.
+    #[error("{left} bytes are left over behind a value of schema {name}")]
+    LeftOver {
+        /// The schema's name.
+        name: String,
+        /// How many.
+        left: usize,
+    },
+    /// The JSON form is not a record of this type.
+    #[error("the value is not a JSON {name}: {source}")]
+    Json {
+        /// The schema's name.
+        name: String,
+        /// What the JSON reader found.
+        source: serde_json::Error,
+    },
+}
+
+/// Writes and reads one record type with one schema.
+pub struct Codec<T> {
+    name: String,
+    fingerprint: [u8; 8],
+    writer: GenericDatumWriter<'static>,
+    reader: GenericDatumReader<'static>,
+    record: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize + DeserializeOwned> Codec<T> {
+    /// Compiles a schema file. Schemas are compiled in, so a bad one is a defect of this build and panics at first use.
+    pub fn new(avsc: &str) -> Self {
+        let schema = Schema::parse_str(avsc).expect("schemas/*.avsc are valid Avro, which a test checks");
+        let schema: &'static Schema = Box::leak(Box::new(schema));
+        let mut fingerprint = [0; 8];
+        fingerprint.copy_from_slice(&schema.fingerprint::<Rabin>().bytes);
+        Self {
+            name: schema.name().map_or_else(|| "unnamed".into(), ToString::to_string),
+            fingerprint,
+            writer: GenericDatumWriter::builder(schema).human_readable(false).build().expect("a parsed schema resolves"),
+            reader: GenericDatumReader::builder(schema).human_readable(false).build().expect("a parsed schema resolves"),
+            record: PhantomData,
+        }
+    }
+
+    /// The record in single-object encoding.
+    pub fn encode(&self, record: &T) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(&SINGLE_OBJECT);
+        out.extend_from_slice(&self.fingerprint);
+        self.writer.write_ser(&mut out, record).expect("the type and its schema agree, which a test checks");
+        out
+    }
+
+    /// Reads single-object encoding.
+    pub fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {
+        if bytes.len() < HEADER_LEN || bytes[..2] != SINGLE_OBJECT {
+            return Err(CodecError::UnknownFormat { first: bytes.iter().take(4).copied().collect() });
+        }
+        if bytes[2..HEADER_LEN] != self.fingerprint {
+            return Err(CodecError::UnknownSchema {
+                name: self.name.clone(),
+                fingerprint: hex(&bytes[2..HEADER_LEN]),
+                expected: hex(&self.fingerprint),
+            });
+        }
+        let mut rest = &bytes[HEADER_LEN..];
+        let record =
+            self.reader.read_deser(&mut rest).map_err(|source| CodecError::Avro { name: self.name.clone(), source: Box::new(source) })?;
+        if !rest.is_empty() {
+            return Err(CodecError::LeftOver { name: self.name.clone(), left: rest.len() });
+        }
+        Ok(record)
+    }
+
+    /// Reads single-object encoding or, from producers that are not ours, plain JSON.
+    pub fn decode_or_json(&self, bytes: &[u8]) -> Result<T, CodecError> {
+        match bytes.first() {
+            Some(b'{') => serde_json::from_slice(bytes).map_err(|source| CodecError::Json { name: self.name.clone(), source }),
+            _ => self.decode(bytes),
+        }
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Gives a type that serde writes as text the Avro schema `string`.
+macro_rules! avro_text {
+    ($name:ty) => {
+        $crate::codec::avro_as!($name, String);
+    };
+}
+pub(crate) use avro_text;
+
+/// Gives a newtype the Avro schema of the type that serde writes it as.
+macro_rules! avro_as {
+    ($name:ty, $as:ty) => {
+        impl apache_avro::serde::AvroSchemaComponent for $name {
+            fn get_schema_in_ctxt(
+                named: &mut std::collections::HashSet<apache_avro::schema::Name>,
+                namespace: apache_avro::schema::NamespaceRef<'_>,
+            ) -> apache_avro::Schema {
+                <$as as apache_avro::serde::AvroSchemaComponent>::get_schema_in_ctxt(named, namespace)
+            }
+            fn get_record_fields_in_ctxt(
+                _: &mut std::collections::HashSet<apache_avro::schema::Name>,
+                _: apache_avro::schema::NamespaceRef<'_>,
+            ) -> Option<Vec<apache_avro::schema::RecordField>> {
+                None
+            }
+        }
+    };
+}
+pub(crate) use avro_as;

@@ -1,0 +1,147 @@
+//! The decider's contract: one discipline for trigger and allocator.
+//!
+//! `handle` decides, `apply` is the only way state changes and cannot fail, messages are a projection of decisions.
+//! Recovery applies rows and never re-decides, so that a new version may decide differently without rewriting history.
+
+use crate::codec::Codec;
+use crate::id::{AgentId, JobName};
+use crate::journal::{EntryBatch, Observation};
+use crate::messages::{Alert, CatalogEntry, Command, Outcome, RunRecord, Session, TaskMessage};
+use crate::record::Record;
+use crate::table::{Change, RowError};
+use crate::time::Timestamp;
+use apache_avro::AvroSchemaComponent;
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
+
+/// What inputs and decisions must be: plain data with a schema.
+pub trait Fact: Serialize + DeserializeOwned + AvroSchemaComponent + Clone + PartialEq + Debug + Send + 'static {}
+impl<T: Serialize + DeserializeOwned + AvroSchemaComponent + Clone + PartialEq + Debug + Send + 'static> Fact for T {}
+
+/// Pure, deterministic, single-threaded; owns its tables.
+pub trait Decider: Default + Send + 'static {
+    /// Name in topics, ids and metrics ("trigger").
+    const SERVICE: &'static str;
+    /// Raised whenever the same inputs could lead to other decisions.
+    const LOGIC_VERSION: i32;
+    /// One closed enum: everything that can reach it, ticks and observations included.
+    type Input: Fact;
+    /// One closed enum: everything it can decide; the unit of audit.
+    type Decision: Fact;
+
+    /// The journal's codec.
+    fn journal() -> &'static Codec<EntryBatch<Self::Input, Self::Decision>>;
+    /// Topics of ours that it always reads, without prefix.
+    fn inputs() -> &'static [&'static str];
+    /// Reads one record into inputs: one for a plain record, one per item for a packed one.
+    fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decoded<Self::Input>>, Poison>;
+    /// A deadline has come.
+    fn tick() -> Self::Input;
+    /// The shell saw something.
+    fn observed(observation: Observation) -> Self::Input;
+
+    /// Decides, applying each decision as it is made and adding it to `out`.
+    fn handle(&mut self, at: Timestamp, input: &Self::Input, out: &mut Vec<Self::Decision>);
+    /// Changes state by one decision; the only way, and it cannot fail.
+    fn apply(&mut self, at: Timestamp, decision: &Self::Decision);
+    /// What leaves the shard because of a decision.
+    fn messages(at: Timestamp, decision: &Self::Decision, out: &mut Vec<Message>);
+    /// When a tick is wanted next.
+    fn next_deadline(&self) -> Option<Timestamp>;
+    /// Moves the rows changed since the last call into `out`.
+    fn take_changes(&mut self, out: &mut Vec<Change>);
+    /// Takes one stored row at restore.
+    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError>;
+    /// All rows are loaded: rebuild what is derived from them.
+    fn loaded(&mut self);
+
+    /// User topics to read besides [`Decider::inputs`], each with the first offset that matters.
+    fn subscriptions(&self) -> Vec<crate::messages::StartPosition> {
+        Vec::new()
+    }
+    /// Topics whose ends the shell must look up and give to [`Decider::with_ends`] before this input is handled.
+    fn wants_ends(_input: &Self::Input) -> Vec<String> {
+        Vec::new()
+    }
+    /// Completes an input with the ends that were looked up.
+    fn with_ends(_input: &mut Self::Input, _ends: Vec<crate::messages::StartPosition>) {}
+    /// The lease that this input renews.
+    fn renews(_input: &Self::Input) -> Option<Lease> {
+        None
+    }
+    /// Leases to keep from the moment of acquisition.
+    fn leases(&self) -> Vec<Lease> {
+        Vec::new()
+    }
+    /// Who caused an input, for the journal; `None` is the service itself.
+    fn actor(_input: &Self::Input) -> Option<String> {
+        None
+    }
+}
+
+/// A lease that the shell measures on its own monotonic clock (protocol §7.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Holder.
+    pub agent: AgentId,
+    /// Session that it renews.
+    pub session: Session,
+    /// How long it may be silent, milliseconds.
+    pub lease_ms: i64,
+}
+
+/// Where an input record stands.
+#[derive(Debug, Clone, Copy)]
+pub struct InputTopic<'a> {
+    /// Name without our prefix where `ours`, else the full name.
+    pub name: &'a str,
+    /// True for our own topics.
+    pub ours: bool,
+    /// Partition.
+    pub partition: u32,
+    /// Generation of the topic.
+    pub generation: i64,
+}
+
+/// One input of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded<I> {
+    /// Seq and index, where the record is packed and has an `orrery-id`.
+    pub place: Option<(i64, i32)>,
+    /// The input.
+    pub input: I,
+}
+
+impl<I> Decoded<I> {
+    /// An input that is not part of a packed record.
+    pub fn plain(input: I) -> Self {
+        Self { place: None, input }
+    }
+}
+
+/// A record that cannot be taken: it becomes a dead letter with this reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Poison {
+    /// Stage that refused it: `size`, `decode`, `validate`.
+    pub stage: &'static str,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// What can leave a shard: the closed set of all messages, so that packing and topics stand in one place.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// On `tasks`, to the cell.
+    Task(Box<TaskMessage>),
+    /// On `outcomes`, to the owner of the job.
+    Outcome(Outcome),
+    /// On `commands`, to the agent.
+    Command(Box<Command>),
+    /// On `catalog`; none is a tombstone.
+    Catalog(JobName, Option<Box<CatalogEntry>>),
+    /// On `runs`.
+    Run(Box<RunRecord>),
+    /// On `alerts`.
+    Alert(Alert),
+}

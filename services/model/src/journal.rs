@@ -1,0 +1,159 @@
+//! The journal entry (protocol §11.1): one input, where it came from, and every decision made on it.
+
+use crate::time::Timestamp;
+use crate::words::words;
+use apache_avro::{AvroSchema, AvroSchemaComponent};
+use serde::{Deserialize, Serialize};
+
+/// One entry. `chain` = BLAKE3(previous chain ‖ this entry encoded with an empty chain).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct Entry<I: AvroSchemaComponent, D: AvroSchemaComponent> {
+    /// Drawn when the shard was created empty; hex.
+    pub lineage: String,
+    /// Ownership that wrote it.
+    pub epoch: i64,
+    /// Counts the shard's entries from 1, over all epochs.
+    pub seq: i64,
+    /// The input's time (protocol §7.1).
+    pub at: Timestamp,
+    /// Version of the decider's logic.
+    pub logic_version: i32,
+    /// Version of the time zone database compiled in.
+    pub tz_version: String,
+    /// Who caused it: the record's principal, or the service itself.
+    pub actor: String,
+    /// Where the input came from.
+    pub source: Source,
+    /// The input, decoded.
+    pub input: I,
+    /// What was read and not taken since the entry before.
+    pub dropped: Vec<Dropped>,
+    /// Everything decided, in order.
+    pub decisions: Vec<D>,
+    /// Hash chain, hex.
+    pub chain: String,
+}
+
+/// Where an input came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+#[serde(rename_all = "snake_case")]
+#[avro(repr = "bare_union")]
+pub enum Source {
+    /// A record of the log.
+    FromRecord {
+        /// Full topic name.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Generation of the topic.
+        generation: i64,
+        /// Offset.
+        offset: i64,
+        /// Position that it was read from.
+        prev: i64,
+        /// Which item of a packed record, from 0.
+        item: i32,
+    },
+    /// A deadline of the decider had come.
+    FromTick {},
+    /// The shell saw it.
+    Observed {},
+}
+
+/// A range of records that was read and not taken.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, AvroSchema)]
+pub struct Dropped {
+    /// Full topic name.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// First position.
+    pub from: i64,
+    /// Position behind the last.
+    pub to: i64,
+    /// How many records or items.
+    pub count: i64,
+    /// Why.
+    pub reason: DropReason,
+}
+
+words! {
+    /// Why a record was not taken.
+    DropReason {
+        /// Seen before, by its message id.
+        Repeat = "repeat",
+        /// It changed nothing: a renewal, an event that no predicate matched, a stale outcome.
+        NoEffect = "no_effect",
+        /// It could not be read; it is in the dead-letter topic.
+        Poison = "poison",
+        /// It lies before the position where reading was to begin.
+        BeforeStart = "before_start",
+    }
+}
+
+/// Several entries as one log record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct EntryBatch<I: AvroSchemaComponent, D: AvroSchemaComponent> {
+    /// Ascending by seq.
+    pub entries: Vec<Entry<I, D>>,
+}
+
+/// What the shell saw, given to every decider as an input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+#[serde(rename_all = "snake_case")]
+#[avro(repr = "bare_union")]
+pub enum Observation {
+    /// First entry of an ownership.
+    Acquired {
+        /// Its epoch.
+        epoch: i64,
+        /// Owning member.
+        member: String,
+        /// Assignment generation.
+        generation: i64,
+        /// Version of the binary.
+        binary: String,
+        /// Messages of entries from this seq on are sent again with this transaction; 0 for none.
+        resend_from: i64,
+    },
+    /// Only dropped records were read for a while.
+    Idle {},
+    /// An agent's lease ran out (protocol §7.2).
+    LeaseExpired {
+        /// Who.
+        agent: crate::id::AgentId,
+        /// Which session.
+        session: crate::messages::Session,
+        /// How long nothing was heard, milliseconds.
+        silent_ms: i64,
+    },
+    /// Records between two positions were gone before they were read.
+    Gap {
+        /// Full topic name.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// First position lost.
+        from: i64,
+        /// First position that is there.
+        to: i64,
+    },
+    /// A topic was deleted and made again.
+    TopicRecreated {
+        /// Full topic name.
+        topic: String,
+        /// New generation.
+        generation: i64,
+    },
+    /// The decider's logic changed.
+    LogicSwitched {
+        /// From version.
+        from: i32,
+        /// To version.
+        to: i32,
+        /// State hash before, hex.
+        hash_before: String,
+        /// State hash after, hex.
+        hash_after: String,
+    },
+}

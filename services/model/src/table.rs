@@ -1,0 +1,200 @@
+//! A decider's tables: ordered rows in memory that remember what changed since the last commit.
+//!
+//! Row key bytes are order-preserving; a changed row carries the hash of what it was, so that the shard's state hash
+//! (protocol §9.4) is kept without reading anything twice.
+
+use crate::codec::Codec;
+use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
+use std::ops::RangeBounds;
+
+/// First table tag of deciders; 0 to 15 are the shell's.
+pub const FIRST_DECIDER_TABLE: u8 = 16;
+
+/// One row to write or delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Table tag, never reused.
+    pub table: u8,
+    /// Order-preserving row key.
+    pub key: Vec<u8>,
+    /// The encoded row, or nothing for a deletion.
+    pub value: Option<Vec<u8>>,
+    /// Hash of the row as it was at the last commit.
+    pub old_hash: Option<[u8; 32]>,
+}
+
+/// Hash of one row: BLAKE3 over length-prefixed table, key, value (protocol §9.4).
+pub fn row_hash(table: u8, key: &[u8], value: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for part in [&[table][..], key, value] {
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// A key with an order-preserving encoding.
+pub trait RowKey: Ord + Clone {
+    /// Bytes that sort as the keys do.
+    fn to_bytes(&self) -> Vec<u8>;
+    /// Reads the bytes back; `None` if they are not such a key.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+}
+
+impl RowKey for String {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        String::from_utf8(bytes.to_vec()).ok()
+    }
+}
+
+/// Keys that are ids.
+macro_rules! id_keys {
+    ($($id:ty),*) => {$(
+        impl RowKey for $id {
+            fn to_bytes(&self) -> Vec<u8> {
+                self.as_str().as_bytes().to_vec()
+            }
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Self::parse(std::str::from_utf8(bytes).ok()?).ok()
+            }
+        }
+    )*};
+}
+id_keys!(crate::id::JobName, crate::id::RunId, crate::id::AttemptId, crate::id::AgentId);
+
+/// Two keys, the first ended by a zero byte, which no id or topic name contains.
+impl<A: RowKey, B: RowKey> RowKey for (A, B) {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut out = self.0.to_bytes();
+        out.push(0);
+        out.extend(self.1.to_bytes());
+        out
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let split = bytes.iter().position(|b| *b == 0)?;
+        Some((A::from_bytes(&bytes[..split])?, B::from_bytes(&bytes[split + 1..])?))
+    }
+}
+
+impl RowKey for u32 {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.to_be_bytes().to_vec()
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self::from_be_bytes(bytes.try_into().ok()?))
+    }
+}
+
+/// One table.
+pub struct Table<K, V: 'static> {
+    tag: u8,
+    codec: &'static Codec<V>,
+    rows: BTreeMap<K, V>,
+    dirty: BTreeMap<K, Option<[u8; 32]>>,
+}
+
+impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
+    /// An empty table; `tag` is 16 or more and never reused.
+    pub fn new(tag: u8, codec: &'static Codec<V>) -> Self {
+        assert!(tag >= FIRST_DECIDER_TABLE, "tables 0 to 15 are the shell's");
+        Self { tag, codec, rows: BTreeMap::new(), dirty: BTreeMap::new() }
+    }
+
+    /// The row.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key)
+    }
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+    /// True without rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+    /// All rows, in key order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.rows.iter()
+    }
+    /// The rows of a range of keys, in order.
+    pub fn range(&self, keys: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.rows.range(keys)
+    }
+
+    /// Writes a row.
+    pub fn insert(&mut self, key: K, row: V) {
+        self.touch(&key);
+        self.rows.insert(key, row);
+    }
+
+    /// Changes a row in place; nothing happens if it is not there.
+    pub fn modify<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
+        if !self.rows.contains_key(key) {
+            return None;
+        }
+        self.touch(key);
+        self.rows.get_mut(key).map(change)
+    }
+
+    /// Deletes a row and returns it.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        if !self.rows.contains_key(key) {
+            return None;
+        }
+        self.touch(key);
+        self.rows.remove(key)
+    }
+
+    /// Remembers what the row was at the last commit.
+    fn touch(&mut self, key: &K) {
+        if !self.dirty.contains_key(key) {
+            let old = self.rows.get(key).map(|row| row_hash(self.tag, &key.to_bytes(), &self.codec.encode(row)));
+            self.dirty.insert(key.clone(), old);
+        }
+    }
+
+    /// Moves the changes since the last call into `out`, in key order; rows that came and went are left out.
+    pub fn take_changes(&mut self, out: &mut Vec<Change>) {
+        for (key, old_hash) in std::mem::take(&mut self.dirty) {
+            let value = self.rows.get(&key).map(|row| self.codec.encode(row));
+            if value.is_some() || old_hash.is_some() {
+                out.push(Change { table: self.tag, key: key.to_bytes(), value, old_hash });
+            }
+        }
+    }
+
+    /// Takes a stored row, if it is this table's. Used by restore only; it marks nothing as changed.
+    pub fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<bool, RowError> {
+        if table != self.tag {
+            return Ok(false);
+        }
+        let refused = |why: String| RowError { table, key: crate::codec::hex(key), why };
+        let key = K::from_bytes(key).ok_or_else(|| refused("the key does not follow the table's layout".into()))?;
+        match value {
+            Some(bytes) => {
+                let row = self.codec.decode(bytes).map_err(|e| refused(e.to_string()))?;
+                self.rows.insert(key, row);
+            }
+            None => {
+                self.rows.remove(&key);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A stored row that cannot be read: the store is not this version's.
+#[derive(Debug, thiserror::Error)]
+#[error("row {key} of table {table} cannot be read: {why}")]
+pub struct RowError {
+    /// Table tag.
+    pub table: u8,
+    /// Row key, hex.
+    pub key: String,
+    /// What is wrong.
+    pub why: String,
+}

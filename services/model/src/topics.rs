@@ -1,0 +1,107 @@
+//! The topics of design §2, as one table: name, partitions by what, cleanup, retention.
+
+/// How a topic forgets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// The newest record of each key stays.
+    Compact,
+    /// Records older than this go.
+    DeleteAfterMs(i64),
+    /// Both: the newest of each key, and nothing older than this.
+    CompactAndDeleteAfterMs(i64),
+    /// Nothing goes.
+    Forever,
+}
+
+/// What decides a topic's number of partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partitions {
+    /// One per trigger shard.
+    PerTriggerShard,
+    /// One per cell.
+    PerCell,
+    /// Always one.
+    One,
+}
+
+/// One of our topics.
+#[derive(Debug, Clone, Copy)]
+pub struct TopicDef {
+    /// Name behind the prefix.
+    pub name: &'static str,
+    /// Number of partitions.
+    pub partitions: Partitions,
+    /// What is forgotten.
+    pub cleanup: Cleanup,
+}
+
+/// Begins the names of all our topics, groups and transactional ids.
+pub const DEFAULT_PREFIX: &str = "orrery.";
+
+const DAY_MS: i64 = 86_400_000;
+const fn topic(name: &'static str, partitions: Partitions, cleanup: Cleanup) -> TopicDef {
+    TopicDef { name, partitions, cleanup }
+}
+
+/// Every topic of ours.
+pub const TOPICS: &[TopicDef] = &[
+    topic(JOBS, Partitions::PerTriggerShard, Cleanup::Compact),
+    topic(REQUESTS, Partitions::PerTriggerShard, Cleanup::DeleteAfterMs(7 * DAY_MS)),
+    topic(CATALOG, Partitions::PerTriggerShard, Cleanup::Compact),
+    topic(TASKS, Partitions::PerCell, Cleanup::DeleteAfterMs(7 * DAY_MS)),
+    topic(OUTCOMES, Partitions::PerTriggerShard, Cleanup::DeleteAfterMs(7 * DAY_MS)),
+    topic(HEARTBEATS, Partitions::PerCell, Cleanup::DeleteAfterMs(3_600_000)),
+    topic(STATUS, Partitions::PerCell, Cleanup::DeleteAfterMs(7 * DAY_MS)),
+    topic(COMMANDS, Partitions::PerCell, Cleanup::DeleteAfterMs(DAY_MS)),
+    topic(TRIGGER_JOURNAL, Partitions::PerTriggerShard, Cleanup::Forever),
+    topic(ALLOCATOR_JOURNAL, Partitions::PerCell, Cleanup::Forever),
+    topic(TRIGGER_CHANGELOG, Partitions::PerTriggerShard, Cleanup::Compact),
+    topic(ALLOCATOR_CHANGELOG, Partitions::PerCell, Cleanup::Compact),
+    topic(RUNS, Partitions::PerTriggerShard, Cleanup::CompactAndDeleteAfterMs(30 * DAY_MS)),
+    topic(ALERTS, Partitions::One, Cleanup::DeleteAfterMs(30 * DAY_MS)),
+];
+
+/// Inbox of job definitions.
+pub const JOBS: &str = "jobs";
+/// Run now, cancel, pause, resume, retry, mark success.
+pub const REQUESTS: &str = "requests";
+/// Accepted definitions.
+pub const CATALOG: &str = "catalog";
+/// Task wanted, task no longer wanted.
+pub const TASKS: &str = "tasks";
+/// Task state changes.
+pub const OUTCOMES: &str = "outcomes";
+/// Agents' sessions, resources and live attempts.
+pub const HEARTBEATS: &str = "heartbeats";
+/// Agents' numbered task status updates.
+pub const STATUS: &str = "status";
+/// Launch, kill, acknowledge.
+pub const COMMANDS: &str = "commands";
+/// Every input and decision of the trigger.
+pub const TRIGGER_JOURNAL: &str = "trigger.journal";
+/// Every input and decision of the allocator.
+pub const ALLOCATOR_JOURNAL: &str = "allocator.journal";
+/// The trigger's rows and head.
+pub const TRIGGER_CHANGELOG: &str = "trigger.changelog";
+/// The allocator's rows and head.
+pub const ALLOCATOR_CHANGELOG: &str = "allocator.changelog";
+/// Current state of every run, for data teams.
+pub const RUNS: &str = "runs";
+/// Failed, late, recovered.
+pub const ALERTS: &str = "alerts";
+/// Suffix of dead-letter topics.
+pub const DLQ_SUFFIX: &str = ".dlq";
+
+/// True if the topic is one of ours (or a dead-letter topic): user events do not go there.
+pub fn is_ours(prefix: &str, topic: &str) -> bool {
+    topic.starts_with(prefix) || topic.ends_with(DLQ_SUFFIX)
+}
+
+/// Checks a topic name by Kafka's rule.
+pub fn check_topic_name(topic: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {
+        return Err(format!("{topic:?} is not a topic name; use 1 to 249 letters, digits, '.', '_' and '-'"));
+    }
+    Ok(())
+}

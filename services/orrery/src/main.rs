@@ -1,0 +1,2 @@
+//! The binary: command line, service start-up, configuration.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The shard loop: intake, stamps, one commit, head rows, restore.

@@ -1,0 +1,1 @@
+//! Pure: decides when a job runs.
