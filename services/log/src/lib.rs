@@ -106,6 +106,31 @@ pub enum LogError {
         /// The limit.
         limit: usize,
     },
+    /// A commit is too large for the log.
+    #[error("a commit of {bytes} bytes is over the limit of {limit}; divide it")]
+    CommitTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A topic of this name or size cannot be made.
+    #[error("{why}")]
+    BadTopic {
+        /// Field, value and remedy.
+        why: String,
+    },
+    /// The log was opened to be read only.
+    #[error("the log was opened read-only; write through the process that has it open")]
+    ReadOnly,
+    /// The log's folder cannot be opened.
+    #[error("the log in {path} cannot be opened: {why}; check the path, its owner and its permissions")]
+    CannotOpen {
+        /// The folder.
+        path: String,
+        /// What the system said.
+        why: String,
+    },
     /// Another process holds the log's folder.
     #[error("{path} is in use by another orrery (process {holder}); stop it, or choose another --data-dir")]
     InUse {
@@ -157,8 +182,15 @@ pub trait Log: Send + Sync {
     fn end_offset(&self, at: &TopicPartition) -> Result<Offset, LogError>;
     /// Position of the first record appended at this time or later; the end if there is none.
     fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError>;
-    /// A bell that rings when records become readable in any of these topics. Made before the first read, it misses nothing.
-    fn bell(&self, topics: &[&str]) -> Arc<Bell>;
+    /// Rings this bell from now on whenever records become readable in any of these topics, also topics that do not exist yet.
+    /// It is held weakly; rung-for topics add up over calls. Asked before the first read, nothing is missed.
+    fn ring_for(&self, topics: &[&str], bell: &Arc<Bell>);
+    /// A new bell for these topics.
+    fn bell(&self, topics: &[&str]) -> Arc<Bell> {
+        let bell = Arc::new(Bell::default());
+        self.ring_for(topics, &bell);
+        bell
+    }
 }
 
 /// Commits for one transactional id. Dropping it commits nothing.

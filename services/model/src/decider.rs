@@ -73,6 +73,12 @@ pub trait Decider: Default + Send + 'static {
     fn leases(&self) -> Vec<Lease> {
         Vec::new()
     }
+    /// If this input is the `Acquired` observation: the seq from which on its transaction sent messages again.
+    fn resend_from(input: &Self::Input) -> Option<i64>;
+    /// Version of the time zone database that decisions may depend on.
+    fn tz_version() -> &'static str {
+        ""
+    }
     /// Who caused an input, for the journal; `None` is the service itself.
     fn actor(_input: &Self::Input) -> Option<String> {
         None

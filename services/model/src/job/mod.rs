@@ -5,10 +5,10 @@ mod constraint;
 mod interval;
 mod read;
 
-pub use check::check;
-pub use constraint::{Constraint, ConstraintError};
-pub use interval::{Interval, Period};
-pub use read::{Format, read_documents};
+pub use check::{LIMIT_NAMES, Problem, check, nearest};
+pub use constraint::{Constraint, ConstraintError, Test};
+pub use interval::{Interval, IntervalError, Period};
+pub use read::{DocumentError, Format, read_documents, read_json};
 
 use crate::id::{JobName, Principal, Role};
 use crate::resources::{Bytes, MilliCpus};
@@ -96,7 +96,7 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<String>,
     /// One time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read::instant")]
     pub at: Option<Timestamp>,
     /// Events of this topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,340 @@
+//! What the agent decides: a state machine without clock and without I/O.
+//!
+//! [`AgentCore::step`] takes one input and gives the effects, which the driver carries out in order before the next input. Time is an
+//! argument. The first input is the supervisor's snapshot; every later snapshot means that there is a new supervisor.
+//!
+//! Invariants: a launch is journalled (and synced) before its start is sent; an attempt is started at most once over all lives
+//! of the agent; an update is sent until it is acknowledged; the lease is extended only by heartbeats that the log acknowledged, counted
+//! from before their first send.
+
+mod attempts;
+mod commands;
+
+pub use commands::Dropped;
+
+use crate::journal::{Line, Recovered};
+use crate::wire::{Ended, Event, Snapshot, StartTask};
+use attempts::Attempt;
+use orrery_model::id::{AgentId, AttemptId};
+use orrery_model::messages::{Attribute, Command, Heartbeat, Session, Status};
+use orrery_model::resources::Resources;
+use orrery_model::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Default lease L: a log outage or a dead agent longer than this ends its tasks.
+pub const LEASE_MS: i64 = 60_000;
+/// Added to L by the allocator: from the deadline to the last process' death.
+pub const LEASE_GRACE_MS: i64 = 5_000;
+/// Added to L by the allocator: two clocks may drift 1 s apart within L and grace; quartz clocks do 100 ppm, 6.5 ms.
+pub const LEASE_DRIFT_MS: i64 = 1_000;
+/// Default time between heartbeats: a lease survives eleven lost ones.
+pub const HEARTBEAT_MS: i64 = 5_000;
+/// Time between heartbeats until the allocator's welcome, and until a failed append is repeated.
+pub const REGISTER_MS: i64 = 1_000;
+/// Default time until an update that nobody acknowledged is sent again.
+pub const RESEND_MS: i64 = 2_000;
+/// Attempts known (alive, or ended and not acknowledged): further launches are refused. 8,192 ids of 24 bytes keep a heartbeat at 197 KB,
+/// under the 256 KiB of an input.
+pub const KNOWN_MAX: usize = 8_192;
+/// Refused launches that wait for their acknowledgement; beyond them launches are dropped and counted.
+pub const REFUSED_MAX: usize = 8_192;
+/// Updates of one `status` record: 400 × 600 bytes (a reason is cut at 300) = 240 KB, under the 256 KiB of an input.
+pub const STATUS_BATCH_MAX: usize = 400;
+
+/// What does not change while the agent runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoreConfig {
+    /// Kernel's boot id.
+    pub boot_id: String,
+    /// Lease L, milliseconds.
+    pub lease_ms: i64,
+    /// Between heartbeats, milliseconds.
+    pub heartbeat_ms: i64,
+    /// Until an update is sent again, milliseconds.
+    pub resend_ms: i64,
+}
+
+/// What the agent offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// All that it may give to tasks.
+    pub total: Resources,
+    /// Sorted by name.
+    pub attributes: Vec<Attribute>,
+}
+
+/// The two clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Wall clock: goes into messages only.
+    pub wall: Timestamp,
+    /// Milliseconds since boot, suspended time included: all timers.
+    pub boot_ms: i64,
+}
+
+/// What can happen to an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A supervisor answered the first hello of a connection.
+    Snapshot(Snapshot),
+    /// What a supervisor reports.
+    Supervisor(Vec<Event>),
+    /// Records of `commands`, of one read.
+    Commands(Vec<CommandRecord>),
+    /// Records of `commands` were cut off before they were read: a new session makes up for them.
+    CommandsLost,
+    /// An append of [`Effect::Heartbeat`] came back.
+    HeartbeatAppended {
+        /// True if the log acknowledged it.
+        ok: bool,
+    },
+    /// An append of [`Effect::Status`] came back.
+    StatusAppended {
+        /// True if the log acknowledged it.
+        ok: bool,
+    },
+    /// The node has changed.
+    Node(Node),
+    /// Time has passed.
+    Tick,
+}
+
+/// One record of `commands`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandRecord {
+    /// Shard of the sending allocator.
+    pub cell: i32,
+    /// Its epoch.
+    pub epoch: i64,
+    /// The commands, those of other agents too.
+    pub commands: Vec<Command>,
+}
+
+/// What the driver is to do, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Append to the agent's journal; with `sync`, go on only when it is durable.
+    Journal {
+        /// What.
+        lines: Vec<Line>,
+        /// See above.
+        sync: bool,
+    },
+    /// Tell the supervisor to start these.
+    Start(Vec<StartTask>),
+    /// Tell it to end this one.
+    Kill {
+        /// Which.
+        attempt: AttemptId,
+        /// Why.
+        reason: String,
+    },
+    /// Tell it that tasks may live until then.
+    Lease {
+        /// CLOCK_BOOTTIME, milliseconds.
+        until_boot_ms: i64,
+    },
+    /// Tell it to forget these ends.
+    Forget(Vec<AttemptId>),
+    /// Append to `heartbeats`; one is under way at a time.
+    Heartbeat(Heartbeat),
+    /// Append to `status`; one is under way at a time.
+    Status(Vec<Status>),
+    /// This attempt is over and its sandbox holds something.
+    Finished(AttemptId),
+}
+
+/// The agent's state.
+#[derive(Debug)]
+pub struct AgentCore {
+    config: CoreConfig,
+    agent: AgentId,
+    cell: i32,
+    node: Node,
+    /// Boot of the last session of the journal.
+    last_boot_id: String,
+    session: Session,
+    /// The allocator has welcomed the session.
+    registered: bool,
+    highest_epoch: i64,
+    lease_until: Option<i64>,
+    next_heartbeat: i64,
+    /// Session of the heartbeat under way, and a boot time before its first send.
+    heartbeat_under_way: Option<(Session, i64)>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    forgotten: BTreeSet<AttemptId>,
+    forgotten_order: VecDeque<AttemptId>,
+    /// Attempts with updates to send.
+    unsent: VecDeque<AttemptId>,
+    /// Attempts of the status record under way.
+    status_under_way: Option<Vec<AttemptId>>,
+    /// No status is sent before this point.
+    status_not_before: i64,
+    /// Sent attempts by the time at which to send again.
+    awaiting: VecDeque<(i64, AttemptId)>,
+    dropped: BTreeMap<Dropped, u64>,
+}
+
+impl AgentCore {
+    /// An agent with what its journal told. Nothing happens before the first snapshot.
+    pub fn new(config: CoreConfig, node: Node, recovered: Recovered) -> Self {
+        let session = Session { counter: recovered.counter, boot_id: config.boot_id.clone() };
+        let attempts = recovered.attempts.into_iter().map(|(attempt, ended)| (attempt, Attempt::recovered(ended))).collect();
+        Self {
+            config,
+            agent: recovered.agent,
+            cell: recovered.cell,
+            node,
+            last_boot_id: recovered.boot_id,
+            session,
+            registered: false,
+            highest_epoch: i64::MIN,
+            lease_until: None,
+            next_heartbeat: i64::MAX,
+            heartbeat_under_way: None,
+            attempts,
+            forgotten: recovered.forgotten.iter().cloned().collect(),
+            forgotten_order: recovered.forgotten,
+            unsent: VecDeque::new(),
+            status_under_way: None,
+            status_not_before: i64::MIN,
+            awaiting: VecDeque::new(),
+            dropped: BTreeMap::new(),
+        }
+    }
+
+    /// One input, and what follows from it.
+    pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match input {
+            Input::Snapshot(snapshot) => self.take_snapshot(now, snapshot, &mut out),
+            Input::Supervisor(events) => self.take_events(events, &mut out),
+            Input::Commands(records) => self.take_commands(now, records, &mut out),
+            Input::CommandsLost => self.open_session(now, &mut out),
+            Input::HeartbeatAppended { ok } => self.heartbeat_appended(now, ok, &mut out),
+            Input::StatusAppended { ok } => self.status_appended(now, ok),
+            Input::Node(node) => self.node_changed(now, node),
+            Input::Tick => {}
+        }
+        self.pass_time(now, &mut out);
+        out
+    }
+
+    /// When [`Input::Tick`] is due, if nothing else comes before (boot time, milliseconds).
+    pub fn next_deadline(&self) -> i64 {
+        let heartbeat = if self.heartbeat_under_way.is_some() { i64::MAX } else { self.next_heartbeat };
+        let resend = self.awaiting.front().map_or(i64::MAX, |(at, _)| *at);
+        let status = if self.may_send_status() { self.status_not_before } else { i64::MAX };
+        heartbeat.min(resend).min(status).min(self.lease_until.unwrap_or(i64::MAX))
+    }
+
+    /// The session that is open or being opened.
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Who this is.
+    pub const fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
+    /// True once the allocator has welcomed the session.
+    pub const fn is_registered(&self) -> bool {
+        self.registered
+    }
+
+    /// How many commands were dropped, by reason.
+    pub const fn dropped(&self) -> &BTreeMap<Dropped, u64> {
+        &self.dropped
+    }
+
+    fn pass_time(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.lease_until.is_some_and(|until| until <= now.boot_ms) {
+            // The supervisor has killed everything; the session is over for good (protocol §8.1).
+            self.lease_until = None;
+            self.open_session(now, out);
+        }
+        self.queue_resends(now);
+        self.send_status(now, out);
+        if self.heartbeat_under_way.is_none() && self.next_heartbeat <= now.boot_ms {
+            self.send_heartbeat(now, out);
+        }
+    }
+
+    /// Every registration is a new session, durable before anybody hears of it.
+    fn open_session(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.session = Session { counter: self.session.counter + 1, boot_id: self.config.boot_id.clone() };
+        self.registered = false;
+        self.next_heartbeat = now.boot_ms;
+        let line = Line::Session { counter: self.session.counter, boot_id: self.session.boot_id.clone() };
+        out.push(Effect::Journal { lines: vec![line], sync: true });
+    }
+
+    fn send_heartbeat(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.heartbeat_under_way = Some((self.session.clone(), now.boot_ms));
+        self.next_heartbeat = now.boot_ms + if self.registered { self.config.heartbeat_ms } else { REGISTER_MS };
+        out.push(Effect::Heartbeat(Heartbeat {
+            agent: self.agent.clone(),
+            session: self.session.clone(),
+            registering: !self.registered,
+            cell: self.cell,
+            total: self.node.total,
+            attributes: self.node.attributes.clone(),
+            live: self.attempts.iter().filter(|(_, attempt)| !attempt.is_refused()).map(|(id, _)| id.clone()).collect(),
+            lease_ms: self.config.lease_ms + LEASE_GRACE_MS + LEASE_DRIFT_MS,
+        }));
+    }
+
+    fn heartbeat_appended(&mut self, now: Now, ok: bool, out: &mut Vec<Effect>) {
+        if ok {
+            self.renew_lease(now, out);
+        } else {
+            self.next_heartbeat = now.boot_ms + REGISTER_MS;
+        }
+        self.heartbeat_under_way = None;
+    }
+
+    /// The heartbeat under way is in the log. (A welcome says so too, and may be read before the append has come back.)
+    fn renew_lease(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let Some((session, sent_boot_ms)) = &self.heartbeat_under_way else { return };
+        let until = sent_boot_ms + self.config.lease_ms;
+        // A heartbeat of a session that is over renews nothing; one that took longer than the lease is too late.
+        if *session == self.session && until > now.boot_ms && self.lease_until.is_none_or(|earlier| until > earlier) {
+            self.lease_until = Some(until);
+            out.push(Effect::Lease { until_boot_ms: until });
+        }
+    }
+
+    fn node_changed(&mut self, now: Now, node: Node) {
+        if self.node != node {
+            self.node = node;
+            self.next_heartbeat = now.boot_ms;
+        }
+    }
+
+    /// A supervisor begins: what it does not have, and should, is over; what it has, and should not, is ended. Then a session opens.
+    fn take_snapshot(&mut self, now: Now, snapshot: Snapshot, out: &mut Vec<Effect>) {
+        let first = self.next_heartbeat == i64::MAX;
+        let mut seen: BTreeSet<AttemptId> = BTreeSet::new();
+        seen.extend(snapshot.live.iter().map(|live| live.attempt.clone()));
+        seen.extend(snapshot.ended.iter().map(|ended| ended.attempt.clone()));
+        for live in snapshot.live {
+            match self.attempts.get_mut(&live.attempt).filter(|attempt| attempt.end().is_none()) {
+                Some(attempt) => attempt.started(live.process),
+                None => out.push(Effect::Kill { attempt: live.attempt, reason: "this agent does not know it".into() }),
+            }
+        }
+        self.take_ends(snapshot.ended, out);
+        let same_boot = self.last_boot_id == self.config.boot_id;
+        let missing = self.attempts.iter().filter(|(id, attempt)| attempt.end().is_none() && !seen.contains(*id));
+        let lost: Vec<Ended> = missing.map(|(id, attempt)| attempt.lost(id, same_boot, now.wall)).collect();
+        self.take_ends(lost, out);
+        self.last_boot_id.clone_from(&self.config.boot_id);
+        self.queue_unacknowledged();
+        match self.lease_until {
+            _ if first => self.open_session(now, out),
+            Some(until_boot_ms) => out.push(Effect::Lease { until_boot_ms }),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The loop: news of other threads, commands of the log, time; each becomes an input of the core, whose effects are carried out at once.
+
+use super::inbox::{Inbox, News};
+use super::janitor::Janitor;
+use super::sender::Sender;
+use super::supervision::Supervision;
+use super::{AgentConfig, AgentError};
+use crate::core::{AgentCore, CommandRecord, Dropped, Effect, Input, Now};
+use crate::host;
+use crate::journal::{Journal, JournalError};
+use crate::wire::Request;
+use orrery_log::{Log, LogError, TopicPartition, clock};
+use orrery_model::limits::PACKED_BYTES;
+use orrery_model::messages::COMMANDS;
+use orrery_model::record::{ID_HEADER, MessageId, Offset, Record};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Read at once: four full records, so that one sync covers some hundred launches and none waits for more.
+const READ_BYTES: usize = 4 * PACKED_BYTES;
+/// Longest wait without a reason: nothing depends on it.
+const WAIT_MAX_MS: i64 = 60_000;
+/// Pause before a log that refused a read, or a supervisor that does not start, is tried again.
+const RETRY_MS: i64 = 1_000;
+
+pub(super) struct AgentLoop {
+    log: Arc<dyn Log>,
+    core: AgentCore,
+    journal: Journal,
+    inbox: Arc<Inbox>,
+    supervision: Supervision,
+    sender: Sender,
+    janitor: Janitor,
+    commands: TopicPartition,
+    position: Offset,
+    /// After a failure, nothing is read and no supervisor is started before this point.
+    retry_at: i64,
+    dropped: BTreeMap<Dropped, u64>,
+}
+
+impl AgentLoop {
+    /// Connects to the supervisor and lets the core begin.
+    pub(super) fn start(
+        log: Arc<dyn Log>,
+        config: &AgentConfig,
+        core: AgentCore,
+        journal: Journal,
+        inbox: Arc<Inbox>,
+        commands: TopicPartition,
+        position: Offset,
+    ) -> Result<Self, AgentError> {
+        let failed = |source| AgentError::Io { dir: config.dir.display().to_string(), source };
+        let mut supervision = Supervision::new(&config.dir, &config.supervisor_command, inbox.clone());
+        let snapshot = supervision.connect()?;
+        let live = snapshot.live.iter().map(|live| live.attempt.clone()).collect();
+        let janitor = Janitor::start(config.dir.join(crate::SANDBOXES), live).map_err(failed)?;
+        let sender = Sender::start(log.clone(), inbox.clone(), &config.prefix, commands.partition, core.agent().clone()).map_err(failed)?;
+        let (retry_at, dropped) = (i64::MIN, BTreeMap::new());
+        let mut this = Self { log, core, journal, inbox, supervision, sender, janitor, commands, position, retry_at, dropped };
+        this.step(Input::Snapshot(snapshot))?;
+        Ok(this)
+    }
+
+    /// Until it is stopped, or its journal fails: without it no launch may be taken, and the lease ends what runs.
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.run_until_stopped() {
+            tracing::error!(agent = %self.core.agent(), error = %with_causes(&error), "the agent stops");
+        }
+    }
+
+    fn run_until_stopped(&mut self) -> Result<(), JournalError> {
+        loop {
+            let (news, stopped) = self.inbox.take();
+            if stopped {
+                return Ok(());
+            }
+            for news in news {
+                self.take(news)?;
+            }
+            if !self.supervision.is_connected() && self.may_retry() {
+                self.reconnect()?;
+            }
+            let more = self.may_retry() && self.read_commands()?;
+            self.report_dropped();
+            let now = host::boot_ms();
+            if self.core.next_deadline() <= now {
+                self.step(Input::Tick)?;
+            } else if !more {
+                self.wait(now);
+            }
+        }
+    }
+
+    fn wait(&self, now_boot_ms: i64) {
+        let retry_at = if self.may_retry() { i64::MAX } else { self.retry_at };
+        let ms = self.core.next_deadline().min(retry_at).saturating_sub(now_boot_ms).clamp(1, WAIT_MAX_MS);
+        self.inbox.wait(Duration::from_millis(ms.unsigned_abs()));
+    }
+
+    fn may_retry(&self) -> bool {
+        self.retry_at <= host::boot_ms()
+    }
+
+    fn take(&mut self, news: News) -> Result<(), JournalError> {
+        match news {
+            News::Input(input) => self.step(input),
+            News::Events(number, events) if self.supervision.is_current(number) => self.step(Input::Supervisor(events)),
+            News::Disconnected(number) if self.supervision.is_current(number) => {
+                tracing::warn!("the supervisor is gone; a new one is started");
+                self.supervision.disconnect();
+                Ok(())
+            }
+            News::Events(..) | News::Disconnected(_) => Ok(()),
+        }
+    }
+
+    fn reconnect(&mut self) -> Result<(), JournalError> {
+        match self.supervision.connect() {
+            Ok(snapshot) => self.step(Input::Snapshot(snapshot)),
+            Err(error) => {
+                tracing::error!(error = %with_causes(&error), "no supervisor; tried again in a second");
+                self.retry_at = host::boot_ms() + RETRY_MS;
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads once; true if there may be more.
+    fn read_commands(&mut self) -> Result<bool, JournalError> {
+        match self.log.read(&self.commands, self.position, READ_BYTES) {
+            Ok(fetch) => {
+                self.position = fetch.next;
+                let records: Vec<_> = fetch.records.iter().filter_map(command_record).collect();
+                if !records.is_empty() {
+                    self.step(Input::Commands(records))?;
+                }
+                Ok(!fetch.records.is_empty())
+            }
+            Err(LogError::OutOfRange { end, .. }) => {
+                tracing::error!(position = self.position, end, "commands were cut off before they were read; a new session begins");
+                self.position = end;
+                self.step(Input::CommandsLost)?;
+                Ok(true)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "commands cannot be read; tried again in a second");
+                self.retry_at = host::boot_ms() + RETRY_MS;
+                Ok(false)
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input) -> Result<(), JournalError> {
+        let now = Now { wall: clock::wall(), boot_ms: host::boot_ms() };
+        self.core.step(now, input).into_iter().try_for_each(|effect| self.carry_out(effect))
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Result<(), JournalError> {
+        match effect {
+            Effect::Journal { lines, sync } => self.journal.append(&lines, sync)?,
+            Effect::Start(tasks) => self.supervision.send(Request::Start { tasks }),
+            Effect::Kill { attempt, reason } => self.supervision.send(Request::Kill { attempt, grace_ms: None, reason }),
+            Effect::Lease { until_boot_ms } => self.supervision.send(Request::Lease { until_boot_ms }),
+            Effect::Forget(attempts) => self.supervision.send(Request::Forget { attempts }),
+            Effect::Heartbeat(heartbeat) => self.sender.heartbeat(heartbeat),
+            Effect::Status(updates) => self.sender.status(updates),
+            Effect::Finished(attempt) => self.janitor.finished(attempt),
+        }
+        Ok(())
+    }
+
+    fn report_dropped(&mut self) {
+        if *self.core.dropped() != self.dropped {
+            self.dropped.clone_from(self.core.dropped());
+            tracing::info!(agent = %self.core.agent(), dropped = ?self.dropped, "commands were dropped");
+        }
+    }
+}
+
+/// None for records that are not an allocator's.
+fn command_record(record: &Record) -> Option<CommandRecord> {
+    let id = record.header(ID_HEADER).and_then(MessageId::parse);
+    let packed = record.value.as_ref().map(|value| COMMANDS.decode(value.as_bytes()));
+    match (id, packed) {
+        (Some(id), Some(Ok(packed))) => {
+            let commands = packed.items.into_iter().map(|item| item.body).collect();
+            Some(CommandRecord { cell: i32::try_from(id.shard).ok()?, epoch: id.epoch, commands })
+        }
+        (None, _) => {
+            tracing::warn!(offset = record.offset, "a record on commands has no orrery-id; it is left out");
+            None
+        }
+        (_, None) => None,
+        (_, Some(Err(error))) => {
+            tracing::warn!(offset = record.offset, %error, "a record on commands cannot be read; it is left out");
+            None
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source()).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,114 @@
+//! The connection to the supervisor: made anew when it is lost, with a new supervisor where none answers.
+
+use super::inbox::{Inbox, News};
+use crate::link::{self, Link, LinkError};
+use crate::wire::{Request, Snapshot};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// A supervisor that lets so many connections go is useless, and its tasks with it.
+const CONNECT_TRIES: usize = 3;
+
+/// One connection at a time, numbered, so that what an earlier one still had to say is left out.
+pub(super) struct Supervision {
+    dir: PathBuf,
+    command: Vec<String>,
+    inbox: Arc<Inbox>,
+    number: u64,
+    link: Option<Link>,
+    reader: Option<JoinHandle<()>>,
+    /// The supervisor, if it is our own child: reaped when it has died.
+    child: Option<Child>,
+}
+
+impl Supervision {
+    pub(super) fn new(dir: &Path, command: &[String], inbox: Arc<Inbox>) -> Self {
+        Self { dir: dir.to_owned(), command: command.to_vec(), inbox, number: 0, link: None, reader: None, child: None }
+    }
+
+    /// Connects, starting a supervisor if needed. The snapshot is the first thing the core hears of this connection.
+    pub(super) fn connect(&mut self) -> Result<Snapshot, LinkError> {
+        self.disconnect();
+        let (mut link, snapshot) = match self.connect_to_living() {
+            Some(connected) => connected,
+            None => {
+                self.reap();
+                self.child = Some(link::start_supervisor(&self.dir, &self.command)?);
+                Link::connect(&self.dir)?
+            }
+        };
+        let failed = |source| LinkError::Socket { dir: self.dir.display().to_string(), source };
+        let sender = link.sender().map_err(failed)?;
+        self.number += 1;
+        let (number, inbox) = (self.number, self.inbox.clone());
+        let body = move || {
+            while let Ok(events) = link.receive() {
+                inbox.push(News::Events(number, events));
+            }
+            inbox.push(News::Disconnected(number));
+        };
+        self.reader = Some(super::spawn("agent-supervision", body).map_err(failed)?);
+        self.link = Some(sender);
+        Ok(snapshot)
+    }
+
+    /// None if nobody listens, or somebody does who never answers.
+    fn connect_to_living(&self) -> Option<(Link, Snapshot)> {
+        for _ in 0..CONNECT_TRIES {
+            match Link::connect(&self.dir) {
+                Ok(connected) => return Some(connected),
+                Err(LinkError::Socket { source, .. }) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                    return None;
+                }
+                Err(error) => tracing::warn!(%error, "the supervisor does not answer"),
+            }
+        }
+        None
+    }
+
+    /// True for the connection in use.
+    pub(super) const fn is_current(&self, number: u64) -> bool {
+        self.number == number && self.link.is_some()
+    }
+
+    /// True while there is a connection.
+    pub(super) const fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Sends, or gives the connection up: the next snapshot tells what was done.
+    pub(super) fn send(&mut self, request: Request) {
+        let Some(link) = &self.link else { return };
+        if let Err(error) = link.send(&[request]) {
+            tracing::warn!(%error, "the supervisor does not listen");
+            self.disconnect();
+        }
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.close();
+        }
+        if let Some(reader) = self.reader.take() {
+            // Its panic was reported by the panic hook.
+            let _ = reader.join();
+        }
+    }
+
+    /// A dead child of ours is reaped; a living one that does not answer is killed, since it holds the folder.
+    fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Supervision {
+    fn drop(&mut self) {
+        self.disconnect();
+    }
+}

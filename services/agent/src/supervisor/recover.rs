@@ -1,0 +1,68 @@
+//! After a supervisor that died: what it started is found, killed with its whole tree, and recorded as lost.
+//!
+//! Nobody is signalled by a remembered number alone. A survivor is a process that our predecessor's file names, in this boot, with
+//! the same start time, and its session; or one whose environment says that its sandbox is ours (a task started in the very
+//! moment of the death is not in the file). The exit status of a survivor would go to another parent, so it cannot be adopted.
+
+use super::state_file::{Remembered, Started, StateFile};
+use crate::host::{self, Stat};
+use crate::wire::Ended;
+use orrery_log::clock;
+use orrery_model::messages::{End, EndKind};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::time::Timespec;
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Rounds of look and kill: each kills a generation that the one before made in between. Beyond it something forks faster than
+/// we look; the next supervisor's start tries again, and our own subreaping does not reach it.
+const ROUNDS_MAX: usize = 100;
+/// How long one killed process is waited for. SIGKILL takes microseconds, unless the process waits for a disk.
+const DEATH_SECONDS: i64 = 10;
+
+/// Kills every survivor and records the ends.
+pub(super) fn end_survivors(dir: &Path, remembered: Remembered, state: &mut StateFile) {
+    let sandboxes = dir.join(crate::SANDBOXES);
+    let mut sessions = BTreeSet::new();
+    if remembered.same_boot {
+        sessions = remembered.started.values().filter(|started| is_same(started)).map(|started| started.process.pid).collect();
+    }
+    for _ in 0..ROUNDS_MAX {
+        let found: Vec<OwnedFd> = host::all_pids().into_iter().filter_map(|pid| open_survivor(pid, &sandboxes, &sessions)).collect();
+        if found.is_empty() {
+            break;
+        }
+        for process in &found {
+            // Gone already is as good.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        for process in &found {
+            let limit = Timespec { tv_sec: DEATH_SECONDS, tv_nsec: 0 };
+            let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit));
+        }
+    }
+    let reason = if remembered.same_boot { "the supervisor died" } else { "the machine restarted" };
+    let (boot_ms, wall) = (host::boot_ms(), clock::wall());
+    for (attempt, Started { process, from_boot_ms, .. }) in remembered.started {
+        let wall_ms = if remembered.same_boot { boot_ms - from_boot_ms } else { wall.since_ms(process.started_at) };
+        let (kind, reason) = (EndKind::Lost, Some(reason.into()));
+        let end = End { kind, code: None, signal: None, reason, wall_ms: wall_ms.max(0), cpu_ms: 0, peak_memory: 0, ended_at: wall };
+        let sandbox_kept = sandboxes.join(attempt.as_str()).exists();
+        state.ended(Ended { attempt, process: Some(process), end, sandbox_kept });
+    }
+}
+
+/// The process is held open before it is looked at: from then on its number cannot become another's unseen.
+fn open_survivor(pid: i32, sandboxes: &Path, sessions: &BTreeSet<i32>) -> Option<OwnedFd> {
+    let process = pidfd_open(host::pid(pid)?, PidfdFlags::empty()).ok()?;
+    let stat = Stat::of(pid).filter(|stat| stat.is_alive())?;
+    let ours = || host::variable_of(pid, "ORRERY_SANDBOX").is_some_and(|sandbox| Path::new(&sandbox).starts_with(sandboxes));
+    let own_pid = rustix::process::getpid().as_raw_nonzero().get();
+    (pid != own_pid && (sessions.contains(&stat.session) || ours())).then_some(process)
+}
+
+fn is_same(started: &Started) -> bool {
+    Stat::of(started.process.pid).is_some_and(|stat| stat.started_between(started.from_boot_ms, started.to_boot_ms))
+}

@@ -1,0 +1,243 @@
+//! The thin thread around a shard: polls inputs, waits, steps, and hands transactions to a committer.
+//!
+//! The committer commits, then writes the store, while the next batch is handled (§10.3). On anything unclean the shard's
+//! memory is dropped and the shard is acquired again with a jittered back-off; a panic of the decider is treated the same way,
+//! so that an input is never skipped silently.
+
+mod committer;
+mod inputs;
+
+use crate::leases::Leases;
+use crate::messages::Cluster;
+use crate::restore::{AcquireError, Acquired, Target, acquire, acquired_observation};
+use crate::shard::{Arrival, Shard, StepError, Transaction};
+use crate::stamp::Now;
+use committer::Committer;
+use inputs::Inputs;
+use orrery_log::{Bell, Log, LogError, clock};
+use orrery_model::decider::Decider;
+use orrery_model::record::NewRecord;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// First back-off after a failure; doubles …
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// … up to this (§1.5).
+const BACKOFF_MOST: Duration = Duration::from_secs(10);
+/// Longest wait without looking around.
+const WAIT_MOST: Duration = Duration::from_secs(1);
+
+/// What a shard's thread needs.
+pub struct ShardConfig {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The cluster's numbers.
+    pub cluster: Cluster,
+    /// Shard number.
+    pub shard: u32,
+    /// Folder of the local store.
+    pub folder: PathBuf,
+    /// This member's name, for `Acquired`.
+    pub member: String,
+    /// Draws a lineage for a shard that is new.
+    pub draw_lineage: fn() -> String,
+}
+
+/// A running shard.
+pub struct ShardHandle {
+    stop: Arc<AtomicBool>,
+    bell: Arc<Bell>,
+    ready: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ShardHandle {
+    /// True once the shard has been acquired (and while it is held).
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+    /// Ends the thread after the transaction under way.
+    pub fn stop(mut self) {
+        self.end();
+    }
+    fn end(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Drop for ShardHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Why an ownership ended.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("the shard could not be acquired: {0}")]
+    NotAcquired(#[from] AcquireError),
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error("the log refused: {0}")]
+    Log(#[from] LogError),
+    #[error("a commit was not clean: {0}")]
+    Unclean(String),
+}
+
+/// Starts a decider's shard on its own thread.
+pub fn start<D: Decider>(config: ShardConfig) -> Result<ShardHandle, LogError> {
+    let bell = config.log.bell(&[]);
+    let (stop, ready) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let thread = std::thread::Builder::new()
+        .name(format!("{}-{}", D::SERVICE, config.shard))
+        .spawn({
+            let (stop, ready, bell) = (stop.clone(), ready.clone(), bell.clone());
+            move || supervise::<D>(&config, &stop, &ready, &bell)
+        })
+        .map_err(|e| LogError::Poisoned { why: format!("no thread for a shard: {e}") })?;
+    Ok(ShardHandle { stop, bell, ready, thread: Some(thread) })
+}
+
+/// Owns the shard again and again until stopped.
+fn supervise<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, bell: &Arc<Bell>) {
+    let mut backoff = BACKOFF_FIRST;
+    while !stop.load(Ordering::Acquire) {
+        let began = clock::monotonic();
+        let owned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| own::<D>(config, stop, ready, bell)));
+        ready.store(false, Ordering::Release);
+        match owned {
+            Ok(Ok(())) => return,
+            Ok(Err(lost)) => tracing::error!(service = D::SERVICE, shard = config.shard, %lost, "the shard is given up and acquired again"),
+            Err(_panic) => tracing::error!(service = D::SERVICE, shard = config.shard, "the decider panicked; the shard is acquired again"),
+        }
+        metrics::counter!("orrery_shard_restarts_total", "service" => D::SERVICE).increment(1);
+        if began.elapsed() > BACKOFF_MOST {
+            backoff = BACKOFF_FIRST;
+        }
+        let until = clock::monotonic() + jittered(backoff);
+        while !stop.load(Ordering::Acquire) && clock::monotonic() < until {
+            bell.wait(until.saturating_duration_since(clock::monotonic()));
+        }
+        backoff = (backoff * 2).min(BACKOFF_MOST);
+    }
+}
+
+/// Between half and all of the back-off, by the clock's low bits: two members must not retry in step.
+fn jittered(backoff: Duration) -> Duration {
+    backoff / 2 + backoff * ((clock::wall().0 & 0xff) as u32) / 512
+}
+
+/// One ownership, from acquisition to stop or loss.
+fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, bell: &Arc<Bell>) -> Result<(), Lost> {
+    let began = clock::monotonic();
+    let now = || Now { wall: clock::wall(), monotonic_us: began.elapsed().as_micros() as i64 };
+    let lineage = (config.draw_lineage)();
+    let target = Target {
+        log: &config.log,
+        cluster: &config.cluster,
+        shard: config.shard,
+        folder: &config.folder,
+        fresh_lineage: &lineage,
+        now: clock::wall(),
+    };
+    let Acquired { writer, store, restored, again, resend_from, journal_end } = acquire::<D>(&target)?;
+    let epoch = restored.head.epoch + 1;
+    let mut owner = Owner::<D> {
+        inputs: Inputs::new(config, bell.clone()),
+        shard: Shard::new(restored, config.cluster.clone(), config.shard, epoch, now()),
+        committer: Committer::start(config, writer, store, D::SERVICE, bell.clone()),
+        leases: Leases::default(),
+        config,
+    };
+    owner.shard.journal_ends_at(journal_end);
+    for lease in owner.shard.decider().leases() {
+        owner.leases.renew(lease, now().monotonic_us);
+    }
+    owner.inputs.subscribe(&mut owner.shard)?;
+    let acquired = Arrival::Observed(acquired_observation(epoch, &config.member, resend_from));
+    owner.step(now(), vec![acquired], again)?;
+    owner.committer.settle()?;
+    ready.store(true, Ordering::Release);
+    tracing::info!(service = D::SERVICE, shard = config.shard, epoch, ms = began.elapsed().as_millis() as u64, "acquired");
+    while !stop.load(Ordering::Acquire) {
+        owner.turn(&now, bell)?;
+    }
+    owner.committer.settle()
+}
+
+/// Everything that one ownership holds.
+struct Owner<'c, D: Decider> {
+    shard: Shard<D>,
+    inputs: Inputs,
+    committer: Committer,
+    leases: Leases,
+    config: &'c ShardConfig,
+}
+
+impl<D: Decider> Owner<'_, D> {
+    /// Polls once and steps; waits if there was nothing.
+    fn turn(&mut self, now: &impl Fn() -> Now, bell: &Bell) -> Result<(), Lost> {
+        let mut arrivals = self.inputs.poll(&mut self.shard)?;
+        let expired = self.expired_leases(now().monotonic_us, &mut arrivals)?;
+        let nothing = arrivals.is_empty();
+        arrivals.extend(expired.into_iter().map(Arrival::Observed));
+        let stepped = self.step(now(), arrivals, Vec::new())?;
+        self.inputs.subscribe(&mut self.shard)?;
+        if nothing && !stepped {
+            self.committer.check()?;
+            bell.wait(self.wait_for(now()));
+        }
+        Ok(())
+    }
+
+    /// Steps and hands the transaction to the committer; true if there was one.
+    fn step(&mut self, now: Now, arrivals: Vec<Arrival>, again: Vec<NewRecord>) -> Result<bool, Lost> {
+        let began = clock::monotonic();
+        if let Some(end) = self.committer.journal_end() {
+            self.shard.journal_ends_at(end);
+        }
+        let log = &self.config.log;
+        let ends = |topic: &str| inputs::topic_ends(log, topic);
+        let transaction = self.shard.step(now, arrivals, &ends, again)?;
+        for lease in self.shard.take_renewed() {
+            self.leases.renew(lease, now.monotonic_us);
+        }
+        let Some(transaction) = transaction else { return Ok(false) };
+        count::<D>(&transaction, began.elapsed());
+        self.committer.hand_over(transaction)?;
+        Ok(true)
+    }
+
+    /// Leases that ran out, once the inputs have been read to an end asked for now (§7.2).
+    fn expired_leases(
+        &mut self,
+        now_us: i64,
+        arrivals: &mut Vec<Arrival>,
+    ) -> Result<Vec<orrery_model::journal::Observation>, Lost> {
+        if self.leases.next_deadline_us().is_none_or(|deadline| deadline > now_us) || !arrivals.is_empty() {
+            return Ok(Vec::new());
+        }
+        // The deadline has passed and nothing had arrived: what is readable now is all that was sent in time.
+        arrivals.extend(self.inputs.poll(&mut self.shard)?);
+        if arrivals.is_empty() { Ok(self.leases.take_expired(now_us)) } else { Ok(Vec::new()) }
+    }
+
+    fn wait_for(&self, now: Now) -> Duration {
+        let deadline_us = self.shard.decider().next_deadline().map(|deadline| deadline.0 - now.wall.0);
+        let lease_us = self.leases.next_deadline_us().map(|deadline| deadline - now.monotonic_us);
+        let us = deadline_us.into_iter().chain(lease_us).min().unwrap_or(i64::MAX).max(0);
+        Duration::from_micros(us.unsigned_abs()).min(WAIT_MOST)
+    }
+}
+
+fn count<D: Decider>(transaction: &Transaction, took: Duration) {
+    metrics::counter!("orrery_entries_total", "service" => D::SERVICE).increment(transaction.entries as u64);
+    metrics::histogram!("orrery_decision_seconds", "service" => D::SERVICE).record(took.as_secs_f64() / transaction.entries.max(1) as f64);
+}

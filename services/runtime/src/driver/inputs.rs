@@ -1,0 +1,156 @@
+//! The inputs of a shard: which topic partitions it reads, from where, and how much at a time.
+
+use super::{Lost, ShardConfig};
+use crate::rows::Position;
+use crate::shard::{Arrival, Shard};
+use orrery_log::{Bell, Log, LogError, TopicPartition};
+use orrery_model::decider::Decider;
+use orrery_model::journal::Observation;
+use orrery_model::messages::StartPosition;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Bytes of one read of one input: many small records, or a few of the largest.
+const READ_BYTES: usize = 512 << 10;
+/// Records taken into one step, so that a transaction stays well below the log's limits.
+const RECORDS_PER_STEP: usize = 512;
+
+/// Inputs being read.
+pub(super) struct Inputs {
+    log: Arc<dyn Log>,
+    cluster: crate::messages::Cluster,
+    shard: u32,
+    bell: Arc<Bell>,
+    reading: BTreeMap<(Arc<str>, u32), i64>,
+    subscribed: Option<Vec<StartPosition>>,
+    turn: usize,
+    missing: bool,
+}
+
+impl Inputs {
+    pub(super) fn new(config: &ShardConfig, bell: Arc<Bell>) -> Self {
+        Self {
+            log: config.log.clone(),
+            cluster: config.cluster.clone(),
+            shard: config.shard,
+            bell,
+            reading: BTreeMap::new(),
+            subscribed: None,
+            turn: 0,
+            missing: false,
+        }
+    }
+
+    /// Follows what the decider wants to read. Our own inputs begin at the log's start, user topics where the job says.
+    pub(super) fn subscribe<D: Decider>(&mut self, shard: &mut Shard<D>) -> Result<(), Lost> {
+        let wanted = shard.decider().subscriptions();
+        if self.subscribed.as_ref() == Some(&wanted) && !self.missing {
+            return Ok(());
+        }
+        let mut begin: BTreeMap<(Arc<str>, u32), Option<i64>> = BTreeMap::new();
+        for input in D::inputs() {
+            begin.insert((self.cluster.topic(input).into(), self.shard), None);
+        }
+        for start in &wanted {
+            let first = begin.entry((start.topic.as_str().into(), start.partition as u32)).or_insert(Some(start.offset));
+            *first = first.map(|offset| offset.min(start.offset));
+        }
+        let topics: Vec<&str> = begin.keys().map(|(topic, _)| &**topic).collect();
+        self.log.ring_for(&topics, &self.bell);
+        self.missing = false;
+        let old = std::mem::take(&mut self.reading);
+        for ((topic, partition), first) in begin {
+            let was_reading = old.contains_key(&(topic.clone(), partition));
+            self.begin(shard, topic, partition, if was_reading { None } else { first })?;
+        }
+        self.subscribed = Some(wanted);
+        Ok(())
+    }
+
+    /// Finds the position of one input; one that is out of range moves, and the gap is reported by [`Inputs::poll`].
+    fn begin<D: Decider>(&mut self, shard: &mut Shard<D>, topic: Arc<str>, partition: u32, first: Option<i64>) -> Result<(), Lost> {
+        let Some(found) = self.log.topic(&topic)? else {
+            self.missing = true; // Looked for again at every turn; the bell rings when it comes.
+            return Ok(());
+        };
+        let at = TopicPartition { topic: topic.clone(), partition };
+        let position = match shard.position(&topic, partition).cloned() {
+            Some(position) if position.topic_id == found.id => {
+                Position { offset: position.offset.max(first.unwrap_or(0)), ..position }
+            }
+            Some(position) => Position { offset: 0, topic_id: found.id, generation: position.generation + 1 },
+            None => {
+                let start = self.log.start_offset(&at)?;
+                Position { offset: first.unwrap_or(start).max(start), topic_id: found.id, generation: 0 }
+            }
+        };
+        if shard.position(&topic, partition) != Some(&position) {
+            shard.set_position(&topic, partition, position.clone());
+        }
+        self.reading.insert((topic, partition), position.offset);
+        Ok(())
+    }
+
+    /// What is readable now, fairly over the inputs, at most one step's worth.
+    pub(super) fn poll<D: Decider>(&mut self, shard: &mut Shard<D>) -> Result<Vec<Arrival>, Lost> {
+        let mut arrivals = Vec::new();
+        let keys: Vec<(Arc<str>, u32)> = self.reading.keys().cloned().collect();
+        self.turn = self.turn.wrapping_add(1);
+        for i in 0..keys.len() {
+            let (topic, partition) = &keys[(i + self.turn) % keys.len()];
+            if arrivals.len() >= RECORDS_PER_STEP {
+                break;
+            }
+            self.poll_one(shard, topic, *partition, &mut arrivals)?;
+        }
+        Ok(arrivals)
+    }
+
+    fn poll_one<D: Decider>(
+        &mut self,
+        shard: &mut Shard<D>,
+        topic: &Arc<str>,
+        partition: u32,
+        arrivals: &mut Vec<Arrival>,
+    ) -> Result<(), Lost> {
+        let at = TopicPartition { topic: topic.clone(), partition };
+        let position = self.reading.get_mut(&(topic.clone(), partition)).expect("the keys were taken from this map");
+        match self.log.read(&at, *position, READ_BYTES) {
+            Ok(fetch) => {
+                let room = RECORDS_PER_STEP - arrivals.len().min(RECORDS_PER_STEP);
+                for record in fetch.records.into_iter().take(room) {
+                    *position = record.offset + 1;
+                    arrivals.push(Arrival::Record { topic: topic.clone(), partition, record });
+                }
+                Ok(())
+            }
+            Err(LogError::OutOfRange { asked, start, end, .. }) => {
+                // Records went before they were read. Heartbeats are renewals, and only the newest counts (§3.1).
+                let to = if asked < start { start } else { end };
+                tracing::warn!(topic = %topic, partition, from = asked, to, "records were gone before they were read");
+                *position = to;
+                if let Some(old) = shard.position(topic, partition).cloned() {
+                    shard.set_position(topic, partition, Position { offset: to, ..old });
+                }
+                if !topic.ends_with(orrery_model::topics::HEARTBEATS) {
+                    let gap = Observation::Gap { topic: topic.to_string(), partition: partition as i32, from: asked, to };
+                    arrivals.push(Arrival::Observed(gap));
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Where every partition of a topic ends now; a topic that is not there yet begins at 0 when it comes.
+pub(super) fn topic_ends(log: &Arc<dyn Log>, topic: &str) -> Vec<StartPosition> {
+    let partitions = log.topic(topic).ok().flatten().map_or(0, |found| found.partitions);
+    let end = |partition: u32| StartPosition {
+        topic: topic.into(),
+        generation: 0,
+        partition: partition as i32,
+        offset: log.end_offset(&TopicPartition::new(topic, partition)).unwrap_or(0),
+    };
+    (0..partitions).map(end).collect()
+}

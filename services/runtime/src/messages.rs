@@ -1,0 +1,190 @@
+//! From messages to log records: which topic and partition, and packing (§10.3, §11.3).
+
+use orrery_model::codec::Codec;
+use orrery_model::decider::Message;
+use orrery_model::limits::PACKED_BYTES;
+use orrery_model::messages::{self, Item, Packed, RunRecord};
+use orrery_model::murmur2::partition_of;
+use orrery_model::payload::Payload;
+use orrery_model::record::{ID_HEADER, MessageId, NewRecord};
+use orrery_model::topics;
+use apache_avro::AvroSchemaComponent;
+use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
+
+/// The cluster's fixed numbers, stored when it is made (§4.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Begins all our topic names.
+    pub prefix: String,
+    /// Number of trigger shards.
+    pub trigger_shards: u32,
+    /// Number of cells.
+    pub cells: u32,
+}
+
+impl Cluster {
+    /// One shard and one cell, as standalone has it.
+    pub fn single() -> Self {
+        Self { prefix: topics::DEFAULT_PREFIX.into(), trigger_shards: 1, cells: 1 }
+    }
+    /// Full name of one of our topics.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+    /// Number of partitions that one of our topics has.
+    pub fn partitions(&self, partitions: topics::Partitions) -> u32 {
+        match partitions {
+            topics::Partitions::PerTriggerShard => self.trigger_shards,
+            topics::Partitions::PerCell => self.cells,
+            topics::Partitions::One => 1,
+        }
+    }
+    /// Trigger shard that owns a job.
+    pub fn owner_of_job(&self, job: &orrery_model::id::JobName) -> u32 {
+        partition_of(job.as_str().as_bytes(), self.trigger_shards)
+    }
+}
+
+/// Who sends: begins the ids of all messages of a shard.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// Service.
+    pub service: &'static str,
+    /// Shard.
+    pub shard: u32,
+    /// Lineage of the shard.
+    pub lineage: String,
+    /// Epoch under which the entry was written.
+    pub epoch: i64,
+}
+
+/// Collects a transaction's messages and turns them into records.
+#[derive(Debug)]
+pub struct Outbox<'c> {
+    cluster: &'c Cluster,
+    packs: BTreeMap<(i64, &'static str, u32), Pack>,
+    runs: BTreeMap<orrery_model::id::RunId, Box<RunRecord>>,
+    plain: Vec<NewRecord>,
+}
+
+/// Messages of one topic partition, of one kind.
+#[derive(Debug)]
+enum Pack {
+    Tasks(Vec<Item<messages::TaskMessage>>),
+    Outcomes(Vec<Item<messages::Outcome>>),
+    Commands(Vec<Item<messages::Command>>),
+}
+
+impl<'c> Outbox<'c> {
+    /// Empty.
+    pub fn new(cluster: &'c Cluster) -> Self {
+        Self { cluster, packs: BTreeMap::new(), runs: BTreeMap::new(), plain: Vec::new() }
+    }
+
+    /// Adds one entry's message, in order.
+    pub fn add(&mut self, sender: &Sender, seq: i64, index: i32, message: Message) {
+        match message {
+            Message::Task(body) => {
+                let cell = 0; // One cell so far: every job's tasks go to it.
+                let pack = self.packs.entry((sender.epoch, topics::TASKS, cell)).or_insert_with(|| Pack::Tasks(Vec::new()));
+                if let Pack::Tasks(items) = pack {
+                    items.push(Item { seq, index, body: *body });
+                }
+            }
+            Message::Outcome(body) => {
+                let owner = self.cluster.owner_of_job(&body.job);
+                let pack = self.packs.entry((sender.epoch, topics::OUTCOMES, owner)).or_insert_with(|| Pack::Outcomes(Vec::new()));
+                if let Pack::Outcomes(items) = pack {
+                    items.push(Item { seq, index, body });
+                }
+            }
+            Message::Command(body) => {
+                let pack =
+                    self.packs.entry((sender.epoch, topics::COMMANDS, sender.shard)).or_insert_with(|| Pack::Commands(Vec::new()));
+                if let Pack::Commands(items) = pack {
+                    items.push(Item { seq, index, body: *body });
+                }
+            }
+            Message::Run(record) => {
+                self.runs.insert(record.run.clone(), record);
+            }
+            Message::Catalog(job, entry) => {
+                let value = entry.map(|entry| messages::CATALOG.encode(&entry));
+                self.plain(topics::CATALOG, sender.shard, job.as_str(), value);
+            }
+            Message::Alert(alert) => {
+                let key = alert.job.as_ref().map_or_else(String::new, ToString::to_string);
+                self.plain(topics::ALERTS, 0, &key, Some(messages::ALERT.encode(&alert)));
+            }
+        }
+    }
+
+    fn plain(&mut self, topic: &str, partition: u32, key: &str, value: Option<Vec<u8>>) {
+        self.plain.push(NewRecord {
+            topic: self.cluster.topic(topic),
+            partition,
+            key: Some(key.as_bytes().into()),
+            value: value.map(|bytes| Payload(bytes.into())),
+            headers: Vec::new(),
+        });
+    }
+
+    /// All records, messages to other services first.
+    pub fn into_records(mut self, sender: &Sender) -> Vec<NewRecord> {
+        let mut records = Vec::new();
+        for ((epoch, topic, partition), pack) in std::mem::take(&mut self.packs) {
+            let place = Place { sender: &Sender { epoch, ..sender.clone() }, topic: self.cluster.topic(topic), partition };
+            match pack {
+                Pack::Tasks(items) => place.records(&messages::TASKS, items, &mut records),
+                Pack::Outcomes(items) => place.records(&messages::OUTCOMES, items, &mut records),
+                Pack::Commands(items) => place.records(&messages::COMMANDS, items, &mut records),
+            }
+        }
+        for (run, record) in std::mem::take(&mut self.runs) {
+            let partition = self.cluster.owner_of_job(&record.job);
+            self.plain(topics::RUNS, partition, run.as_str(), Some(messages::RUN.encode(&record)));
+        }
+        records.append(&mut self.plain);
+        records
+    }
+}
+
+struct Place<'a> {
+    sender: &'a Sender,
+    topic: String,
+    partition: u32,
+}
+
+impl Place<'_> {
+    /// Packs items into records of at most [`PACKED_BYTES`] (one item alone may be larger), halving what is too large.
+    fn records<M>(&self, codec: &Codec<Packed<M>>, items: Vec<Item<M>>, out: &mut Vec<NewRecord>)
+    where
+        M: Serialize + DeserializeOwned + AvroSchemaComponent,
+    {
+        let Some(first) = items.first() else { return };
+        let id = MessageId {
+            service: self.sender.service.into(),
+            shard: self.sender.shard,
+            lineage: self.sender.lineage.clone(),
+            epoch: self.sender.epoch,
+            seq: first.seq,
+            index: first.index,
+        };
+        let mut packed = Packed { items };
+        let value = codec.encode(&packed);
+        if value.len() > PACKED_BYTES && packed.items.len() > 1 {
+            let rest = packed.items.split_off(packed.items.len() / 2);
+            self.records(codec, packed.items, out);
+            self.records(codec, rest, out);
+            return;
+        }
+        out.push(NewRecord {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            key: None,
+            value: Some(Payload(value.into())),
+            headers: vec![(ID_HEADER.into(), id.to_string().as_bytes().into())],
+        });
+    }
+}

@@ -1,0 +1,327 @@
+//! Acquiring a shard: fence, ask the ends, restore rows up to the last head, find what must be sent again (§1.1–1.4, §9.1).
+//!
+//! The store is a cache. If it is missing, unreadable, of another lineage, outside the log, too old or does not sum up to the
+//! head's state hash, it is wiped and the changelog is read from its start.
+
+use crate::messages::{Cluster, Outbox, Sender};
+use crate::rows::{self, Head, Mark, Position};
+use crate::shard::Restored;
+use crate::statehash::StateHash;
+use crate::store::{RowBatch, Store, StoreError};
+use orrery_log::{Log, LogError, TopicPartition, Writer};
+use orrery_model::decider::Decider;
+use orrery_model::journal::{Entry, Observation};
+use orrery_model::record::NewRecord;
+use orrery_model::table::FIRST_DECIDER_TABLE;
+use orrery_model::time::Timestamp;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes of one read while restoring.
+const READ_BYTES: usize = 4 << 20;
+/// How far to look for a head that tells the lineage.
+const LINEAGE_BYTES: usize = 64 << 10;
+/// A local store older than this is wiped: half of the time that the changelog keeps tombstones, 7 d (§9.1).
+const STORE_AGE_MS: i64 = 7 * 86_400_000 / 2;
+
+/// Why a shard could not be acquired.
+#[derive(Debug, thiserror::Error)]
+pub enum AcquireError {
+    /// The log refused.
+    #[error("the log refused while {doing}")]
+    Log {
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: LogError,
+    },
+    /// The store cannot be used even when empty.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal lacks entries that the changelog says were committed.
+    #[error("the journal of {shard} ends at entry {journal}, but its changelog at {head}: records were lost; restore the topic before starting")]
+    JournalBehind {
+        /// Service and shard.
+        shard: String,
+        /// Last entry of the journal.
+        journal: i64,
+        /// Last entry of the head.
+        head: i64,
+    },
+    /// A record of our own cannot be read.
+    #[error("{topic} holds a record at {offset} that cannot be read: {why}")]
+    Unreadable {
+        /// Full topic name.
+        topic: String,
+        /// Its offset.
+        offset: i64,
+        /// What is wrong.
+        why: String,
+    },
+    /// Even the changelog does not sum up to its head.
+    #[error("rows of {shard} sum up to {found}, its head says {expected}: run `orrery audit verify` to find where they part")]
+    Diverged {
+        /// Service and shard.
+        shard: String,
+        /// Recomputed.
+        found: String,
+        /// In the head.
+        expected: String,
+    },
+}
+
+/// What acquiring a shard came to.
+pub struct Acquired<D> {
+    /// The fenced writer.
+    pub writer: Box<dyn Writer>,
+    /// The store, at the head.
+    pub store: Store,
+    /// The shard's parts.
+    pub restored: Restored<D>,
+    /// Messages to send again with the first transaction.
+    pub again: Vec<NewRecord>,
+    /// Seq from which on they come; 0 for none.
+    pub resend_from: i64,
+    /// End of the journal.
+    pub journal_end: i64,
+}
+
+/// Which shard, and where its things are.
+pub struct Target<'a> {
+    /// The log.
+    pub log: &'a Arc<dyn Log>,
+    /// The cluster's numbers.
+    pub cluster: &'a Cluster,
+    /// Shard number.
+    pub shard: u32,
+    /// Folder of the local store.
+    pub folder: &'a Path,
+    /// Lineage if the shard turns out to be empty.
+    pub fresh_lineage: &'a str,
+    /// The wall clock now, to judge the store's age.
+    pub now: Timestamp,
+}
+
+/// Fences, restores and returns the shard's parts.
+pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireError> {
+    let name = format!("{}-{}", D::SERVICE, target.shard);
+    let transactional_id = format!("{}{}.{}", target.cluster.prefix, D::SERVICE, target.shard);
+    let writer = target.log.fence(&transactional_id).map_err(|source| AcquireError::Log { doing: "fencing", source })?;
+    let journal = TopicPartition::new(&target.cluster.topic(&format!("{}.journal", D::SERVICE)), target.shard);
+    let changelog = TopicPartition::new(&target.cluster.topic(&format!("{}.changelog", D::SERVICE)), target.shard);
+    let ends = |at| target.log.end_offset(at).map_err(|source| AcquireError::Log { doing: "asking for ends", source });
+    let (journal_end, changelog_end) = (ends(&journal)?, ends(&changelog)?);
+
+    let mut store = usable_store(target, &changelog, changelog_end)?;
+    follow_changelog(target.log, &store, &changelog, changelog_end)?;
+    let mut restored = load::<D>(&store)?;
+    if restored.hash.to_hex() != restored.head.state_hash && restored.head.last_seq > 0 {
+        tracing::warn!(shard = name, "the local store does not sum up to its head; restoring from the changelog");
+        store = store.wiped()?;
+        follow_changelog(target.log, &store, &changelog, changelog_end)?;
+        restored = load::<D>(&store)?;
+        let (found, expected) = (restored.hash.to_hex(), restored.head.state_hash.clone());
+        if found != expected {
+            return Err(AcquireError::Diverged { shard: name, found, expected });
+        }
+    }
+    if restored.head.lineage.is_empty() {
+        restored.head.lineage = target.fresh_lineage.into();
+    }
+    let (again, resend_from) = follow_journal(target, &mut restored, &journal, journal_end, &name)?;
+    restored.decider.loaded();
+    Ok(Acquired { writer, store, restored, again, resend_from, journal_end })
+}
+
+/// The local store if it can be trusted, else an empty one.
+fn usable_store(target: &Target<'_>, changelog: &TopicPartition, end: i64) -> Result<Store, AcquireError> {
+    let store = match Store::open(target.folder) {
+        Ok(store) => store,
+        Err(error) => {
+            tracing::warn!(%error, "wiping the local store");
+            std::fs::remove_dir_all(target.folder)
+                .map_err(|e| StoreError { path: target.folder.into(), what: format!("cannot be removed: {e}") })?;
+            Store::open(target.folder)?
+        }
+    };
+    let start =
+        target.log.start_offset(changelog).map_err(|source| AcquireError::Log { doing: "asking for the changelog's start", source })?;
+    let why_not = match store.head() {
+        Ok(None) => return Ok(store),
+        Err(error) => Some(error.to_string()),
+        Ok(Some((_, offset))) if offset >= end || offset < start => Some(format!("it stands at {offset}, the changelog holds {start} to {end}")),
+        Ok(Some((head, _))) if target.now.since_ms(head.at) > STORE_AGE_MS => Some(format!("its head is of {}", head.at)),
+        Ok(Some((head, offset))) => lineage_differs(target, changelog, &head, offset)?,
+    };
+    match why_not {
+        None => Ok(store),
+        Some(why) => {
+            tracing::warn!(folder = %target.folder.display(), why, "wiping the local store");
+            Ok(store.wiped()?)
+        }
+    }
+}
+
+/// A changelog whose next head has another lineage is another shard's life. (What a look this short misses, the state hash finds.)
+fn lineage_differs(target: &Target<'_>, changelog: &TopicPartition, head: &Head, offset: i64) -> Result<Option<String>, AcquireError> {
+    let fetch = target.log.read(changelog, offset, LINEAGE_BYTES).map_err(|source| AcquireError::Log { doing: "reading", source })?;
+    for record in &fetch.records {
+        if let Some(found) = read_head(changelog, record)? {
+            let differs = found.lineage != head.lineage;
+            return Ok(differs.then(|| format!("its lineage is {}, the log's {}", head.lineage, found.lineage)));
+        }
+    }
+    Ok(None)
+}
+
+/// Brings the store up to the changelog's last head. Rows behind it are ignored: their transaction never ended.
+fn follow_changelog(log: &Arc<dyn Log>, store: &Store, changelog: &TopicPartition, end: i64) -> Result<(), AcquireError> {
+    let start = log.start_offset(changelog).map_err(|source| AcquireError::Log { doing: "asking for the changelog's start", source })?;
+    let from = store.head()?.map_or(start, |(_, offset)| offset + 1);
+    let mut rows: RowBatch = Vec::new();
+    each_record(log, changelog, from, end, |record| {
+        let Some(key) = &record.key else { return Ok(()) };
+        rows.push((key.as_bytes().to_vec(), record.value.as_ref().map(|v| v.as_bytes().to_vec())));
+        if key.as_bytes() == [rows::HEAD] {
+            store.write(&std::mem::take(&mut rows), record.offset)?;
+            metrics::gauge!("orrery_restore_remaining_records", "topic" => changelog.topic.to_string()).set((end - record.offset) as f64);
+        }
+        Ok(())
+    })
+}
+
+/// Loads every row of the store into a decider and sums them up.
+fn load<D: Decider>(store: &Store) -> Result<Restored<D>, AcquireError> {
+    let mut decider = D::default();
+    let mut hash = StateHash::default();
+    let mut positions: BTreeMap<(Arc<str>, u32), Position> = BTreeMap::new();
+    let mut marks: BTreeMap<Vec<u8>, Mark> = BTreeMap::new();
+    store.each_row(|table, key, value| {
+        let unreadable = |why: String| store.refused(format!("has an unreadable row in table {table}: {why}"));
+        match table {
+            rows::POSITIONS => {
+                let (topic, partition) = rows::read_position_key(key).ok_or_else(|| unreadable("its key".into()))?;
+                positions.insert((topic.into(), partition), rows::POSITION_ROW.decode(value).map_err(|e| unreadable(e.to_string()))?);
+            }
+            rows::MARKS => {
+                marks.insert(key.to_vec(), rows::MARK_ROW.decode(value).map_err(|e| unreadable(e.to_string()))?);
+            }
+            _ if table >= FIRST_DECIDER_TABLE => {
+                hash.add(table, key, value);
+                decider.load(table, key, Some(value)).map_err(|e| unreadable(e.to_string()))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let head = store.head()?.map(|(head, _)| head).unwrap_or_default();
+    Ok(Restored { decider, head, hash, positions, marks })
+}
+
+/// Applies entries behind the head, and collects the messages that may not have left (§1.4).
+fn follow_journal<D: Decider>(
+    target: &Target<'_>,
+    restored: &mut Restored<D>,
+    journal: &TopicPartition,
+    end: i64,
+    name: &str,
+) -> Result<(Vec<NewRecord>, i64), AcquireError> {
+    let start = target.log.start_offset(journal).map_err(|source| AcquireError::Log { doing: "asking for the journal's start", source })?;
+    let mut entries: Vec<Entry<D::Input, D::Decision>> = Vec::new();
+    each_record(target.log, journal, restored.head.journal_offset.max(start), end, |record| {
+        let Some(value) = &record.value else { return Ok(()) };
+        let batch = D::journal().decode(value.as_bytes()).map_err(|e| unreadable(journal, record.offset, &e))?;
+        entries.extend(batch.entries);
+        Ok(())
+    })?;
+    let last = entries.last().map_or(0, |entry| entry.seq);
+    if last < restored.head.last_seq {
+        return Err(AcquireError::JournalBehind { shard: name.into(), journal: last, head: restored.head.last_seq });
+    }
+    let resend_from = resend_from::<D>(&entries, &restored.head);
+    let mut outbox = Outbox::new(target.cluster);
+    let mut sender = Sender { service: D::SERVICE, shard: target.shard, lineage: restored.head.lineage.clone(), epoch: 0 };
+    let ahead = last > restored.head.last_seq;
+    if ahead {
+        restored.decider.loaded();
+    }
+    for entry in entries {
+        if entry.seq > restored.head.last_seq {
+            entry.decisions.iter().for_each(|decision| restored.decider.apply(entry.at, decision));
+            follow_input(restored, &entry);
+        }
+        if entry.seq >= resend_from {
+            sender.epoch = entry.epoch;
+            let mut messages = Vec::new();
+            entry.decisions.iter().for_each(|decision| D::messages(entry.at, decision, &mut messages));
+            for (index, message) in messages.into_iter().enumerate() {
+                outbox.add(&sender, entry.seq, index as i32, message);
+            }
+        }
+    }
+    Ok((outbox.into_records(&sender), resend_from))
+}
+
+/// The first entry whose messages are sent again: of the last transaction, or from where that one itself had to begin.
+fn resend_from<D: Decider>(entries: &[Entry<D::Input, D::Decision>], head: &Head) -> i64 {
+    let first = entries.iter().find(|entry| entry.seq >= head.first_seq);
+    let acquired = first.filter(|entry| entry.decisions.is_empty()).and_then(|entry| D::resend_from(&entry.input));
+    acquired.filter(|seq| *seq > 0).unwrap_or(head.first_seq)
+}
+
+/// Moves head and positions past an entry whose rows were not committed with it.
+fn follow_input<D: Decider>(restored: &mut Restored<D>, entry: &Entry<D::Input, D::Decision>) {
+    use orrery_model::journal::Source;
+    if let Source::FromRecord { topic, partition, offset, .. } = &entry.source
+        && let Some(position) = restored.positions.get_mut(&(topic.as_str().into(), *partition as u32))
+    {
+        position.offset = position.offset.max(offset + 1);
+    }
+    restored.head.epoch = entry.epoch;
+    restored.head.last_seq = entry.seq;
+    restored.head.chain.clone_from(&entry.chain);
+    restored.head.at = entry.at;
+    restored.head.lineage.clone_from(&entry.lineage);
+}
+
+/// The observation that begins an ownership (§1.1).
+pub fn acquired_observation(epoch: i64, member: &str, resend_from: i64) -> Observation {
+    Observation::Acquired { epoch, member: member.into(), generation: 1, binary: env!("CARGO_PKG_VERSION").into(), resend_from }
+}
+
+fn read_head(changelog: &TopicPartition, record: &orrery_model::record::Record) -> Result<Option<Head>, AcquireError> {
+    match (&record.key, &record.value) {
+        (Some(key), Some(value)) if key.as_bytes() == [rows::HEAD] => {
+            rows::HEAD_ROW.decode(value.as_bytes()).map(Some).map_err(|e| unreadable(changelog, record.offset, &e))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn unreadable(at: &TopicPartition, offset: i64, error: &dyn std::error::Error) -> AcquireError {
+    AcquireError::Unreadable { topic: at.topic.to_string(), offset, why: error.to_string() }
+}
+
+/// Reads a range of a topic to its end; "the end" is a position, not a record (§9.2).
+pub fn each_record(
+    log: &Arc<dyn Log>,
+    at: &TopicPartition,
+    from: i64,
+    end: i64,
+    mut record: impl FnMut(&orrery_model::record::Record) -> Result<(), AcquireError>,
+) -> Result<(), AcquireError> {
+    let mut position = from;
+    while position < end {
+        let fetch = log.read(at, position, READ_BYTES).map_err(|source| AcquireError::Log { doing: "reading", source })?;
+        if fetch.records.is_empty() {
+            break;
+        }
+        for found in fetch.records.iter().take_while(|found| found.offset < end) {
+            record(found)?;
+        }
+        position = fetch.next;
+    }
+    Ok(())
+}

@@ -1,0 +1,478 @@
+//! `Shard`: the sans-IO heart. It takes what arrived, hands it to the decider, and returns the transaction to commit.
+//!
+//! Nothing here waits, reads a clock or knows a log. The memory runs ahead of the log by the transactions not yet committed;
+//! when one of them fails, the shard is dropped and acquired again, so nothing uncommitted survives (§2 of restore.rs).
+
+use crate::messages::{Cluster, Outbox, Sender};
+use crate::rows::{self, Head, Mark, Position, full_key};
+use crate::stamp::{Now, Stamper};
+use crate::statehash::StateHash;
+use orrery_model::codec::{Codec, hex};
+use orrery_model::decider::{Decider, Decoded, Fact, InputTopic, Lease, Poison};
+use orrery_model::journal::{DropReason, Dropped, Entry, EntryBatch, Observation, Source};
+use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
+use orrery_model::messages::StartPosition;
+use orrery_model::payload::Payload;
+use orrery_model::record::{MessageId, NewRecord, Record};
+use orrery_model::time::Timestamp;
+use orrery_model::topics;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Ticks handled in one step: a burst of deadlines is spread over several transactions.
+const TICKS_PER_STEP: usize = 64;
+/// Only dropped records read: an `Idle` entry after this many …
+const IDLE_RECORDS: i64 = 10_000;
+/// … or this long, microseconds.
+const IDLE_US: i64 = 10_000_000;
+
+/// What reached the shard.
+#[derive(Debug, Clone)]
+pub enum Arrival {
+    /// A record of an input.
+    Record {
+        /// Full topic name.
+        topic: Arc<str>,
+        /// Partition.
+        partition: u32,
+        /// The record.
+        record: Record,
+    },
+    /// Something that the shell saw.
+    Observed(Observation),
+}
+
+/// A transaction to commit: all of it or nothing.
+#[derive(Debug)]
+pub struct Transaction {
+    /// Journal, then changelog rows, the head as their last, then messages.
+    pub records: Vec<NewRecord>,
+    /// How many of the records are changelog rows, and where they begin.
+    pub changelog: std::ops::Range<usize>,
+    /// Rows for the store: full key, value or none.
+    pub rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// The head that ends it.
+    pub head: Head,
+    /// Number of entries.
+    pub entries: usize,
+}
+
+impl Transaction {
+    /// Nothing to commit: used to wait for what is under way.
+    pub(crate) fn nothing() -> Self {
+        Self { records: Vec::new(), changelog: 0..0, rows: Vec::new(), head: Head::default(), entries: 0 }
+    }
+}
+
+/// Why a step could not be made; the shard must be dropped and acquired again.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A record does not join the ones before (§1.6).
+    #[error("a record of {topic}/{partition} was read from {prev}, but the shard stands at {position}: it is of an earlier ownership")]
+    WrongPrev {
+        /// Full topic name.
+        topic: String,
+        /// Partition.
+        partition: u32,
+        /// Where the record was read from.
+        prev: i64,
+        /// The position row.
+        position: i64,
+    },
+    /// A record of an input without a position row.
+    #[error("{topic}/{partition} is not an input of this shard")]
+    NotAnInput {
+        /// Full topic name.
+        topic: String,
+        /// Partition.
+        partition: u32,
+    },
+    /// A deadline that a tick does not move would be a busy loop.
+    #[error("the decider's deadline {deadline} did not move on a tick at {at}")]
+    StuckDeadline {
+        /// The deadline.
+        deadline: Timestamp,
+        /// The tick's time.
+        at: Timestamp,
+    },
+}
+
+/// One shard in one ownership.
+pub struct Shard<D: Decider> {
+    decider: D,
+    cluster: Cluster,
+    sender: Sender,
+    stamper: Stamper,
+    head: Head,
+    hash: StateHash,
+    positions: BTreeMap<(Arc<str>, u32), Position>,
+    marks: BTreeMap<Vec<u8>, Mark>,
+    dropped: Vec<Dropped>,
+    dropped_records: i64,
+    idle_since_us: i64,
+    shell_rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    renewed: Vec<Lease>,
+}
+
+/// What restore found: the parts of a shard.
+pub struct Restored<D> {
+    /// The decider with its rows.
+    pub decider: D,
+    /// The last head.
+    pub head: Head,
+    /// Hash over the decider's rows.
+    pub hash: StateHash,
+    /// Input positions.
+    pub positions: BTreeMap<(Arc<str>, u32), Position>,
+    /// Message marks.
+    pub marks: BTreeMap<Vec<u8>, Mark>,
+}
+
+/// Where topics end, asked of the log while a step is made; the answer becomes part of the input.
+pub type Ends<'a> = &'a dyn Fn(&str) -> Vec<StartPosition>;
+
+impl<D: Decider> Shard<D> {
+    /// Takes over what was restored, as `epoch`, at `now`.
+    pub fn new(restored: Restored<D>, cluster: Cluster, shard: u32, epoch: i64, now: Now) -> Self {
+        let sender = Sender { service: D::SERVICE, shard, lineage: restored.head.lineage.clone(), epoch };
+        Self {
+            decider: restored.decider,
+            cluster,
+            sender,
+            stamper: Stamper::acquire(restored.head.at, now),
+            head: restored.head,
+            hash: restored.hash,
+            positions: restored.positions,
+            marks: restored.marks,
+            dropped: Vec::new(),
+            dropped_records: 0,
+            idle_since_us: now.monotonic_us,
+            shell_rows: BTreeMap::new(),
+            renewed: Vec::new(),
+        }
+    }
+
+    /// Takes what arrived and what is due.
+    ///
+    /// `again` are messages of earlier entries to send once more, first of all (§1.4).
+    pub fn step(
+        &mut self,
+        now: Now,
+        arrivals: Vec<Arrival>,
+        ends: Ends<'_>,
+        again: Vec<NewRecord>,
+    ) -> Result<Option<Transaction>, StepError> {
+        let mut step = Step::<D> { at: self.stamper.next(now), ends, entries: Vec::new(), dead: Vec::new() };
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Record { topic, partition, record } => self.take_record(&topic, partition, &record, &mut step)?,
+                Arrival::Observed(observation) => self.observe(observation, &mut step),
+            }
+        }
+        self.take_ticks(&mut step)?;
+        let idle = self.dropped_records >= IDLE_RECORDS
+            || (self.dropped_records > 0 && now.monotonic_us - self.idle_since_us >= IDLE_US);
+        if step.entries.is_empty() && (idle || !step.dead.is_empty()) {
+            self.observe(Observation::Idle {}, &mut step);
+        }
+        if step.entries.is_empty() {
+            return Ok(None);
+        }
+        self.idle_since_us = now.monotonic_us;
+        Ok(Some(self.transaction(step, again)))
+    }
+
+    /// Leases that the last steps' inputs renewed.
+    pub fn take_renewed(&mut self) -> Vec<Lease> {
+        std::mem::take(&mut self.renewed)
+    }
+
+    /// The decider, to look at.
+    pub fn decider(&self) -> &D {
+        &self.decider
+    }
+
+    /// Next offset to read of each input that was ever read.
+    pub fn position(&self, topic: &Arc<str>, partition: u32) -> Option<&Position> {
+        self.positions.get(&(topic.clone(), partition))
+    }
+
+    /// Begins, or goes on, reading an input at `position`; ranges that are skipped are accounted for.
+    pub fn set_position(&mut self, topic: &Arc<str>, partition: u32, position: Position) {
+        if let Some(old) = self.positions.get(&(topic.clone(), partition))
+            && old.generation == position.generation
+            && old.offset < position.offset
+        {
+            let range = (old.offset, position.offset);
+            self.drop_range(topic, partition, range, 0, DropReason::BeforeStart);
+        }
+        self.move_position(topic, partition, position);
+    }
+
+    fn move_position(&mut self, topic: &Arc<str>, partition: u32, position: Position) {
+        self.shell_rows.insert(full_key(rows::POSITIONS, &rows::position_key(topic, partition)), rows::POSITION_ROW.encode(&position));
+        self.positions.insert((topic.clone(), partition), position);
+    }
+
+    /// One record: refuses what does not join, drops repeats, hands the rest to the decider item by item.
+    fn take_record(&mut self, topic: &Arc<str>, partition: u32, record: &Record, step: &mut Step<'_, D>) -> Result<(), StepError> {
+        let name = || topic.to_string();
+        let Some(position) = self.positions.get(&(topic.clone(), partition)).cloned() else {
+            return Err(StepError::NotAnInput { topic: name(), partition });
+        };
+        if record.prev != position.offset {
+            return Err(StepError::WrongPrev { topic: name(), partition, prev: record.prev, position: position.offset });
+        }
+        let range = (record.prev, record.offset + 1);
+        match self.decode(topic, partition, position.generation, record) {
+            Err(poison) => {
+                step.dead.push(dead_letter(topic, partition, record, &poison));
+                self.drop_range(topic, partition, range, 1, DropReason::Poison);
+            }
+            Ok(inputs) => {
+                let sender = record.header(orrery_model::record::ID_HEADER).and_then(MessageId::parse);
+                for (item, decoded) in inputs.into_iter().enumerate() {
+                    let source = Source::FromRecord {
+                        topic: name(),
+                        partition: partition as i32,
+                        generation: position.generation,
+                        offset: record.offset,
+                        prev: record.prev,
+                        item: item as i32,
+                    };
+                    if let Some(reason) = self.take_item(sender.as_ref(), (topic, partition), decoded, source, step) {
+                        self.drop_range(topic, partition, range, 1, reason);
+                    }
+                }
+            }
+        }
+        self.move_position(topic, partition, Position { offset: record.offset + 1, ..position });
+        Ok(())
+    }
+
+    fn decode(&self, topic: &str, partition: u32, generation: i64, record: &Record) -> Result<Vec<Decoded<D::Input>>, Poison> {
+        let bytes = record.value.as_ref().map_or(0, |v| v.as_bytes().len()) + record.key.as_ref().map_or(0, |k| k.as_bytes().len());
+        let ours = topic.strip_prefix(self.cluster.prefix.as_str());
+        // Our own packed records hold one item at least, which may be larger than the limit by its envelope.
+        let limit = if ours.is_some() { INPUT_BYTES + PACKED_BYTES } else { INPUT_BYTES };
+        if bytes > limit {
+            return Err(Poison { stage: "size", reason: format!("the record has {bytes} bytes, over the limit of {limit}; send a reference to the data instead") });
+        }
+        D::decode(InputTopic { name: ours.unwrap_or(topic), ours: ours.is_some(), partition, generation }, record)
+    }
+
+    /// One input of a record; says why it was dropped, if it was.
+    fn take_item(
+        &mut self,
+        sender: Option<&MessageId>,
+        input_of: (&Arc<str>, u32),
+        decoded: Decoded<D::Input>,
+        source: Source,
+        step: &mut Step<'_, D>,
+    ) -> Option<DropReason> {
+        let Decoded { place, mut input } = decoded;
+        if let (Some(sender), Some((seq, index))) = (sender, place) {
+            let mark = Mark { epoch: sender.epoch, seq, index };
+            let key = mark_key(sender, input_of);
+            if self.marks.get(&key).is_some_and(|seen| *seen >= mark) {
+                return Some(DropReason::Repeat);
+            }
+            self.shell_rows.insert(full_key(rows::MARKS, &key), rows::MARK_ROW.encode(&mark));
+            self.marks.insert(key, mark);
+        }
+        let wanted = D::wants_ends(&input);
+        if !wanted.is_empty() {
+            D::with_ends(&mut input, wanted.iter().flat_map(|topic| (step.ends)(topic)).collect());
+        }
+        self.renewed.extend(D::renews(&input));
+        (!self.handle(source, input, false, step)).then_some(DropReason::NoEffect)
+    }
+
+    fn observe(&mut self, observation: Observation, step: &mut Step<'_, D>) {
+        self.handle(Source::Observed {}, D::observed(observation), true, step);
+    }
+
+    fn take_ticks(&mut self, step: &mut Step<'_, D>) -> Result<(), StepError> {
+        for _ in 0..TICKS_PER_STEP {
+            match self.decider.next_deadline() {
+                Some(deadline) if deadline <= step.at => {
+                    let moved = self.handle(Source::FromTick {}, D::tick(), false, step);
+                    if !moved && self.decider.next_deadline().is_some_and(|next| next <= deadline) {
+                        return Err(StepError::StuckDeadline { deadline, at: step.at });
+                    }
+                }
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the decider decide; an input without effect leaves no entry unless it is to be `kept`.
+    fn handle(&mut self, source: Source, input: D::Input, kept: bool, step: &mut Step<'_, D>) -> bool {
+        let mut decisions = Vec::new();
+        self.decider.handle(step.at, &input, &mut decisions);
+        if decisions.is_empty() && !kept {
+            return false;
+        }
+        let seq = self.head.last_seq + 1 + step.entries.len() as i64;
+        step.entries.push(Entry {
+            lineage: self.sender.lineage.clone(),
+            epoch: self.sender.epoch,
+            seq,
+            at: step.at,
+            logic_version: D::LOGIC_VERSION,
+            tz_version: D::tz_version().into(),
+            actor: D::actor(&input).unwrap_or_else(|| D::SERVICE.into()),
+            source,
+            input,
+            dropped: std::mem::take(&mut self.dropped),
+            decisions,
+            chain: String::new(),
+        });
+        true
+    }
+
+    fn drop_range(&mut self, topic: &str, partition: u32, (from, to): (i64, i64), count: i64, reason: DropReason) {
+        self.dropped_records += count;
+        metrics::counter!("orrery_dropped_total", "service" => D::SERVICE, "reason" => reason.word()).increment(count.unsigned_abs());
+        let partition = partition as i32;
+        if let Some(last) = self.dropped.last_mut()
+            && (last.topic.as_str(), last.partition, last.reason) == (topic, partition, reason)
+            && (last.to == from || last.from == from)
+        {
+            last.to = to;
+            last.count += count;
+            return;
+        }
+        self.dropped.push(Dropped { topic: topic.into(), partition, from, to, count, reason });
+    }
+
+    /// Chains the entries, coalesces rows by key, packs messages, and moves the head (§1.4, §10.3).
+    fn transaction(&mut self, mut step: Step<'_, D>, again: Vec<NewRecord>) -> Transaction {
+        let mut outbox = Outbox::new(&self.cluster);
+        let mut chain = std::mem::take(&mut self.head.chain);
+        let mut entries = Vec::with_capacity(step.entries.len());
+        for entry in std::mem::take(&mut step.entries) {
+            let entry = chained(D::journal(), &chain, entry);
+            chain.clone_from(&entry.chain);
+            let mut messages = Vec::new();
+            entry.decisions.iter().for_each(|decision| D::messages(entry.at, decision, &mut messages));
+            for (index, message) in messages.into_iter().enumerate() {
+                outbox.add(&self.sender, entry.seq, index as i32, message);
+            }
+            entries.push(entry);
+        }
+        let messages = outbox.into_records(&self.sender);
+        self.dropped_records = 0;
+        let count = entries.len();
+        self.head = Head {
+            epoch: self.sender.epoch,
+            first_seq: self.head.last_seq + 1,
+            last_seq: self.head.last_seq + count as i64,
+            chain,
+            at: step.at,
+            ..std::mem::take(&mut self.head)
+        };
+        let rows = self.changed_rows();
+        let mut records = self.journal_records(entries);
+        let changelog_from = records.len();
+        records.extend(rows.iter().map(|(key, value)| self.changelog_record(key, value.as_deref())));
+        let changelog = changelog_from..records.len();
+        records.extend(again);
+        records.extend(messages);
+        records.extend(step.dead);
+        Transaction { records, changelog, rows, head: self.head.clone(), entries: count }
+    }
+
+    /// The decider's changed rows, then the shell's, then the head.
+    fn changed_rows(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let mut changes = Vec::new();
+        self.decider.take_changes(&mut changes);
+        changes.iter().for_each(|change| self.hash.follow(change));
+        self.head.state_hash = self.hash.to_hex();
+        self.head.rows = self.hash.rows;
+        let decider = changes.into_iter().map(|change| (full_key(change.table, &change.key), change.value));
+        let shell = std::mem::take(&mut self.shell_rows).into_iter().map(|(key, value)| (key, Some(value)));
+        let head = (full_key(rows::HEAD, &[]), Some(rows::HEAD_ROW.encode(&self.head)));
+        decider.chain(shell).chain([head]).collect()
+    }
+
+    /// Packs entries into records of at most [`PACKED_BYTES`], halving what is too large.
+    fn journal_records(&self, mut entries: Vec<Entry<D::Input, D::Decision>>) -> Vec<NewRecord> {
+        let batch = EntryBatch { entries };
+        let value = D::journal().encode(&batch);
+        if value.len() > PACKED_BYTES && batch.entries.len() > 1 {
+            entries = batch.entries;
+            let rest = entries.split_off(entries.len() / 2);
+            let mut records = self.journal_records(entries);
+            records.extend(self.journal_records(rest));
+            return records;
+        }
+        vec![NewRecord {
+            topic: self.cluster.topic(&format!("{}.journal", D::SERVICE)),
+            partition: self.sender.shard,
+            key: None,
+            value: Some(Payload(value.into())),
+            headers: Vec::new(),
+        }]
+    }
+
+    fn changelog_record(&self, key: &[u8], value: Option<&[u8]>) -> NewRecord {
+        NewRecord {
+            topic: self.cluster.topic(&format!("{}.changelog", D::SERVICE)),
+            partition: self.sender.shard,
+            key: Some(key.into()),
+            value: value.map(Payload::from),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Tells the shard where the journal ends after its last commit: the next head names it.
+    pub fn journal_ends_at(&mut self, offset: i64) {
+        self.head.journal_offset = offset;
+    }
+}
+
+/// What one step has come to so far.
+struct Step<'e, D: Decider> {
+    at: Timestamp,
+    ends: Ends<'e>,
+    entries: Vec<Entry<D::Input, D::Decision>>,
+    dead: Vec<NewRecord>,
+}
+
+/// Gives an entry its chain hash: BLAKE3(previous ‖ the entry encoded with an empty chain), hex (§11.1).
+pub fn chained<I: Fact, D: Fact>(codec: &Codec<EntryBatch<I, D>>, previous: &str, mut entry: Entry<I, D>) -> Entry<I, D> {
+    entry.chain.clear();
+    let mut batch = EntryBatch { entries: vec![entry] };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(previous.as_bytes());
+    hasher.update(&codec.encode(&batch));
+    let mut entry = batch.entries.pop().expect("the batch holds the one entry put in");
+    entry.chain = hex(hasher.finalize().as_bytes());
+    entry
+}
+
+fn mark_key(sender: &MessageId, (topic, partition): (&Arc<str>, u32)) -> Vec<u8> {
+    [sender.service.as_bytes(), sender.shard.to_string().as_bytes(), sender.lineage.as_bytes(), topic.as_bytes(), partition.to_string().as_bytes()]
+        .join(&0)
+}
+
+/// The record as it came, with headers that say what was wrong.
+fn dead_letter(topic: &str, partition: u32, record: &Record, poison: &Poison) -> NewRecord {
+    let too_large = poison.stage == "size";
+    let hash = record.value.as_ref().map(|v| hex(blake3::hash(v.as_bytes()).as_bytes()));
+    let mut headers = record.headers.clone();
+    for (name, value) in [
+        ("topic", topic.to_owned()),
+        ("partition", partition.to_string()),
+        ("offset", record.offset.to_string()),
+        ("stage", poison.stage.to_owned()),
+        ("message", poison.reason.clone()),
+        ("blake3", hash.unwrap_or_default()),
+    ] {
+        headers.push((format!("orrery.error.{name}"), value.as_bytes().into()));
+    }
+    let value = if too_large { None } else { record.value.clone() };
+    NewRecord { topic: format!("{topic}{}", topics::DLQ_SUFFIX), partition, key: record.key.clone(), value, headers }
+}

@@ -1,0 +1,48 @@
+//! The time of inputs (§7.1): it never goes back, follows the wall clock, and stays within half and double of elapsed time.
+
+use orrery_model::time::Timestamp;
+
+/// What the driver's clocks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The wall clock.
+    pub wall: Timestamp,
+    /// The monotonic clock, microseconds since any fixed point.
+    pub monotonic_us: i64,
+}
+
+/// Gives each step its `at`.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamper {
+    last: Timestamp,
+    last_monotonic_us: i64,
+}
+
+impl Stamper {
+    /// At acquisition: max(last, wall).
+    pub fn acquire(last: Timestamp, now: Now) -> Self {
+        Self { last: last.max(now.wall), last_monotonic_us: now.monotonic_us }
+    }
+
+    /// Within an ownership: clamp(wall, last + elapsed/2, last + 2·elapsed).
+    pub fn next(&mut self, now: Now) -> Timestamp {
+        let elapsed = (now.monotonic_us - self.last_monotonic_us).max(0);
+        self.last = Timestamp(now.wall.0.clamp(self.last.0 + elapsed / 2, self.last.0 + 2 * elapsed));
+        self.last_monotonic_us = now.monotonic_us;
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jumping_wall_clock_is_followed_slowly_and_never_backwards() {
+        let now = |wall, monotonic_us| Now { wall: Timestamp(wall), monotonic_us };
+        let mut stamper = Stamper::acquire(Timestamp(1_000), now(900, 0));
+        assert_eq!(stamper.next(now(910, 10)), Timestamp(1_005), "behind: at half speed");
+        assert_eq!(stamper.next(now(9_000_000, 20)), Timestamp(1_025), "ahead: at double speed");
+        assert_eq!(stamper.next(now(0, 20)), Timestamp(1_025), "no time has passed");
+    }
+}

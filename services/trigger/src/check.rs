@@ -1,0 +1,92 @@
+//! Every rule of a job document: the model's and those that need cron, CEL and templates.
+
+use crate::predicate::Predicate;
+use crate::schedule::Schedule;
+use crate::template;
+use orrery_model::job::{JobSpec, Problem, Trigger};
+use orrery_model::limits::{ARGUMENTS, TRIGGERS_PER_JOB};
+use orrery_model::time::Timestamp;
+
+/// Every rule that the document breaks; none: it can be taken. `now` is when it is taken: a cron that never fires after it is
+/// refused.
+pub fn check_job(spec: &JobSpec, now: Timestamp) -> Vec<Problem> {
+    let mut problems = orrery_model::job::check(spec);
+    for (i, trigger) in spec.triggers.iter().enumerate().take(TRIGGERS_PER_JOB) {
+        let place = format!("triggers[{i}].");
+        let found = check_schedule(trigger, now).err().into_iter().chain(check_predicate(trigger).err());
+        let found = found.map(|p| Problem { field: format!("{place}{}", p.field), ..p });
+        let known: Vec<String> = problems.iter().map(|p| p.field.clone()).collect();
+        problems.extend(found.filter(|p| !known.contains(&p.field)));
+    }
+    let arguments = spec.command.iter().enumerate().take(ARGUMENTS);
+    problems.extend(arguments.filter_map(|(i, argument)| template::check(&format!("command[{i}]"), argument).err()));
+    problems.extend(spec.shell.as_deref().and_then(|script| template::check_shell(script).err()));
+    problems
+}
+
+fn check_schedule(trigger: &Trigger, now: Timestamp) -> Result<(), Problem> {
+    let Some(schedule) = Schedule::compile(trigger, now)? else { return Ok(()) };
+    match &trigger.cron {
+        Some(cron) if schedule.next_after(now).is_none() => {
+            let hint = "look at its day, month and year: \"0 0 30 2 *\" names the 30th of February";
+            Err(Problem::new("cron", format!("{cron:?} never fires after {now}")).hint(hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_predicate(trigger: &Trigger) -> Result<(), Problem> {
+    match &trigger.when {
+        Some(source) if trigger.event.is_some() => Predicate::compile(source).map(drop),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use orrery_model::job::{Format, read_documents};
+
+    fn check(yaml: &str, expected: Expect) {
+        let spec = read_documents(yaml, Format::Yaml).expect("the types are right").remove(0);
+        let now = Timestamp::parse("2026-11-21T00:00:00Z").expect("a time");
+        expected.assert_eq(&check_job(&spec, now).iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn every_broken_rule_is_told() {
+        check(
+            "name: a\ncommand: [x, '{{ event.data.id }}']\ntriggers: [{cron: '0 2 * * *', zone: Europe/Paris}, {event: t, when: data.n > 1}]",
+            expect![""],
+        );
+        check(
+            "name: a\ncommand: [x, '{{ event.data.id', '{% if x %}{{ x }}', '{% raw']\ntriggers:
+- {cron: 0 0 30 2 *}
+- {cron: 0 2 * *}
+- {cron: '@daily', zone: Europe/Pariss}
+- {cron: '@daily', event: t}
+- {event: t, when: data.amount >}
+- {interval: PT1H}
+- {cron: '0 0 0 1 1 ? 2020', dialect: quartz}
+- {at: '2020-01-01T00:00:00Z'}",
+            expect![[r#"
+                triggers[2].zone: "Europe/Pariss" is not a time zone of the IANA database 2025b; did you mean Europe/Paris?
+                triggers[3]: it has cron and event at once; write each as a trigger of its own
+                triggers[5].interval: "PT1H" is not a repeating interval: it does not begin with R; write R/start/period, for example R/2026-11-21T00:00:00Z/PT1H
+                triggers[0].cron: "0 0 30 2 *" never fires after 2026-11-21T00:00:00Z; look at its day, month and year: "0 0 30 2 *" names the 30th of February
+                triggers[1].cron: "0 2 * *" is not a cron expression of the unix dialect (it must have 5 fields when seconds are disallowed); write minute, hour, day of month, month, day of week: "0 2 * * *"; for seconds set dialect: quartz
+                triggers[4].when: it does not compile: line 1, column 14: mismatched input '<EOF>'; write for example data.amount > 100 && key != ""
+                triggers[6].cron: "0 0 0 1 1 ? 2020" never fires after 2026-11-21T00:00:00Z; look at its day, month and year: "0 0 30 2 *" names the 30th of February
+                command[1]: "{{ event.data.id" does not render: unexpected end of input, expected end of variable block; write for example {{ event.data.id }}; braces that are meant as such: {{ "{{" }}
+                command[2]: beside {{ … }}, neither {% nor {# is taken; braces that are meant as such: {{ "{" }}%"#]],
+        );
+        check(
+            "name: a\nresources: {cpus: -1}\nshell: 'echo {{ event.data.id }}'",
+            expect![[r#"
+            resources.cpus: -1 is out of range; allowed is more than 0 and at most 100000
+            shell: a script is no template: data in it would be run as code; read the event with jq from "$ORRERY_EVENT_FILE", use $ORRERY_RUN and its like, or write a command"#]],
+        );
+        check("name: a\nshell: \"docker ps --format '{{.Names}} {{ json . }}'\"", expect![""]);
+    }
+}

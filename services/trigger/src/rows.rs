@@ -1,0 +1,121 @@
+//! The trigger's tables: tag, key, row. Tags are never reused.
+
+use crate::facts::EventData;
+use apache_avro::AvroSchema;
+use orrery_model::codec::Codec;
+use orrery_model::id::RunId;
+use orrery_model::messages::{CatalogEntry, EnvVar, RunRecord, RunState};
+use orrery_model::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
+
+/// Jobs; key: job name.
+pub const JOBS: u8 = 16;
+/// Lives of job names; key: job name. Outlives the job, so that a job made again is another one.
+pub const LIVES: u8 = 17;
+/// Schedules; key: job name, trigger number.
+pub const SLOTS: u8 = 18;
+/// Runs; key: run id.
+pub const RUNS: u8 = 19;
+/// Highest event fired; key: job name, topic/generation/partition.
+pub const FIRED: u8 = 20;
+/// Parents that wait for each other; key: dependent job, `<trigger>/<parent>`.
+pub const JOINS: u8 = 21;
+/// Answers to keyed requests; key: principal and key.
+pub const ANSWERS: u8 = 22;
+
+/// One job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct JobRow {
+    /// As published.
+    pub entry: CatalogEntry,
+}
+
+/// How often a name has been used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct LifeRow {
+    /// Incarnation of the present or last job of this name.
+    pub incarnation: i64,
+}
+
+/// Where a schedule stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct SlotRow {
+    /// Last slot that was due, or the time of the definition.
+    pub last: Timestamp,
+    /// Next slot; none behind the last.
+    pub next: Option<Timestamp>,
+}
+
+/// One run that goes on, or one of the last that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct RunRow {
+    /// Its record on `runs`.
+    pub record: RunRecord,
+    /// The job's incarnation.
+    pub incarnation: i64,
+    /// Counts the shard's runs: first come, first served.
+    pub order: i64,
+    /// Hop of the live attempt.
+    pub hop: i32,
+    /// True while an attempt is wanted and not over.
+    pub live: bool,
+    /// Attempts that count towards `retries.max`.
+    pub counted: i32,
+    /// Set when the live attempt is to be ended: the state that follows.
+    pub leads_to: Option<RunState>,
+    /// The event that fired it, until it ends.
+    pub event: Option<EventData>,
+    /// Arguments of the request.
+    pub args: Vec<EnvVar>,
+}
+
+/// The highest event of a topic partition that fired a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct FiredRow {
+    /// Its offset.
+    pub offset: i64,
+}
+
+/// Ends of a parent that wait for the other parents.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, AvroSchema)]
+pub struct JoinRow {
+    /// Oldest first, at most `limits::PENDING_PARENTS`.
+    pub pending: Vec<ParentEnd>,
+}
+
+/// One parent's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct ParentEnd {
+    /// Run.
+    pub run: RunId,
+    /// Cycle of that run.
+    pub root: String,
+}
+
+/// The answer to a keyed request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct AnswerRow {
+    /// Run id or job name.
+    pub answer: String,
+    /// When it was given: forgotten after `limits::ANSWER_MS`.
+    pub at: Timestamp,
+}
+
+macro_rules! row_codecs {
+    ($($name:ident: $row:ty = $file:literal;)*) => {
+        $(pub(crate) static $name: LazyLock<Codec<$row>> = LazyLock::new(|| Codec::new(include_str!(concat!("../../../schemas/", $file))));)*
+        pub(crate) fn schema_files() -> Vec<(&'static str, apache_avro::Schema)> {
+            vec![$(($file, <$row as AvroSchema>::get_schema()),)*]
+        }
+    };
+}
+row_codecs! {
+    JOB: JobRow = "trigger-job-row.avsc";
+    LIFE: LifeRow = "trigger-life-row.avsc";
+    SLOT: SlotRow = "trigger-slot-row.avsc";
+    RUN: RunRow = "trigger-run-row.avsc";
+    FIRE: FiredRow = "trigger-fired-row.avsc";
+    JOIN: JoinRow = "trigger-join-row.avsc";
+    ANSWER: AnswerRow = "trigger-answer-row.avsc";
+}
