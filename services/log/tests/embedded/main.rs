@@ -1,0 +1,34 @@
+//! The embedded log: the conformance suite, and what only this log promises (opening, recovery, cleanup).
+
+mod cleanup;
+mod crash;
+mod opening;
+
+use orrery_log::embedded::EmbeddedLog;
+use orrery_log::{Log, TopicPartition, conformance};
+use orrery_model::record::{NewRecord, Record};
+use std::sync::Arc;
+
+#[test]
+fn the_embedded_log_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let log: Arc<dyn Log> = EmbeddedLog::open(folder.path()).unwrap();
+    conformance::run(&|| Arc::clone(&log));
+}
+
+fn keyed(topic: &str, partition: u32, key: &str, value: Option<&str>) -> NewRecord {
+    let (key, value) = (Some(key.as_bytes().into()), value.map(|v| v.as_bytes().into()));
+    NewRecord { topic: topic.to_owned(), partition, key, value, headers: Vec::new() }
+}
+
+/// Everything from the start to the end.
+fn read_all(log: &dyn Log, topic: &str, partition: u32) -> Vec<Record> {
+    let at = TopicPartition::new(topic, partition);
+    log.read(&at, log.start_offset(&at).unwrap(), usize::MAX).unwrap().records
+}
+
+/// Keys and values, `key=value`, tombstones as `key`.
+fn texts(records: &[Record]) -> Vec<String> {
+    let text = |p: &Option<orrery_model::payload::Payload>| p.as_ref().map(|p| p.text().unwrap().to_owned());
+    records.iter().map(|r| [text(&r.key), text(&r.value)].into_iter().flatten().collect::<Vec<_>>().join("=")).collect()
+}
