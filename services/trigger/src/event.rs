@@ -67,9 +67,7 @@ impl<'a> EventView<'a> {
 
     /// Bytes of key, headers and value.
     pub(crate) fn bytes(&self) -> usize {
-        let size = |p: &Option<Payload>| p.as_ref().map_or(0, |p| p.as_bytes().len());
-        let headers: usize = self.event.headers.iter().map(|h| h.name.len() + h.value.as_bytes().len()).sum();
-        size(&self.event.key) + size(&self.event.value) + headers
+        self.event.bytes()
     }
 
     /// Most items that iterating over one list or map can give.

@@ -82,6 +82,35 @@ pub struct EventData {
     pub value: Option<Payload>,
 }
 
+impl EventData {
+    /// Names the record: `topic[~generation]/partition/offset`.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.source(), self.offset)
+    }
+    /// Names its topic partition: `topic[~generation]/partition`.
+    pub fn source(&self) -> String {
+        let generation = if self.generation > 0 { format!("~{}", self.generation) } else { String::new() };
+        format!("{}{generation}/{}", self.topic, self.partition)
+    }
+    /// Bytes of key, headers and value.
+    pub fn bytes(&self) -> usize {
+        let size = |payload: &Option<Payload>| payload.as_ref().map_or(0, |p| p.as_bytes().len());
+        let headers: usize = self.headers.iter().map(|h| h.name.len() + h.value.as_bytes().len()).sum();
+        size(&self.key) + size(&self.value) + headers
+    }
+}
+
+/// Where one schedule of a definition begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct ScheduleStart {
+    /// Which of the job's triggers.
+    pub trigger: i32,
+    /// Slots up to here are done.
+    pub last: Timestamp,
+    /// Next slot; none: there is no more.
+    pub next: Option<Timestamp>,
+}
+
 /// One header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
 pub struct Header {
@@ -101,6 +130,8 @@ pub enum Decision {
     JobDefined {
         /// As published.
         entry: CatalogEntry,
+        /// Where its schedules stand from now on.
+        slots: Vec<ScheduleStart>,
     },
     /// A job is paused.
     JobPaused {
@@ -128,10 +159,12 @@ pub enum Decision {
         /// Job or run concerned.
         subject: Option<String>,
     },
-    /// A keyed request is answered; a repeat within 24 h gets the same answer.
+    /// A request is granted; a repeat of a keyed one within 24 h gets the same answer.
     Answered {
-        /// Principal and key.
+        /// Names the request.
         id: String,
+        /// True if `id` comes from an idempotency key.
+        keyed: bool,
         /// Run id or job name.
         answer: String,
     },
@@ -156,6 +189,8 @@ pub enum Decision {
         missed: i64,
         /// Why not.
         reason: Option<String>,
+        /// Late slots run since the last one that was on time.
+        caught_up: i64,
     },
     /// A parent of a join has ended as wanted.
     ParentDone {
@@ -170,16 +205,41 @@ pub enum Decision {
         /// Cycle of that run.
         root: String,
     },
+    /// An event has fired a job at least: it is kept while runs may need it.
+    EventKept {
+        /// The record.
+        event: EventData,
+    },
+    /// An event has fired as many jobs as one entry may hold; the rest follow with the next tick.
+    EventParked {
+        /// Its place, see [`EventData::place`].
+        event: String,
+        /// First job that is still to be looked at; none: all are done.
+        next: Option<JobName>,
+    },
+    /// A predicate could not be evaluated on an event, which counts as a miss.
+    PredicateFailed {
+        /// Job.
+        job: JobName,
+        /// Which of its triggers.
+        trigger: i32,
+        /// The event's place.
+        event: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// A run exists.
     RunCreated {
         /// Its first record.
         record: RunRecord,
         /// The job's incarnation.
         incarnation: i64,
-        /// The event that fired it.
-        event: Option<EventData>,
+        /// Place of the event that fired it.
+        event: Option<String>,
         /// Arguments of the request.
         args: Vec<EnvVar>,
+        /// It is skipped if no process of it has started by then.
+        start_by: Option<Timestamp>,
         /// For an `after` run: which trigger, whose pending parents it uses up.
         joined: Option<i32>,
     },

@@ -3,7 +3,7 @@
 use crate::facts::EventData;
 use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
-use orrery_model::id::RunId;
+use orrery_model::id::{JobName, RunId};
 use orrery_model::messages::{CatalogEntry, EnvVar, RunRecord, RunState};
 use orrery_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub const FIRED: u8 = 20;
 pub const JOINS: u8 = 21;
 /// Answers to keyed requests; key: principal and key.
 pub const ANSWERS: u8 = 22;
+/// Events that runs may still need; key: topic, generation, partition, offset.
+pub const EVENTS: u8 = 23;
 
 /// One job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
@@ -45,6 +47,8 @@ pub struct SlotRow {
     pub last: Timestamp,
     /// Next slot; none behind the last.
     pub next: Option<Timestamp>,
+    /// Late slots run since the last one that was on time: bounded by `limits::CATCH_UP_RUNS`.
+    pub caught_up: i64,
 }
 
 /// One run that goes on, or one of the last that ended.
@@ -64,10 +68,23 @@ pub struct RunRow {
     pub counted: i32,
     /// Set when the live attempt is to be ended: the state that follows.
     pub leads_to: Option<RunState>,
-    /// The event that fired it, until it ends.
-    pub event: Option<EventData>,
+    /// Place of the event that fired it; none once nothing can need it.
+    pub event: Option<String>,
     /// Arguments of the request.
     pub args: Vec<EnvVar>,
+    /// It is skipped if no process of it has started by then.
+    pub start_by: Option<Timestamp>,
+}
+
+/// An event that runs may still need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct EventRow {
+    /// The record.
+    pub event: EventData,
+    /// Number of runs that may need it.
+    pub users: i64,
+    /// First job that it has not been shown to yet.
+    pub next: Option<JobName>,
 }
 
 /// The highest event of a topic partition that fired a job.
@@ -118,4 +135,5 @@ row_codecs! {
     FIRE: FiredRow = "trigger-fired-row.avsc";
     JOIN: JoinRow = "trigger-join-row.avsc";
     ANSWER: AnswerRow = "trigger-answer-row.avsc";
+    EVENT: EventRow = "trigger-event-row.avsc";
 }

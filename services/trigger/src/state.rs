@@ -2,12 +2,12 @@
 
 use crate::facts::{Decision, Input, JOURNAL};
 use crate::predicate::Predicate;
-use crate::rows::{self, AnswerRow, FiredRow, JobRow, JoinRow, LifeRow, RunRow, SlotRow};
+use crate::rows::{self, AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, RunRow, SlotRow};
 use crate::schedule::Schedule;
 use orrery_model::codec::Codec;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Message, Poison};
 use orrery_model::id::{JobName, RunId};
-use orrery_model::job::{JobSpec, TriggerKind};
+use orrery_model::job::{Concurrency, JobSpec, TriggerKind};
 use orrery_model::journal::{EntryBatch, Observation};
 use orrery_model::messages::StartPosition;
 use orrery_model::record::Record;
@@ -16,6 +16,9 @@ use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Deadline of what is due as soon as there is room for it.
+pub(crate) const AT_ONCE: Timestamp = Timestamp(0);
 
 /// The trigger's state machine.
 pub struct Trigger {
@@ -26,6 +29,7 @@ pub struct Trigger {
     pub(crate) fired: Table<(JobName, String), FiredRow>,
     pub(crate) joins: Table<(JobName, String), JoinRow>,
     pub(crate) answers: Table<String, AnswerRow>,
+    pub(crate) events: Table<String, EventRow>,
     pub(crate) index: Index,
 }
 
@@ -38,10 +42,8 @@ pub(crate) struct Index {
     pub by_topic: BTreeMap<String, BTreeSet<JobName>>,
     /// Jobs with `after` triggers, by parent.
     pub by_parent: BTreeMap<JobName, BTreeSet<JobName>>,
-    /// Runs that go on, by job, in order.
-    pub active: BTreeMap<JobName, BTreeSet<(i64, RunId)>>,
-    /// Runs that have ended and are still kept, by job, in order.
-    pub ended: BTreeMap<JobName, BTreeSet<(i64, RunId)>>,
+    /// Runs of each job, in order.
+    pub runs: BTreeMap<JobName, JobRuns>,
     /// What is due when.
     pub deadlines: BTreeSet<(Timestamp, Deadline)>,
     /// Order of the next run.
@@ -50,9 +52,37 @@ pub(crate) struct Index {
     pub answers: BTreeSet<(Timestamp, String)>,
 }
 
+/// The runs of one job, each set by arrival.
+#[derive(Default)]
+pub(crate) struct JobRuns {
+    /// An attempt of theirs is wanted or due.
+    pub going: BTreeSet<(i64, RunId)>,
+    /// They wait for their turn: for another run, or for the job's resume.
+    pub held: BTreeSet<(i64, RunId)>,
+    /// They have ended and are kept for a while.
+    pub ended: BTreeSet<(i64, RunId)>,
+}
+
+impl JobRuns {
+    fn set_of(&mut self, row: &RunRow) -> &mut BTreeSet<(i64, RunId)> {
+        match () {
+            () if row.record.state.is_final() => &mut self.ended,
+            () if row.live || row.record.next_attempt_at.is_some() => &mut self.going,
+            () => &mut self.held,
+        }
+    }
+    fn is_empty(&self) -> bool {
+        self.going.is_empty() && self.held.is_empty() && self.ended.is_empty()
+    }
+}
+
 /// What a deadline is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Deadline {
+    /// Held runs of a job can start: due at once.
+    Turn(JobName),
+    /// Jobs have not been shown an event yet: due at once.
+    Event(String),
     /// A schedule's next slot.
     Slot(JobName, u32),
     /// A run's next attempt.
@@ -70,7 +100,7 @@ pub(crate) struct Compiled {
 
 impl Compiled {
     /// Compiles an accepted document. What an older version accepted and this one cannot compile does not fire.
-    pub fn new(document: &str, defined_at: Timestamp) -> Option<Self> {
+    fn new(document: &str, defined_at: Timestamp) -> Option<Self> {
         let spec: JobSpec = serde_json::from_str(document).ok()?;
         let schedules = spec.triggers.iter().map(|t| Schedule::compile(t, defined_at).ok().flatten()).collect();
         let predicates = spec.triggers.iter().map(|t| t.when.as_deref().and_then(|when| Predicate::compile(when).ok())).collect();
@@ -78,7 +108,7 @@ impl Compiled {
     }
 
     /// Topics of event triggers.
-    pub fn topics(&self) -> impl Iterator<Item = &str> {
+    fn topics(&self) -> impl Iterator<Item = &str> {
         self.spec.triggers.iter().filter_map(|t| if let Some(TriggerKind::Event(topic)) = t.kind() { Some(topic) } else { None })
     }
 }
@@ -93,6 +123,7 @@ impl Default for Trigger {
             fired: Table::new(rows::FIRED, &rows::FIRE),
             joins: Table::new(rows::JOINS, &rows::JOIN),
             answers: Table::new(rows::ANSWERS, &rows::ANSWER),
+            events: Table::new(rows::EVENTS, &rows::EVENT),
             index: Index::default(),
         }
     }
@@ -139,6 +170,7 @@ impl Decider for Trigger {
         self.fired.take_changes(out);
         self.joins.take_changes(out);
         self.answers.take_changes(out);
+        self.events.take_changes(out);
     }
     fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
         let taken = self.jobs.load(table, key, value)?
@@ -147,7 +179,8 @@ impl Decider for Trigger {
             || self.runs.load(table, key, value)?
             || self.fired.load(table, key, value)?
             || self.joins.load(table, key, value)?
-            || self.answers.load(table, key, value)?;
+            || self.answers.load(table, key, value)?
+            || self.events.load(table, key, value)?;
         let unknown = || RowError { table, key: orrery_model::codec::hex(key), why: "no such table in this version".into() };
         if taken { Ok(()) } else { Err(unknown()) }
     }
@@ -197,6 +230,11 @@ impl Trigger {
         self.jobs.len()
     }
 
+    /// The runs that it keeps: all that go on, and the last that ended.
+    pub fn runs(&self) -> impl Iterator<Item = &orrery_model::messages::RunRecord> {
+        self.runs.iter().map(|(_, row)| &row.record)
+    }
+
     /// For each topic partition the lowest offset that can fire a job; a topic without partitions yet begins at 0.
     fn wanted_topics(&self) -> Vec<StartPosition> {
         let mut wanted: BTreeMap<(String, i32), i64> = BTreeMap::new();
@@ -218,16 +256,14 @@ impl Trigger {
         self.index = Index::default();
         let jobs: Vec<_> = self.jobs.iter().map(|(_, row)| row.entry.clone()).collect();
         jobs.iter().for_each(|entry| self.index_job(entry));
-        let slots: Vec<_> = self.slots.iter().map(|(key, row)| (key.clone(), *row)).collect();
-        for ((job, trigger), row) in slots {
-            self.index_slot(&job, trigger, row.next);
-        }
         let runs: Vec<RunId> = self.runs.iter().map(|(run, _)| run.clone()).collect();
         runs.iter().for_each(|run| self.index_run(run));
         self.index.answers = self.answers.iter().map(|(id, row)| (row.at, id.clone())).collect();
+        let parked = self.events.iter().filter(|(_, row)| row.next.is_some());
+        self.index.deadlines.extend(parked.map(|(place, _)| (AT_ONCE, Deadline::Event(place.clone()))));
     }
 
-    /// Adds a definition to the index; its schedules are indexed by their slots.
+    /// Adds a definition to the index, with its slots.
     pub(crate) fn index_job(&mut self, entry: &orrery_model::messages::CatalogEntry) {
         let Some(compiled) = Compiled::new(&entry.document, entry.defined_at) else { return };
         for topic in compiled.topics() {
@@ -237,10 +273,12 @@ impl Trigger {
             self.index.by_parent.entry(parent.clone()).or_default().insert(entry.job.clone());
         }
         self.index.compiled.insert(entry.job.clone(), Arc::new(compiled));
+        self.index_slots(&entry.job);
     }
 
     /// Takes a definition out of the index.
     pub(crate) fn unindex_job(&mut self, job: &JobName) {
+        self.unindex_slots(job);
         let Some(compiled) = self.index.compiled.remove(job) else { return };
         for topic in compiled.topics() {
             if self.index.by_topic.get_mut(topic).is_some_and(|jobs| jobs.remove(job) && jobs.is_empty()) {
@@ -254,50 +292,77 @@ impl Trigger {
         }
     }
 
-    /// A slot is a deadline unless the job is paused: slots of a paused job are caught up at its resume.
-    pub(crate) fn index_slot(&mut self, job: &JobName, trigger: u32, next: Option<Timestamp>) {
-        let paused = self.jobs.get(job).is_none_or(|row| row.entry.paused);
-        if let (Some(next), false) = (next, paused) {
-            self.index.deadlines.insert((next, Deadline::Slot(job.clone(), trigger)));
+    /// Every slot of a job is a deadline, unless it is paused: its slots are caught up when it goes on.
+    pub(crate) fn index_slots(&mut self, job: &JobName) {
+        if self.index.compiled.contains_key(job) && self.jobs.get(job).is_some_and(|row| !row.entry.paused) {
+            let slots = self.slots.range((job.clone(), 0)..=(job.clone(), u32::MAX));
+            let due = slots.filter_map(|((_, trigger), row)| Some((row.next?, Deadline::Slot(job.clone(), *trigger))));
+            self.index.deadlines.extend(due);
+        }
+        self.index_turn(job);
+    }
+
+    /// Takes the slots of a job out of the deadlines, before they change.
+    pub(crate) fn unindex_slots(&mut self, job: &JobName) {
+        for ((_, trigger), row) in self.slots.range((job.clone(), 0)..=(job.clone(), u32::MAX)) {
+            if let Some(next) = row.next {
+                self.index.deadlines.remove(&(next, Deadline::Slot(job.clone(), *trigger)));
+            }
         }
     }
 
     /// Adds a run to the index.
     pub(crate) fn index_run(&mut self, run: &RunId) {
         let Some(row) = self.runs.get(run) else { return };
-        let place = (row.order, run.clone());
-        let by_job = if row.record.state.is_final() { &mut self.index.ended } else { &mut self.index.active };
-        by_job.entry(row.record.job.clone()).or_default().insert(place);
+        let job = row.record.job.clone();
+        self.index.runs.entry(job.clone()).or_default().set_of(row).insert((row.order, run.clone()));
         self.index.next_order = self.index.next_order.max(row.order + 1);
-        for deadline in run_deadlines(row, &self.index.compiled) {
-            self.index.deadlines.insert(deadline);
-        }
+        self.index.deadlines.extend(run_deadlines(row));
+        self.index_turn(&job);
     }
 
     /// Takes a run out of the index, before its row changes.
     pub(crate) fn unindex_run(&mut self, run: &RunId) {
         let Some(row) = self.runs.get(run) else { return };
-        let place = (row.order, run.clone());
-        for by_job in [&mut self.index.active, &mut self.index.ended] {
-            if by_job.get_mut(&row.record.job).is_some_and(|runs| runs.remove(&place) && runs.is_empty()) {
-                by_job.remove(&row.record.job);
+        let job = row.record.job.clone();
+        for deadline in run_deadlines(row) {
+            self.index.deadlines.remove(&deadline);
+        }
+        if let Some(runs) = self.index.runs.get_mut(&job) {
+            runs.set_of(row).remove(&(row.order, run.clone()));
+            if runs.is_empty() {
+                self.index.runs.remove(&job);
             }
         }
-        for deadline in run_deadlines(row, &self.index.compiled) {
+        self.index_turn(&job);
+    }
+
+    /// True if a run of this job may start now, beside those that go on.
+    pub(crate) fn may_start(&self, job: &JobName) -> bool {
+        let Some(compiled) = self.index.compiled.get(job) else { return false };
+        let paused = self.jobs.get(job).is_none_or(|row| row.entry.paused);
+        let alone = self.index.runs.get(job).is_none_or(|runs| runs.going.is_empty());
+        !paused && (alone || compiled.spec.concurrency == Concurrency::Allow)
+    }
+
+    /// Keeps the deadline of a job whose held runs can start.
+    fn index_turn(&mut self, job: &JobName) {
+        let deadline = (AT_ONCE, Deadline::Turn(job.clone()));
+        let held = self.index.runs.get(job).is_some_and(|runs| !runs.held.is_empty());
+        if held && self.may_start(job) {
+            self.index.deadlines.insert(deadline);
+        } else {
             self.index.deadlines.remove(&deadline);
         }
     }
 }
 
 /// When a run wants a tick.
-fn run_deadlines(row: &RunRow, compiled: &BTreeMap<JobName, Arc<Compiled>>) -> Vec<(Timestamp, Deadline)> {
+fn run_deadlines(row: &RunRow) -> impl Iterator<Item = (Timestamp, Deadline)> + use<> {
     let run = &row.record.run;
-    if row.record.state.is_final() {
-        return Vec::new();
-    }
-    let attempt = row.record.next_attempt_at.map(|at| (at, Deadline::Attempt(run.clone())));
-    let within = compiled.get(&row.record.job).and_then(|job| job.spec.start_within);
-    let waits = row.record.started_at.is_none() && row.leads_to.is_none();
-    let start_by = within.filter(|_| waits).map(|span| (row.record.created_at.plus_ms(span.0), Deadline::StartBy(run.clone())));
-    attempt.into_iter().chain(start_by).collect()
+    let goes_on = !row.record.state.is_final();
+    let attempt = row.record.next_attempt_at.filter(|_| goes_on).map(|at| (at, Deadline::Attempt(run.clone())));
+    let waits = goes_on && row.record.started_at.is_none() && row.leads_to.is_none();
+    let start_by = row.start_by.filter(|_| waits).map(|at| (at, Deadline::StartBy(run.clone())));
+    attempt.into_iter().chain(start_by)
 }

@@ -1,0 +1,245 @@
+//! The only way state changes: one decision at a time, and it cannot fail.
+
+use crate::facts::{Decision, EventData, ScheduleStart};
+use crate::rows::{AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, ParentEnd, RunRow, SlotRow};
+use crate::state::{AT_ONCE, Deadline, Trigger};
+use orrery_model::id::{JobName, RunId};
+use orrery_model::limits::{ANSWER_MS, FINISHED_RUNS_PER_JOB, PENDING_PARENTS};
+use orrery_model::messages::{CatalogEntry, RunRecord, RunState, TaskSpec};
+use orrery_model::time::Timestamp;
+
+/// Answers forgotten with each new one, so that a burst is forgotten as fast as it came and no entry takes long.
+const ANSWERS_FORGOTTEN: usize = 2;
+
+pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
+    match decision {
+        Decision::JobDefined { entry, slots } => state.define(entry, slots),
+        Decision::JobPaused { entry } | Decision::JobResumed { entry } => {
+            state.unindex_slots(&entry.job);
+            state.jobs.insert(entry.job.clone(), JobRow { entry: entry.clone() });
+            state.index_slots(&entry.job);
+        }
+        Decision::JobDeleted { job } => state.forget_job(job),
+        Decision::Answered { id, keyed: true, answer } => state.remember_answer(at, id, answer),
+        Decision::Refused { .. }
+        | Decision::Answered { keyed: false, .. }
+        | Decision::AnsweredBefore { .. }
+        | Decision::PredicateFailed { .. } => {}
+        Decision::SlotTaken { job, trigger, slot, next, caught_up, .. } => {
+            state.unindex_slots(job);
+            let row = SlotRow { last: *slot, next: *next, caught_up: *caught_up };
+            state.slots.insert((job.clone(), *trigger as u32), row);
+            state.index_slots(job);
+        }
+        Decision::ParentDone { job, trigger, parent, run, root } => {
+            let end = ParentEnd { run: run.clone(), root: root.clone() };
+            state.add_parent((job.clone(), join_key(*trigger, parent)), end);
+        }
+        Decision::EventKept { event } => {
+            state.events.insert(event.place(), EventRow { event: event.clone(), users: 0, next: None });
+        }
+        Decision::EventParked { event, next } => state.park(event, next.clone()),
+        Decision::RunCreated { record, incarnation, event, args, start_by, joined } => {
+            let row = RunRow {
+                record: record.clone(),
+                incarnation: *incarnation,
+                order: state.index.next_order,
+                hop: 0,
+                live: false,
+                counted: 0,
+                leads_to: None,
+                event: event.clone(),
+                args: args.clone(),
+                start_by: *start_by,
+            };
+            state.create(row, *joined);
+        }
+        Decision::AttemptWanted { record, spec } => state.change_run(record, |row| want(row, spec)),
+        Decision::AttemptUnwanted { record, leads_to, .. } => state.change_run(record, |row| row.leads_to = Some(*leads_to)),
+        Decision::RunProgressed { record } => state.change_run(record, |_| ()),
+        Decision::AttemptOver { record, counted } => state.change_run(record, |row| {
+            row.live = false;
+            row.counted += i32::from(*counted);
+        }),
+        Decision::RunEnded { record } => state.end_run(record),
+    }
+}
+
+/// Key of a parent's ends within its dependent job's joins.
+pub(crate) fn join_key(trigger: i32, parent: &JobName) -> String {
+    format!("{trigger}/{parent}")
+}
+
+fn want(row: &mut RunRow, spec: &TaskSpec) {
+    row.live = true;
+    row.hop = spec.hop;
+    row.leads_to = None;
+}
+
+impl Trigger {
+    fn define(&mut self, entry: &CatalogEntry, slots: &[ScheduleStart]) {
+        let job = &entry.job;
+        self.unindex_job(job);
+        self.forget_slots(job);
+        for start in slots {
+            let row = SlotRow { last: start.last, next: start.next, caught_up: 0 };
+            self.slots.insert((job.clone(), start.trigger as u32), row);
+        }
+        self.lives.insert(job.clone(), LifeRow { incarnation: entry.incarnation });
+        self.jobs.insert(job.clone(), JobRow { entry: entry.clone() });
+        self.index_job(entry);
+    }
+
+    /// Everything of a job goes but its life and the runs that are still being ended.
+    fn forget_job(&mut self, job: &JobName) {
+        self.unindex_job(job);
+        self.jobs.remove(job);
+        self.forget_slots(job);
+        let of_job = |key: &(JobName, String)| key.0 == *job;
+        let from = (job.clone(), String::new());
+        let fired: Vec<_> = self.fired.range(from.clone()..).map(|(key, _)| key.clone()).take_while(of_job).collect();
+        for key in fired {
+            self.fired.remove(&key);
+        }
+        let joins: Vec<_> = self.joins.range(from..).map(|(key, _)| key.clone()).take_while(of_job).collect();
+        for key in joins {
+            self.joins.remove(&key);
+        }
+        self.evict(job, 0);
+    }
+
+    fn forget_slots(&mut self, job: &JobName) {
+        let triggers: Vec<u32> = self.slots.range((job.clone(), 0)..=(job.clone(), u32::MAX)).map(|((_, trigger), _)| *trigger).collect();
+        for trigger in triggers {
+            self.slots.remove(&(job.clone(), trigger));
+        }
+    }
+
+    fn remember_answer(&mut self, at: Timestamp, id: &str, answer: &str) {
+        self.answers.insert(id.to_owned(), AnswerRow { answer: answer.to_owned(), at });
+        self.index.answers.insert((at, id.to_owned()));
+        for _ in 0..ANSWERS_FORGOTTEN {
+            match self.index.answers.first() {
+                Some((given, _)) if at.since_ms(*given) > ANSWER_MS => {
+                    let (_, old) = self.index.answers.pop_first().expect("there is a first");
+                    self.answers.remove(&old);
+                }
+                _ => break,
+            }
+        }
+    }
+
+    fn add_parent(&mut self, key: (JobName, String), end: ParentEnd) {
+        let mut row = self.joins.get(&key).cloned().unwrap_or_else(JoinRow::default);
+        row.pending.push(end);
+        if row.pending.len() > PENDING_PARENTS {
+            row.pending.remove(0);
+        }
+        self.joins.insert(key, row);
+    }
+
+    fn park(&mut self, event: &String, next: Option<JobName>) {
+        let deadline = (AT_ONCE, Deadline::Event(event.clone()));
+        if next.is_some() {
+            self.index.deadlines.insert(deadline)
+        } else {
+            self.index.deadlines.remove(&deadline)
+        };
+        self.events.modify(event, |row| row.next = next);
+        self.drop_unused_event(event);
+    }
+
+    fn create(&mut self, row: RunRow, joined: Option<i32>) {
+        if let Some(event) = &row.event {
+            self.events.modify(event, |kept| kept.users += 1);
+            if let Some((source, offset)) = event.rsplit_once('/') {
+                let offset = offset.parse().unwrap_or(i64::MAX);
+                let key = (row.record.job.clone(), source.to_owned());
+                let highest = self.fired.get(&key).map_or(offset, |fired| fired.offset.max(offset));
+                self.fired.insert(key, FiredRow { offset: highest });
+            }
+        }
+        if let Some(trigger) = joined {
+            self.use_up_parents(&row.record, trigger);
+        }
+        let (run, job) = (row.record.run.clone(), row.record.job.clone());
+        let ended = row.record.state.is_final();
+        self.runs.insert(run.clone(), row);
+        self.index_run(&run);
+        if ended {
+            self.evict(&job, FINISHED_RUNS_PER_JOB);
+        }
+    }
+
+    /// Takes out the ends that made this run. An end of another cycle was the newest there was: older ones are superseded.
+    fn use_up_parents(&mut self, record: &RunRecord, trigger: i32) {
+        let from = (record.job.clone(), format!("{trigger}/"));
+        let of_trigger = |key: &(JobName, String)| key.0 == record.job && key.1.starts_with(&from.1);
+        let keys: Vec<_> = self.joins.range(from.clone()..).map(|(key, _)| key.clone()).take_while(of_trigger).collect();
+        let used = |end: &ParentEnd| record.cause.trim_start_matches("after:").split('+').any(|run| run == end.run.as_str());
+        for key in keys {
+            self.joins.modify(&key, |row| {
+                let Some(place) = row.pending.iter().position(used) else { return };
+                if row.pending[place].root == record.root {
+                    row.pending.remove(place);
+                } else {
+                    row.pending.drain(..=place);
+                }
+            });
+            if self.joins.get(&key).is_some_and(|row| row.pending.is_empty()) {
+                self.joins.remove(&key);
+            }
+        }
+    }
+
+    fn change_run(&mut self, record: &RunRecord, change: impl FnOnce(&mut RunRow)) {
+        self.unindex_run(&record.run);
+        self.runs.modify(&record.run, |row| {
+            row.record = record.clone();
+            change(row);
+        });
+        self.index_run(&record.run);
+    }
+
+    fn end_run(&mut self, record: &RunRecord) {
+        self.change_run(record, |row| {
+            row.live = false;
+            row.leads_to = None;
+        });
+        if record.state == RunState::Succeeded {
+            // Nothing can ask for another attempt.
+            let event = self.runs.modify(&record.run, |row| row.event.take()).flatten();
+            self.release_event(event);
+        }
+        let kept = if self.jobs.get(&record.job).is_some() { FINISHED_RUNS_PER_JOB } else { 0 };
+        self.evict(&record.job, kept);
+    }
+
+    /// Forgets the oldest ended runs of a job beyond `kept`; they live on in the topic `runs`.
+    fn evict(&mut self, job: &JobName, kept: usize) {
+        while let Some(runs) = self.index.runs.get(job).filter(|runs| runs.ended.len() > kept) {
+            let (_, run): (i64, RunId) = runs.ended.first().cloned().expect("there are more than are kept");
+            self.unindex_run(&run);
+            let event = self.runs.remove(&run).and_then(|row| row.event);
+            self.release_event(event);
+        }
+    }
+
+    fn release_event(&mut self, event: Option<String>) {
+        if let Some(event) = event {
+            self.events.modify(&event, |kept| kept.users -= 1);
+            self.drop_unused_event(&event);
+        }
+    }
+
+    fn drop_unused_event(&mut self, place: &String) {
+        if self.events.get(place).is_some_and(|kept: &EventRow| kept.users <= 0 && kept.next.is_none()) {
+            self.events.remove(place);
+        }
+    }
+
+    /// The event at this place, while it is kept.
+    pub(crate) fn event(&self, place: &String) -> Option<&EventData> {
+        self.events.get(place).map(|row| &row.event)
+    }
+}

@@ -1,0 +1,99 @@
+//! Dependent jobs: what an ended run starts.
+
+use super::Turn;
+use super::runs::NewRun;
+use crate::apply::join_key;
+use crate::facts::Decision;
+use crate::rows::ParentEnd;
+use orrery_model::id::JobName;
+use orrery_model::job::On;
+use orrery_model::messages::{RunRecord, RunState};
+
+impl Turn<'_> {
+    /// Starts, or brings closer, the jobs that run after this one.
+    pub(super) fn run_ended(&mut self, record: &RunRecord) {
+        let children: Vec<JobName> = self.state.index.by_parent.get(&record.job).into_iter().flatten().cloned().collect();
+        for child in children {
+            let Some(compiled) = self.compiled(&child) else { continue };
+            for (i, trigger) in compiled.spec.triggers.iter().enumerate() {
+                if trigger.after.contains(&record.job) && counts(trigger.on.unwrap_or_default(), record.state) {
+                    self.parent_ended(&child, i as i32, &trigger.after, record);
+                }
+            }
+        }
+    }
+
+    fn parent_ended(&mut self, child: &JobName, trigger: i32, parents: &[JobName], record: &RunRecord) {
+        if parents.len() == 1 {
+            return self.create_after(child, vec![record.run.to_string()], record, None);
+        }
+        self.decide(Decision::ParentDone {
+            job: child.clone(),
+            trigger,
+            parent: record.job.clone(),
+            run: record.run.clone(),
+            root: record.root.clone(),
+        });
+        let join = |parent: &JobName| {
+            if *parent == record.job {
+                return Some(record.run.to_string());
+            }
+            let row = self.state.joins.get(&(child.clone(), join_key(trigger, parent)))?;
+            partner(&row.pending, &record.root).map(|end| end.run.to_string())
+        };
+        if let Some(runs) = parents.iter().map(join).collect::<Option<Vec<_>>>() {
+            self.create_after(child, runs, record, Some(trigger));
+        }
+    }
+
+    fn create_after(&mut self, child: &JobName, runs: Vec<String>, record: &RunRecord, joined: Option<i32>) {
+        let cause = format!("after:{}", runs.join("+"));
+        let new = NewRun { cause, root: record.root.clone(), nominal: record.nominal, event: None, args: Vec::new(), joined };
+        self.create_run(child, new);
+    }
+}
+
+fn counts(on: On, state: RunState) -> bool {
+    match on {
+        On::Success => state == RunState::Succeeded,
+        On::Failure => matches!(state, RunState::Failed | RunState::Lost),
+        On::Any => state != RunState::Skipped,
+    }
+}
+
+/// The end that belongs to the cycle `root`. Parents that can share a cycle (all by time, or all by events of one topic) are
+/// joined by it; an end that cannot, say of a request, joins the newest of the other parents.
+fn partner<'e>(pending: &'e [ParentEnd], root: &str) -> Option<&'e ParentEnd> {
+    let same = pending.iter().rev().find(|end| end.root == root);
+    let could_share = || pending.iter().any(|end| kind(&end.root) == kind(root));
+    same.or_else(|| if could_share() { None } else { pending.last() })
+}
+
+/// What two roots must have in common for their runs to share cycles.
+fn kind(root: &str) -> &str {
+    match root.split_once(':') {
+        Some(("event", place)) => &root[..root.len() - place.len() + place.find('/').unwrap_or(place.len())],
+        Some(("request", _)) | None => root,
+        Some((kind, _)) => kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orrery_model::id::RunId;
+
+    #[test]
+    fn ends_of_one_cycle_belong_together() {
+        let end = |run: &str, root: &str| ParentEnd { run: RunId::parse(run).expect("an id"), root: root.into() };
+        let pending = [end("a", "time:1"), end("b", "time:2"), end("c", "time:3")];
+        let found = |pending: &[ParentEnd], root: &str| partner(pending, root).map(|end| end.run.to_string());
+        assert_eq!(found(&pending, "time:2").as_deref(), Some("b"));
+        assert_eq!(found(&pending, "time:4"), None, "its own cycle is still to come");
+        assert_eq!(found(&pending, "request:x").as_deref(), Some("c"), "a request shares no cycle");
+        assert_eq!(found(&pending, "event:t/0/1").as_deref(), Some("c"));
+        assert_eq!(found(&[end("a", "event:t/0/1")], "event:t/1/1"), None, "events of one topic can share a cycle");
+        assert_eq!(found(&[end("a", "event:t/0/1")], "event:u/0/1").as_deref(), Some("a"));
+        assert_eq!(found(&[end("a", "request:jobs/0/1")], "request:jobs/0/2").as_deref(), Some("a"));
+    }
+}

@@ -1,0 +1,192 @@
+//! Definitions: the inbox `jobs`, and pause, resume, delete.
+
+use super::Turn;
+use crate::check::check_job;
+use crate::facts::{Decision, ScheduleStart};
+use crate::schedule::Schedule;
+use orrery_model::id::{JobName, Principal};
+use orrery_model::job::{JobSpec, Problem, nearest, read_json};
+use orrery_model::messages::{CatalogEntry, StartPosition};
+use orrery_model::time::Timestamp;
+
+/// Runs that go on when a job is deleted: each is ended by a decision of the same entry.
+const RUNS_AT_DELETION: usize = 400;
+/// Jobs that run after one job: all are started by the decisions of one entry.
+const CHILDREN_PER_JOB: usize = 300;
+
+impl Turn<'_> {
+    pub(super) fn job_submitted(&mut self, document: &str, principal: Option<&Principal>, ends: &[StartPosition]) {
+        let spec = match read_json(document) {
+            Ok(spec) => spec,
+            Err(error) => return self.refuse("invalid", error.to_string(), None, None),
+        };
+        let mut problems = check_job(&spec, self.at);
+        problems.extend(self.check_parents(&spec));
+        if !problems.is_empty() {
+            let detail = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");
+            return self.refuse("invalid", detail, None, Some(spec.name.as_str()));
+        }
+        let document = spec.to_json();
+        let old = self.entry(&spec.name).cloned();
+        match old {
+            Some(old) if old.document == document => self.decide_again(old),
+            old => self.define(&spec, document, principal, ends, old.as_ref()),
+        }
+    }
+
+    /// The same document once more changes nothing, and is answered as the first time.
+    fn decide_again(&mut self, entry: CatalogEntry) {
+        let triggers = self.state.slots.range((entry.job.clone(), 0)..=(entry.job.clone(), u32::MAX));
+        let slots =
+            triggers.map(|((_, trigger), row)| ScheduleStart { trigger: *trigger as i32, last: row.last, next: row.next }).collect();
+        self.decide(Decision::JobDefined { entry, slots });
+    }
+
+    fn define(
+        &mut self,
+        spec: &JobSpec,
+        document: String,
+        principal: Option<&Principal>,
+        ends: &[StartPosition],
+        old: Option<&CatalogEntry>,
+    ) {
+        let lives = self.state.lives.get(&spec.name).map_or(0, |life| life.incarnation);
+        let slots = self.schedule_starts(spec);
+        let entry = CatalogEntry {
+            job: spec.name.clone(),
+            version: old.map_or(1, |old| old.version + 1),
+            incarnation: old.map_or(lives + 1, |old| old.incarnation),
+            document,
+            paused: old.is_some_and(|old| old.paused),
+            starts: starts(spec, ends, old),
+            next_due: slots.iter().filter_map(|slot| slot.next).min(),
+            defined_at: self.at,
+            principal: principal.cloned(),
+        };
+        self.decide(Decision::JobDefined { entry, slots });
+    }
+
+    /// Where each schedule begins. One that is not changed goes on where it stands, so that no slot is lost or repeated.
+    fn schedule_starts(&self, spec: &JobSpec) -> Vec<ScheduleStart> {
+        let old = self.compiled(&spec.name);
+        let start = |(i, trigger): (usize, &orrery_model::job::Trigger)| {
+            let schedule = Schedule::compile(trigger, self.at).ok().flatten()?;
+            let unchanged = old.as_ref().is_some_and(|old| old.spec.triggers.get(i) == Some(trigger));
+            let row = self.state.slots.get(&(spec.name.clone(), i as u32)).filter(|_| unchanged);
+            let fresh = || (self.at, schedule.next_after(self.at));
+            let (last, next) = row.map_or_else(fresh, |row| (row.last, row.next));
+            Some(ScheduleStart { trigger: i as i32, last, next })
+        };
+        spec.triggers.iter().enumerate().filter_map(start).collect()
+    }
+
+    /// Parents must be there, and none may run after this job.
+    fn check_parents(&self, spec: &JobSpec) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (i, trigger) in spec.triggers.iter().enumerate() {
+            for parent in trigger.after.iter().filter(|parent| **parent != spec.name) {
+                let field = format!("triggers[{i}].after");
+                if self.entry(parent).is_none() {
+                    let known = self.state.jobs.iter().map(|(job, _)| job.as_str());
+                    let hint = nearest(parent.as_str(), known).map_or("apply it first".to_owned(), |near| format!("did you mean {near}?"));
+                    problems.push(Problem::new(field, format!("there is no job {parent}")).hint(hint));
+                } else if self.has_many_children(parent, &spec.name) {
+                    let message = format!("{CHILDREN_PER_JOB} jobs run after {parent} already, which is the limit");
+                    problems.push(Problem::new(field, message).hint("let some of them run after one of the others"));
+                } else if let Some(path) = self.path_to(&spec.name, parent) {
+                    let circle = path.iter().map(JobName::as_str).collect::<Vec<_>>().join(" → ");
+                    let message = format!("the jobs would wait for each other for ever: {} → {circle}", spec.name);
+                    problems.push(Problem::new(field, message).hint("take one of these out of `after`"));
+                }
+            }
+        }
+        problems
+    }
+
+    fn has_many_children(&self, parent: &JobName, child: &JobName) -> bool {
+        let children = self.state.index.by_parent.get(parent);
+        children.is_some_and(|children| children.len() >= CHILDREN_PER_JOB && !children.contains(child))
+    }
+
+    /// A chain of parents from `from` up to `wanted`, if there is one.
+    fn path_to(&self, wanted: &JobName, from: &JobName) -> Option<Vec<JobName>> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut open = vec![vec![from.clone()]];
+        while let Some(path) = open.pop() {
+            let last = path.last().expect("a path begins with its first job");
+            if last == wanted {
+                return Some(path);
+            }
+            if let (true, Some(compiled)) = (seen.insert(last.clone()), self.compiled(last)) {
+                let parents = compiled.spec.triggers.iter().flat_map(|trigger| &trigger.after);
+                open.extend(parents.map(|parent| path.iter().chain([parent]).cloned().collect()));
+            }
+        }
+        None
+    }
+
+    pub(super) fn job_withdrawn(&mut self, job: &JobName) {
+        if self.entry(job).is_none() {
+            return self.unknown_job(job);
+        }
+        let children: Vec<&str> = self.state.index.by_parent.get(job).into_iter().flatten().map(JobName::as_str).collect();
+        if !children.is_empty() {
+            let detail = format!("{job} cannot be deleted: {} run after it", children.join(", "));
+            let hint = "delete them first, or take it out of their `after`".to_owned();
+            return self.refuse("conflict", detail, Some(hint), Some(job.as_str()));
+        }
+        let goes_on = self.going_on(job);
+        if goes_on.len() > RUNS_AT_DELETION {
+            let detail = format!("{job} has {} runs that go on, more than the {RUNS_AT_DELETION} that a deletion ends", goes_on.len());
+            let hint = "pause the job, and delete it when they have ended or are cancelled".to_owned();
+            return self.refuse("conflict", detail, Some(hint), Some(job.as_str()));
+        }
+        for run in goes_on {
+            self.cancel(&run, "its job was deleted");
+        }
+        self.decide(Decision::JobDeleted { job: job.clone() });
+    }
+
+    pub(super) fn set_paused(&mut self, job: &JobName, paused: bool) -> bool {
+        let Some(entry) = self.entry(job).cloned() else {
+            self.unknown_job(job);
+            return false;
+        };
+        if entry.paused != paused {
+            let entry = CatalogEntry { paused, ..entry };
+            self.decide(if paused { Decision::JobPaused { entry } } else { Decision::JobResumed { entry } });
+        }
+        true
+    }
+
+    pub(super) fn unknown_job(&mut self, job: &JobName) {
+        let known = self.state.jobs.iter().map(|(name, _)| name.as_str());
+        let hint = nearest(job.as_str(), known).map(|near| format!("did you mean {near}?"));
+        self.refuse("not_found", format!("there is no job {job}"), hint, Some(job.as_str()));
+    }
+}
+
+/// Topics that the old definition read go on where they began; new ones begin at their present end.
+fn starts(spec: &JobSpec, ends: &[StartPosition], old: Option<&CatalogEntry>) -> Vec<StartPosition> {
+    let before = old.map_or(&[][..], |old| &old.starts);
+    let named = |topic: &str| spec.triggers.iter().any(|trigger| trigger.event.as_deref() == Some(topic));
+    let kept = before.iter().filter(|start| named(&start.topic));
+    let fresh = ends.iter().filter(|end| !before.iter().any(|start| start.topic == end.topic));
+    kept.chain(fresh).cloned().collect()
+}
+
+/// True if an event at this place may fire: it lies at or behind the start of its partition (§5.2).
+pub(super) fn is_behind_start(entry: &CatalogEntry, event: &crate::facts::EventData) -> bool {
+    let same = |start: &&StartPosition| {
+        (start.topic.as_str(), start.generation, start.partition) == (event.topic.as_str(), event.generation, event.partition)
+    };
+    entry.starts.iter().find(same).is_none_or(|start| event.offset >= start.offset)
+}
+
+/// Slots at or before this were due more than a moment ago.
+pub(super) fn late_before(at: Timestamp) -> Timestamp {
+    at.plus_ms(-LATE_MS)
+}
+
+/// A slot is on time if it is taken within this: a short pause of the process is not a reason to catch up.
+const LATE_MS: i64 = 10_000;

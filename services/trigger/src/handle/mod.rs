@@ -1,0 +1,76 @@
+//! The deciding, one file per kind of input.
+
+mod after;
+mod events;
+mod jobs;
+mod outcomes;
+mod requests;
+mod runs;
+mod ticks;
+
+use crate::facts::{Decision, Input};
+use crate::state::{Compiled, Trigger};
+use orrery_model::decider::Decider;
+use orrery_model::id::{JobName, RunId};
+use orrery_model::limits::DECISIONS_PER_INPUT;
+use orrery_model::messages::{CatalogEntry, RunRecord};
+use orrery_model::time::Timestamp;
+use std::sync::Arc;
+
+/// Decisions kept free for what follows from the last one: a run, its attempt, its event.
+const DECISIONS_MARGIN: usize = 20;
+/// Bytes of event data in one entry's decisions, beyond the first; the rest follows with the next tick.
+const EVENT_BYTES_PER_INPUT: usize = 128 << 10;
+
+pub(crate) fn handle(state: &mut Trigger, at: Timestamp, input: &Input, out: &mut Vec<Decision>) {
+    let mut turn = Turn { state, at, out, event_bytes: 0 };
+    match input {
+        Input::JobSubmitted { document, principal, ends } => turn.job_submitted(document, principal.as_ref(), ends),
+        Input::JobWithdrawn { job, .. } => turn.job_withdrawn(job),
+        Input::Requested { request, principal, id, keyed } => turn.requested(request, principal.as_ref(), id, *keyed),
+        Input::EventArrived { event } => turn.event_arrived(event),
+        Input::OutcomeArrived { outcome } => turn.outcome_arrived(outcome),
+        Input::Tick {} => turn.tick(),
+        Input::ShellObserved { .. } => {}
+    }
+}
+
+/// One input being handled.
+struct Turn<'t> {
+    state: &'t mut Trigger,
+    at: Timestamp,
+    out: &'t mut Vec<Decision>,
+    event_bytes: usize,
+}
+
+impl Turn<'_> {
+    /// Decides: applied at once, so that what follows sees it.
+    fn decide(&mut self, decision: Decision) {
+        self.state.apply(self.at, &decision);
+        self.out.push(decision);
+    }
+
+    fn refuse(&mut self, code: &str, detail: impl Into<String>, hint: Option<String>, subject: Option<&str>) {
+        let subject = subject.map(str::to_owned);
+        self.decide(Decision::Refused { code: code.into(), detail: detail.into(), hint, subject });
+    }
+
+    /// True while this entry may hold another decision or so.
+    fn has_room(&self) -> bool {
+        self.out.len() + DECISIONS_MARGIN < DECISIONS_PER_INPUT && self.event_bytes <= EVENT_BYTES_PER_INPUT
+    }
+
+    fn entry(&self, job: &JobName) -> Option<&CatalogEntry> {
+        self.state.jobs.get(job).map(|row| &row.entry)
+    }
+
+    fn compiled(&self, job: &JobName) -> Option<Arc<Compiled>> {
+        self.state.spec(job)
+    }
+
+    /// The run's record with `updated_at` set, to be changed and decided.
+    fn record(&self, run: &RunId) -> Option<RunRecord> {
+        let record = self.state.runs.get(run)?.record.clone();
+        Some(RunRecord { updated_at: self.at, ..record })
+    }
+}

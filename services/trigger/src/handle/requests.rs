@@ -1,0 +1,91 @@
+//! Requests: run, cancel, retry, mark success, pause, resume.
+
+use super::Turn;
+use super::runs::NewRun;
+use crate::facts::Decision;
+use orrery_model::id::{JobName, Principal, RunId};
+use orrery_model::messages::{EnvVar, Request, RunRecord, RunState};
+
+impl Turn<'_> {
+    pub(super) fn requested(&mut self, request: &Request, principal: Option<&Principal>, id: &str, keyed: bool) {
+        if keyed && let Some(answer) = self.state.answers.get(&id.to_owned()).map(|row| row.answer.clone()) {
+            return self.decide(Decision::AnsweredBefore { id: id.into(), answer });
+        }
+        let who = principal.map_or_else(|| "a request".to_owned(), ToString::to_string);
+        let answer = match request {
+            Request::RunJob { job, args } => self.run_job(job, args, id),
+            Request::CancelRun { run, reason } => {
+                let why = reason.as_ref().map_or_else(|| format!("cancelled by {who}"), |why| format!("cancelled by {who}: {why}"));
+                self.cancel_run(run, &why)
+            }
+            Request::RetryRun { run } => self.retry_run(run, &format!("retried by {who}")),
+            Request::MarkSuccess { run } => self.mark_success(run, &format!("marked as succeeded by {who}")),
+            Request::PauseJob { job } => self.set_paused(job, true).then(|| job.to_string()),
+            Request::ResumeJob { job } => self.set_paused(job, false).then(|| job.to_string()),
+        };
+        if let Some(answer) = answer {
+            self.decide(Decision::Answered { id: id.into(), keyed, answer });
+        }
+    }
+
+    fn run_job(&mut self, job: &JobName, args: &[EnvVar], id: &str) -> Option<String> {
+        let Some(entry) = self.entry(job) else {
+            self.unknown_job(job);
+            return None;
+        };
+        if entry.paused {
+            self.refuse("conflict", format!("{job} is paused"), Some("resume it first".into()), Some(job.as_str()));
+            return None;
+        }
+        let cause = format!("request:{id}");
+        let new = NewRun { root: cause.clone(), cause, nominal: None, event: None, args: args.to_vec(), joined: None };
+        self.create_run(job, new).map(|run| run.to_string())
+    }
+
+    fn cancel_run(&mut self, run: &RunId, why: &str) -> Option<String> {
+        let record = self.known_run(run)?;
+        if record.state.is_final() {
+            let hint = "only a run that goes on can be cancelled".to_owned();
+            self.refuse("conflict", format!("{run} has ended already ({})", record.state.word()), Some(hint), Some(run.as_str()));
+            return None;
+        }
+        self.cancel(run, why);
+        Some(run.to_string())
+    }
+
+    fn retry_run(&mut self, run: &RunId, why: &str) -> Option<String> {
+        let record = self.ended_without_success(run, "retried")?;
+        let job = record.job.clone();
+        self.decide(Decision::RunProgressed {
+            record: RunRecord { state: RunState::Waiting, reason: Some(why.into()), ended_at: None, next_attempt_at: None, ..record },
+        });
+        self.start_held(&job);
+        Some(run.to_string())
+    }
+
+    fn mark_success(&mut self, run: &RunId, why: &str) -> Option<String> {
+        let record = self.ended_without_success(run, "marked as succeeded")?;
+        let ended_at = record.ended_at.or(Some(self.at));
+        self.end(RunRecord { state: RunState::Succeeded, reason: Some(why.into()), ended_at, ..record });
+        Some(run.to_string())
+    }
+
+    fn ended_without_success(&mut self, run: &RunId, done: &str) -> Option<RunRecord> {
+        let record = self.known_run(run)?;
+        let allowed = record.state.is_final() && record.state != RunState::Succeeded;
+        if !allowed {
+            let detail = format!("{run} is {}; only a run that has ended without success can be {done}", record.state.word());
+            self.refuse("conflict", detail, None, Some(run.as_str()));
+        }
+        allowed.then_some(record)
+    }
+
+    fn known_run(&mut self, run: &RunId) -> Option<RunRecord> {
+        let record = self.record(run);
+        if record.is_none() {
+            let hint = "it never was, or it has ended and newer runs of its job have taken its place here".to_owned();
+            self.refuse("not_found", format!("there is no run {run}"), Some(hint), Some(run.as_str()));
+        }
+        record
+    }
+}

@@ -1,0 +1,224 @@
+//! Runs: made, started, held back, cancelled, ended.
+
+use super::Turn;
+use crate::event::EventView;
+use crate::facts::Decision;
+use crate::state::Compiled;
+use crate::template::{TemplateContext, render};
+use orrery_model::id::{JobName, RunId};
+use orrery_model::job::{Concurrency, JobSpec, Problem};
+use orrery_model::limits::QUEUED_RUNS_PER_JOB;
+use orrery_model::messages::{EndKind, EnvVar, ProcessLimit, RunRecord, RunState, TaskSpec};
+use orrery_model::resources::Resources;
+use orrery_model::time::Timestamp;
+
+/// Runs that one new run ends under `concurrency: replace`: each costs decisions of the same entry.
+const REPLACED_AT_ONCE: usize = 400;
+
+/// What a new run is made of.
+pub(super) struct NewRun {
+    pub cause: String,
+    pub root: String,
+    pub nominal: Option<Timestamp>,
+    pub event: Option<String>,
+    pub args: Vec<EnvVar>,
+    pub joined: Option<i32>,
+}
+
+/// What the job's rules say about a new run.
+enum Verdict {
+    Start,
+    Hold(String),
+    Skip(String),
+    Replace,
+}
+
+impl Turn<'_> {
+    /// Makes the run of this cause, unless it is there already, and starts it if the job's rules allow.
+    pub(super) fn create_run(&mut self, job: &JobName, new: NewRun) -> Option<RunId> {
+        let (compiled, entry) = (self.compiled(job)?, self.entry(job)?.clone());
+        let run = RunId::derive(job, entry.incarnation, &new.cause);
+        if self.state.runs.get(&run).is_some() {
+            return Some(run);
+        }
+        let verdict = self.verdict(job, compiled.spec.concurrency, entry.paused);
+        let (state, reason) = match &verdict {
+            Verdict::Start => (RunState::Waiting, None),
+            Verdict::Hold(why) => (RunState::Waiting, Some(why.clone())),
+            Verdict::Replace => (RunState::Waiting, Some("it waits for the run that it replaces to end".to_owned())),
+            Verdict::Skip(why) => (RunState::Skipped, Some(why.clone())),
+        };
+        let record = RunRecord {
+            run: run.clone(),
+            job: job.clone(),
+            version: entry.version,
+            cause: new.cause,
+            root: new.root,
+            nominal: new.nominal,
+            state,
+            reason,
+            attempts: 0,
+            agent: None,
+            created_at: self.at,
+            started_at: None,
+            ended_at: state.is_final().then_some(self.at),
+            end: None,
+            next_attempt_at: None,
+            updated_at: self.at,
+        };
+        let older = if matches!(verdict, Verdict::Replace) { self.going_on(job) } else { Vec::new() };
+        let start_by = compiled.spec.start_within.map(|span| self.at.plus_ms(span.0));
+        let NewRun { event, args, joined, .. } = new;
+        self.decide(Decision::RunCreated { record, incarnation: entry.incarnation, event, args, start_by, joined });
+        for old in older.iter().take(REPLACED_AT_ONCE) {
+            self.cancel(old, &format!("replaced by {run}"));
+        }
+        if matches!(verdict, Verdict::Start | Verdict::Replace) {
+            self.start_held(job);
+        }
+        Some(run)
+    }
+
+    fn verdict(&self, job: &JobName, concurrency: Concurrency, paused: bool) -> Verdict {
+        let runs = self.state.index.runs.get(job);
+        let (going, held) = runs.map_or((None, 0), |runs| (runs.going.first(), runs.held.len()));
+        let full = held >= QUEUED_RUNS_PER_JOB;
+        let behind = || going.map_or_else(String::new, |(_, run)| run.to_string());
+        match concurrency {
+            Concurrency::Forbid if going.is_some() => Verdict::Skip(format!("concurrency is forbid, and {} goes on", behind())),
+            Concurrency::Forbid if held > 0 => Verdict::Skip("concurrency is forbid, and another run waits".into()),
+            Concurrency::Replace if going.is_some() || held > 0 => Verdict::Replace,
+            _ if full => Verdict::Skip(format!("{held} runs of the job wait already")),
+            _ if paused => Verdict::Hold("the job is paused".into()),
+            Concurrency::Queue if going.is_some() => Verdict::Hold(format!("concurrency is queue, and {} goes on", behind())),
+            _ => Verdict::Start,
+        }
+    }
+
+    /// The runs of a job that have not ended, oldest first.
+    pub(super) fn going_on(&self, job: &JobName) -> Vec<RunId> {
+        let Some(runs) = self.state.index.runs.get(job) else { return Vec::new() };
+        runs.going.iter().chain(&runs.held).map(|(_, run)| run.clone()).collect()
+    }
+
+    /// Starts held runs in order, as many as the job's rules and this entry's room allow; a deadline remembers the rest.
+    pub(super) fn start_held(&mut self, job: &JobName) {
+        while self.has_room() && self.state.may_start(job) {
+            let next = self.state.index.runs.get(job).and_then(|runs| runs.held.first().cloned());
+            let Some((_, run)) = next else { return };
+            self.start(&run);
+        }
+    }
+
+    /// Wants the run's next attempt; a command that cannot be rendered fails the run.
+    pub(super) fn start(&mut self, run: &RunId) {
+        let Some(record) = self.record(run) else { return };
+        let Some(compiled) = self.compiled(&record.job) else {
+            return self.end(RunRecord {
+                state: RunState::Cancelled,
+                reason: Some("its job was deleted".into()),
+                ended_at: Some(self.at),
+                ..record
+            });
+        };
+        let record = RunRecord { attempts: record.attempts + 1, next_attempt_at: None, reason: None, ended_at: None, ..record };
+        let record = RunRecord { state: RunState::Waiting, ..record };
+        match self.task(&record, &compiled) {
+            Ok(spec) => {
+                self.event_bytes += spec.event.as_ref().map_or(0, |event| event.as_bytes().len());
+                self.event_bytes += spec.argv.iter().map(String::len).sum::<usize>();
+                self.decide(Decision::AttemptWanted { record, spec });
+            }
+            Err(problem) => {
+                let attempts = record.attempts - 1;
+                self.end(RunRecord {
+                    state: RunState::Failed,
+                    reason: Some(problem.to_string()),
+                    ended_at: Some(self.at),
+                    attempts,
+                    ..record
+                });
+            }
+        }
+    }
+
+    fn task(&self, record: &RunRecord, compiled: &Compiled) -> Result<TaskSpec, Problem> {
+        let (spec, row) = (&compiled.spec, self.state.runs.get(&record.run));
+        let event = row.and_then(|row| row.event.as_ref()).and_then(|place| self.state.event(place));
+        let args: &[EnvVar] = row.map_or(&[], |row| &row.args);
+        let failed_on = record.end.as_ref().filter(|end| end.kind != EndKind::Succeeded).and(record.agent.clone());
+        Ok(TaskSpec {
+            attempt: record.run.attempt(record.attempts),
+            job: record.job.clone(),
+            version: record.version,
+            hop: 0,
+            role: spec.role.clone(),
+            principal: spec.principal.clone(),
+            priority: spec.priority,
+            resources: Resources { cpus: spec.resources.cpus, memory: spec.resources.memory, disk: spec.resources.disk },
+            constraints: spec.constraints.clone(),
+            argv: argv(spec, record, event, args)?,
+            env: environment(spec, record, args),
+            user: spec.user.clone(),
+            limits: spec.limits.iter().map(|(name, value)| ProcessLimit { name: name.clone(), value: *value }).collect(),
+            timeout_ms: spec.timeout.map(|span| span.0),
+            grace_ms: spec.grace.0,
+            event: event.and_then(|event| event.value.clone()),
+            avoid: failed_on,
+        })
+    }
+
+    /// Ends a run that goes on: at once if nothing of it runs, else when its attempt is over.
+    pub(super) fn cancel(&mut self, run: &RunId, why: &str) {
+        let (Some(record), Some(row)) = (self.record(run), self.state.runs.get(run)) else { return };
+        match (row.live, row.leads_to) {
+            (true, None) => self.unwant(record, why.to_owned(), RunState::Cancelled),
+            (true, Some(_)) => {}
+            (false, _) => {
+                let record = RunRecord { state: RunState::Cancelled, reason: Some(why.to_owned()), ended_at: Some(self.at), ..record };
+                self.end(RunRecord { next_attempt_at: None, ..record });
+            }
+        }
+    }
+
+    pub(super) fn unwant(&mut self, record: RunRecord, reason: String, leads_to: RunState) {
+        let hop = self.state.runs.get(&record.run).map_or(0, |row| row.hop);
+        let record = RunRecord { reason: Some(reason.clone()), ..record };
+        self.decide(Decision::AttemptUnwanted { record, hop, reason, leads_to });
+    }
+
+    /// Ends a run and starts what waits for it.
+    pub(super) fn end(&mut self, record: RunRecord) {
+        self.decide(Decision::RunEnded { record: record.clone() });
+        self.run_ended(&record);
+    }
+}
+
+fn argv(spec: &JobSpec, record: &RunRecord, event: Option<&crate::facts::EventData>, args: &[EnvVar]) -> Result<Vec<String>, Problem> {
+    if let Some(script) = &spec.shell {
+        return Ok(["/bin/sh", "-c", script].map(str::to_owned).to_vec());
+    }
+    let view = event.map(EventView::new);
+    let context = TemplateContext {
+        event: view.as_ref(),
+        job: record.job.as_str(),
+        run: record.run.as_str(),
+        attempt: record.attempts,
+        cause: &record.cause,
+        nominal: record.nominal,
+        args,
+    };
+    render(&spec.command, &context)
+}
+
+/// What the job sets, then `ORRERY_*`, which it cannot overrule. The agent adds what only it knows.
+fn environment(spec: &JobSpec, record: &RunRecord, args: &[EnvVar]) -> Vec<EnvVar> {
+    let var = |name: &str, value: String| EnvVar { name: name.to_owned(), value };
+    let mut env: Vec<EnvVar> = spec.env.iter().map(|(name, value)| var(name, value.clone())).collect();
+    env.push(var("ORRERY_JOB", record.job.to_string()));
+    env.push(var("ORRERY_RUN", record.run.to_string()));
+    env.push(var("ORRERY_CAUSE", record.cause.clone()));
+    env.extend(record.nominal.map(|nominal| var("ORRERY_NOMINAL_TIME", nominal.to_string())));
+    env.extend(args.iter().map(|arg| var(&format!("ORRERY_ARG_{}", arg.name), arg.value.clone())));
+    env
+}

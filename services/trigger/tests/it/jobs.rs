@@ -1,0 +1,99 @@
+//! Definitions and requests about jobs.
+
+use crate::rig::{Rig, lines, run_id};
+use expect_test::expect;
+use orrery_model::id::JobName;
+use orrery_model::messages::{EnvVar, Request};
+use orrery_trigger::{Decision, Input};
+
+fn job(name: &str) -> JobName {
+    JobName::with_default_namespace(name).unwrap()
+}
+
+#[test]
+fn definitions_that_break_a_rule_are_refused_with_the_remedy() {
+    let mut rig = Rig::new();
+    rig.define("name: ingest\ncommand: [x]");
+    rig.define("name: clean\ncommand: [x]\ntriggers: [{after: [ingest]}]");
+    rig.define("name: report\ncommand: [x]\ntriggers: [{after: [clean]}]");
+    let refused = [
+        rig.define("name: a\ncommand: [x]\ntriggers: [{cron: 0 0 30 2 *}]"),
+        rig.define("name: a\ncommand: [x]\ntriggers: [{after: [ingst]}]"),
+        rig.define("name: ingest\ncommand: [x]\ntriggers: [{after: [report]}]"),
+        rig.define("name: a\ncommand: [x]\ntriggers: [{after: [a]}]"),
+    ];
+    expect![[r#"
+        refused invalid: triggers[0].cron: "0 0 30 2 *" never fires after 2026-11-21T00:00:00Z; look at its day, month and year: "0 0 30 2 *" names the 30th of February; no hint
+        refused invalid: triggers[0].after: there is no job default/ingst; did you mean default/ingest?; no hint
+        refused invalid: triggers[0].after: the jobs would wait for each other for ever: default/ingest → default/report → default/clean → default/ingest; take one of these out of `after`; no hint
+        refused invalid: triggers[0].after: the job would run after itself (default/a); use an interval for work that repeats; no hint"#]]
+    .assert_eq(&refused.map(|decisions| lines(&decisions)).join("\n"));
+}
+
+#[test]
+fn a_deleted_job_ends_its_runs_and_its_next_life_is_another_job() {
+    let mut rig = Rig::new();
+    rig.define("name: a\ncommand: [x]\nconcurrency: queue\ntriggers: [{event: t}]");
+    rig.define("name: b\ncommand: [x]\ntriggers: [{after: [a]}]");
+    let withdraw = |rig: &mut Rig, name: &str| lines(&rig.input(&Input::JobWithdrawn { job: job(name), principal: None }));
+    expect!["refused conflict: default/a cannot be deleted: default/b run after it; delete them first, or take it out of their `after`"]
+        .assert_eq(&withdraw(&mut rig, "a"));
+    withdraw(&mut rig, "b");
+    let first = rig.event("t", 1, "{}");
+    rig.event("t", 2, "{}");
+    expect![[r#"
+        unwanted default/a event:t/0/1 #1 waiting (its job was deleted)
+        ended default/a event:t/0/2 #0 cancelled (its job was deleted)
+        deleted default/a"#]]
+    .assert_eq(&withdraw(&mut rig, "a"));
+    expect!["ended default/a event:t/0/1 #1 cancelled (its job was deleted)"]
+        .assert_eq(&lines(&rig.ends(&crate::rig::last(&first), orrery_model::messages::EndKind::Killed)));
+    expect!["defined default/a v1 life 2"].assert_eq(&lines(&rig.define("name: a\ncommand: [x]\ntriggers: [{event: t}]")));
+    let again = rig.event("t", 1, "{}");
+    assert_ne!(run_id(&again), run_id(&first), "another life, another run");
+    expect!["refused not_found: there is no job default/x; did you mean default/a?"].assert_eq(&withdraw(&mut rig, "x"));
+}
+
+#[test]
+fn a_keyed_request_is_answered_once() {
+    let mut rig = Rig::new();
+    rig.define("name: a\ncommand: [x, '{{ args.day }}']");
+    let args = vec![EnvVar { name: "day".into(), value: "monday".into() }];
+    let request = Request::RunJob { job: job("a"), args };
+    let input = Input::Requested { request, principal: None, id: "*/k1".into(), keyed: true };
+    let first = rig.input(&input);
+    expect![[r#"
+        created default/a request:*/k1 #0 waiting
+        wanted default/a request:*/k1 #1 waiting
+        answered"#]]
+    .assert_eq(&lines(&first));
+    let answer = |decisions: &[Decision]| match decisions.last() {
+        Some(Decision::Answered { answer, .. } | Decision::AnsweredBefore { answer, .. }) => answer.clone(),
+        other => panic!("{other:?}"),
+    };
+    let repeated = rig.input(&input);
+    assert_eq!((repeated.len(), answer(&repeated)), (1, answer(&first)));
+    rig.sleep_to("2026-11-22T00:00:01Z");
+    rig.input(&Input::Requested { request: Request::PauseJob { job: job("a") }, principal: None, id: "*/k2".into(), keyed: true });
+    assert_ne!(lines(&rig.input(&input)), "answered before", "a key is kept for a day");
+}
+
+#[test]
+fn requests_about_what_is_not_there_are_refused() {
+    let mut rig = Rig::new();
+    rig.define("name: a\ncommand: [x]");
+    let run = orrery_model::id::RunId::parse("nothing").unwrap();
+    rig.request(Request::PauseJob { job: job("a") });
+    let refused = [
+        rig.run_job("b"),
+        rig.run_job("a"),
+        rig.request(Request::CancelRun { run: run.clone(), reason: None }),
+        rig.request(Request::RetryRun { run }),
+    ];
+    expect![[r#"
+        refused not_found: there is no job default/b; did you mean default/a?
+        refused conflict: default/a is paused; resume it first
+        refused not_found: there is no run nothing; it never was, or it has ended and newer runs of its job have taken its place here
+        refused not_found: there is no run nothing; it never was, or it has ended and newer runs of its job have taken its place here"#]]
+    .assert_eq(&refused.map(|decisions| lines(&decisions)).join("\n"));
+}

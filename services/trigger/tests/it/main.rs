@@ -1,0 +1,9 @@
+//! The trigger's decisions, as a reader of the journal sees them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod events;
+mod jobs;
+mod rig;
+mod runs;
+mod schedules;
