@@ -1,1 +1,37 @@
-//! Re-derives every decision from the recorded inputs and compares.
+//! Replays decision journals: lists entries, and proves that each decision follows from the recorded inputs.
+//!
+//! [`entries`] reads journals for people and for the gateway; [`verify`] re-derives and compares.
+
+pub mod entries;
+pub mod verify;
+
+pub use entries::{EntryView, Filter, Place, read_entries};
+pub use verify::{Divergence, Report, verify};
+
+use orrery_log::LogError;
+
+/// Why a journal cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The log refused.
+    #[error("the journal {topic} cannot be read: {source}")]
+    Log {
+        /// Full topic name.
+        topic: String,
+        /// Why.
+        source: LogError,
+    },
+    /// A record is not a journal entry of this version.
+    #[error("{topic} holds a record at {offset} that cannot be read: {why}; it was altered, or written by another version")]
+    Unreadable {
+        /// Full topic name.
+        topic: String,
+        /// Its offset.
+        offset: i64,
+        /// What is wrong.
+        why: String,
+    },
+    /// No such service.
+    #[error("{0:?} has no journal; it is one of trigger, allocator")]
+    NoSuchService(String),
+}

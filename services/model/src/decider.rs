@@ -73,8 +73,15 @@ pub trait Decider: Default + Send + 'static {
     fn leases(&self) -> Vec<Lease> {
         Vec::new()
     }
+    /// What the shell saw, if that is what this input is: the other way round of [`Decider::observed`].
+    fn observation(input: &Self::Input) -> Option<&Observation>;
     /// If this input is the `Acquired` observation: the seq from which on its transaction sent messages again.
-    fn resend_from(input: &Self::Input) -> Option<i64>;
+    fn resend_from(input: &Self::Input) -> Option<i64> {
+        match Self::observation(input) {
+            Some(Observation::Acquired { resend_from, .. }) => Some(*resend_from),
+            _ => None,
+        }
+    }
     /// Version of the time zone database that decisions may depend on.
     fn tz_version() -> &'static str {
         ""

@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
 #[serde(rename_all = "snake_case")]
 #[avro(repr = "bare_union")]
+#[expect(clippy::large_enum_variant, reason = "the large variant is the common one, and Avro derives no boxes")]
 pub enum TaskMessage {
     /// Run this attempt somewhere.
     TaskWanted {
@@ -233,6 +234,7 @@ pub struct Command {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
 #[serde(rename_all = "snake_case")]
 #[avro(repr = "bare_union")]
+#[expect(clippy::large_enum_variant, reason = "the large variant is the common one, and Avro derives no boxes")]
 pub enum Order {
     /// The session is open; live attempts not named here are to be killed.
     Welcome {

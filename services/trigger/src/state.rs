@@ -200,11 +200,8 @@ impl Decider for Trigger {
             *ends = found;
         }
     }
-    fn resend_from(input: &Input) -> Option<i64> {
-        match input {
-            Input::ShellObserved { observation: Observation::Acquired { resend_from, .. } } => Some(*resend_from),
-            _ => None,
-        }
+    fn observation(input: &Input) -> Option<&Observation> {
+        if let Input::ShellObserved { observation } = input { Some(observation) } else { None }
     }
     fn tz_version() -> &'static str {
         crate::schedule::tz_version()

@@ -1,0 +1,211 @@
+//! Journal entries for readers: where they stand, and their content as JSON.
+
+use crate::AuditError;
+use orrery_allocator::Allocator;
+use orrery_log::{Log, TopicPartition};
+use orrery_model::decider::Decider;
+use orrery_model::time::Timestamp;
+use orrery_runtime::messages::Cluster;
+use orrery_trigger::Trigger;
+use serde::Serialize;
+use serde_json::Value;
+use std::ops::ControlFlow;
+
+/// Bytes of one read.
+const READ_BYTES: usize = 1 << 20;
+
+/// Where an entry stands: `trigger/0@1234.5`, that is service, shard, offset of its record, place in the record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// `trigger` or `allocator`.
+    pub service: String,
+    /// Shard.
+    pub shard: u32,
+    /// Offset of the journal record.
+    pub offset: i64,
+    /// Which of the record's entries, from 0.
+    pub item: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}@{}.{}", self.service, self.shard, self.offset, self.item)
+    }
+}
+
+impl std::str::FromStr for Place {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("{text:?} is not the place of a journal entry, such as trigger/0@1234.5");
+        let (shard, offset) = text.split_once('@').ok_or_else(refused)?;
+        let (service, shard) = shard.split_once('/').ok_or_else(refused)?;
+        let (offset, item) = offset.split_once('.').unwrap_or((offset, "0"));
+        Ok(Self {
+            service: service.into(),
+            shard: shard.parse().map_err(|_| refused())?,
+            offset: offset.parse().map_err(|_| refused())?,
+            item: item.parse().map_err(|_| refused())?,
+        })
+    }
+}
+
+/// One entry, for readers.
+#[derive(Debug, Clone, Serialize)]
+pub struct EntryView {
+    /// See [`Place`].
+    pub place: String,
+    /// `trigger` or `allocator`.
+    pub service: &'static str,
+    /// Number in the shard's journal.
+    pub seq: i64,
+    /// The input's time.
+    pub at: Timestamp,
+    /// Kinds of its decisions; of its input where it has none.
+    pub kinds: Vec<String>,
+    /// All of it.
+    pub entry: Value,
+}
+
+/// Which entries are wanted; what is not set does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Entries that speak of this job.
+    pub job: Option<String>,
+    /// Entries that speak of this run or an attempt of it.
+    pub run: Option<String>,
+    /// Entries with a decision or an input of this kind (`run_created`, `event_arrived`).
+    pub kind: Option<String>,
+    /// Entries at or after this time.
+    pub since: Option<Timestamp>,
+    /// Entries before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl Filter {
+    fn takes(&self, view: &EntryView) -> bool {
+        if self.since.is_some_and(|since| view.at < since) || self.until.is_some_and(|until| view.at >= until) {
+            return false;
+        }
+        if let Some(kind) = &self.kind
+            && !view.kinds.contains(kind)
+            && view.entry["input"].get(kind).is_none()
+        {
+            return false;
+        }
+        if self.job.is_none() && self.run.is_none() {
+            return true;
+        }
+        self.job.as_ref().is_none_or(|job| mentions(&view.entry, &|text| text == job))
+            && self.run.as_ref().is_none_or(|run| mentions(&view.entry, &|text| speaks_of_run(text, run)))
+    }
+}
+
+/// A run id stands alone, before the number of an attempt, or within the cause of a dependent run.
+fn speaks_of_run(text: &str, run: &str) -> bool {
+    text == run || text.strip_prefix(run).is_some_and(|rest| rest.starts_with('.')) || (text.starts_with("after:") && text.contains(run))
+}
+
+fn mentions(value: &Value, wanted: &dyn Fn(&str) -> bool) -> bool {
+    match value {
+        Value::String(text) => wanted(text),
+        Value::Array(items) => items.iter().any(|item| mentions(item, wanted)),
+        Value::Object(fields) => fields.iter().any(|(name, field)| name != "document" && mentions(field, wanted)),
+        _ => false,
+    }
+}
+
+/// Calls `found` with the wanted entries of a journal, from the record at `from` on, in order, until it breaks or the end that
+/// was there at the start; returns the position to go on from.
+pub fn read_entries(
+    log: &dyn Log,
+    cluster: &Cluster,
+    (service, shard): (&str, u32),
+    from: i64,
+    filter: &Filter,
+    found: &mut dyn FnMut(EntryView) -> ControlFlow<()>,
+) -> Result<i64, AuditError> {
+    match service {
+        Trigger::SERVICE => read_as::<Trigger>(log, cluster, shard, from, filter, found),
+        Allocator::SERVICE => read_as::<Allocator>(log, cluster, shard, from, filter, found),
+        other => Err(AuditError::NoSuchService(other.into())),
+    }
+}
+
+/// The journal of a service's shard.
+pub fn journal_of(cluster: &Cluster, service: &str, shard: u32) -> TopicPartition {
+    TopicPartition::new(&cluster.topic(&format!("{service}.journal")), shard)
+}
+
+fn read_as<D: Decider>(
+    log: &dyn Log,
+    cluster: &Cluster,
+    shard: u32,
+    from: i64,
+    filter: &Filter,
+    found: &mut dyn FnMut(EntryView) -> ControlFlow<()>,
+) -> Result<i64, AuditError> {
+    let journal = journal_of(cluster, D::SERVICE, shard);
+    let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
+    let end = log.end_offset(&journal).map_err(refused)?;
+    let mut position = from.max(log.start_offset(&journal).map_err(refused)?);
+    if let Some(since) = filter.since {
+        position = position.max(log.offset_at(&journal, since).map_err(refused)?);
+    }
+    while position < end {
+        let fetch = log.read(&journal, position, READ_BYTES).map_err(refused)?;
+        if fetch.records.is_empty() {
+            break;
+        }
+        for record in fetch.records {
+            let Some(value) = &record.value else { continue };
+            let unreadable = |e: orrery_model::codec::CodecError| AuditError::Unreadable {
+                topic: journal.topic.to_string(),
+                offset: record.offset,
+                why: e.to_string(),
+            };
+            let batch = D::journal().decode(value.as_bytes()).map_err(unreadable)?;
+            position = record.offset + 1;
+            for (item, entry) in batch.entries.iter().enumerate() {
+                let place = Place { service: D::SERVICE.into(), shard, offset: record.offset, item };
+                let view = view::<D>(&place, entry);
+                if filter.takes(&view) && found(view).is_break() {
+                    return Ok(position);
+                }
+            }
+        }
+        position = fetch.next;
+    }
+    Ok(position.max(end))
+}
+
+fn view<D: Decider>(place: &Place, entry: &orrery_model::journal::Entry<D::Input, D::Decision>) -> EntryView {
+    let value = serde_json::to_value(entry).expect("an entry has only text keys");
+    let kind = |value: &Value| value.as_object().and_then(|fields| fields.keys().next().cloned());
+    let mut kinds: Vec<String> = value["decisions"].as_array().into_iter().flatten().filter_map(kind).collect();
+    kinds.dedup();
+    if kinds.is_empty() {
+        kinds.extend(kind(&value["input"]));
+    }
+    EntryView { place: place.to_string(), service: D::SERVICE, seq: entry.seq, at: entry.at, kinds, entry: value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_read_back() {
+        for text in ["trigger/0@1234.5", "allocator/3@0.0"] {
+            assert_eq!(text.parse::<Place>().expect(text).to_string(), text);
+        }
+        assert!("trigger/0".parse::<Place>().is_err());
+    }
+
+    #[test]
+    fn a_run_is_found_wherever_it_stands() {
+        let run = "abcdefghij234567";
+        let of = |text: &str| mentions(&serde_json::json!({"a": [{"b": text}]}), &|text| speaks_of_run(text, run));
+        assert!(of(run) && of("abcdefghij234567.2") && of("after:abcdefghij234567+zzz"));
+        assert!(!of("abcdefghij234567x") && !of("request:jobs/0/1"));
+    }
+}

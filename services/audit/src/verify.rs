@@ -1,0 +1,263 @@
+//! Re-derives every decision of a journal from the recorded inputs, and compares.
+//!
+//! Four things are proved for each entry: it follows the one before (seq, epoch, time, hash chain), nothing was left out between
+//! their inputs (positions join), the same input leads to the same decisions, and at the end the rows sum up to the head's state
+//! hash. Reading and hashing go on ahead of re-deriving on a thread of their own.
+
+mod joins;
+
+use crate::AuditError;
+use crate::entries::{Place, journal_of};
+use joins::Joins;
+use orrery_log::{Log, TopicPartition};
+use orrery_model::decider::Decider;
+use orrery_model::journal::Entry;
+use orrery_model::time::Timestamp;
+use orrery_runtime::messages::Cluster;
+use orrery_runtime::rows::{HEAD, HEAD_ROW, Head};
+use orrery_runtime::shard::chained;
+use orrery_runtime::statehash::StateHash;
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Bytes of one read.
+const READ_BYTES: usize = 1 << 20;
+/// Batches that reading may be ahead.
+const AHEAD: usize = 64;
+
+/// What verifying a journal came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// `trigger` or `allocator`.
+    pub service: &'static str,
+    /// Shard.
+    pub shard: u32,
+    /// Entries compared.
+    pub entries: i64,
+    /// Decisions compared.
+    pub decisions: i64,
+    /// Entries applied only, because their logic version is not compiled in.
+    pub applied_only: i64,
+    /// First and last time.
+    pub from: Option<Timestamp>,
+    /// See `from`.
+    pub to: Option<Timestamp>,
+    /// What the state hash was compared with: `equal`, or why it could not be.
+    pub state_hash: String,
+    /// The first divergence, if there is one.
+    pub divergence: Option<Divergence>,
+}
+
+/// The first place where recorded and derived part.
+#[derive(Debug, Clone, Serialize)]
+pub struct Divergence {
+    /// Where, see [`Place`].
+    pub place: String,
+    /// Entry number.
+    pub seq: i64,
+    /// What does not agree, in words.
+    pub what: String,
+    /// As recorded.
+    pub recorded: serde_json::Value,
+    /// As derived here.
+    pub derived: serde_json::Value,
+}
+
+/// An entry with its place, after its chain was checked.
+struct Checked<D: Decider> {
+    place: Place,
+    entry: Entry<D::Input, D::Decision>,
+    fault: Option<Divergence>,
+}
+
+/// Verifies one shard's journal as it is now.
+pub fn verify<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32) -> Result<Report, AuditError> {
+    let journal = journal_of(cluster, D::SERVICE, shard);
+    let head = last_head(log, &TopicPartition::new(&cluster.topic(&format!("{}.changelog", D::SERVICE)), shard))?;
+    let (batches, checked) = sync_channel::<Result<Vec<Checked<D>>, AuditError>>(AHEAD);
+    std::thread::scope(|scope| {
+        scope.spawn(|| read_and_check::<D>(log, &journal, batches));
+        derive::<D>(&checked, shard, head.as_ref())
+    })
+}
+
+/// Reads the journal and checks what needs no state: continuity and chain.
+fn read_and_check<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, batches: SyncSender<Result<Vec<Checked<D>>, AuditError>>) {
+    let mut previous: Option<Link> = None;
+    let mut fallible = || -> Result<(), AuditError> {
+        let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
+        let end = log.end_offset(journal).map_err(refused)?;
+        let mut position = log.start_offset(journal).map_err(refused)?;
+        while position < end {
+            let fetch = log.read(journal, position, READ_BYTES).map_err(refused)?;
+            if fetch.records.is_empty() {
+                return Ok(());
+            }
+            position = fetch.next;
+            for record in fetch.records {
+                let Some(value) = &record.value else { continue };
+                let batch = D::journal().decode(value.as_bytes()).map_err(|e| AuditError::Unreadable {
+                    topic: journal.topic.to_string(),
+                    offset: record.offset,
+                    why: e.to_string(),
+                })?;
+                let check = |(item, entry)| {
+                    let place = Place { service: D::SERVICE.into(), shard: journal.partition, offset: record.offset, item };
+                    check_link::<D>(&mut previous, place, entry)
+                };
+                let checked = batch.entries.into_iter().enumerate().map(check).collect();
+                if batches.send(Ok(checked)).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = fallible() {
+        let _receiver_gone = batches.send(Err(error));
+    }
+}
+
+/// What the next entry must follow.
+struct Link {
+    lineage: String,
+    epoch: i64,
+    seq: i64,
+    at: Timestamp,
+    chain: String,
+}
+
+fn check_link<D: Decider>(previous: &mut Option<Link>, place: Place, entry: Entry<D::Input, D::Decision>) -> Checked<D> {
+    let recorded = entry.chain.clone();
+    let before = previous.as_ref().map_or("", |link| &link.chain);
+    let entry = chained(D::journal(), before, entry);
+    let fault = |what: &str, recorded: serde_json::Value, derived: serde_json::Value| {
+        Some(Divergence { place: place.to_string(), seq: entry.seq, what: what.into(), recorded, derived })
+    };
+    let wrong = match previous {
+        None if entry.seq != 1 => fault("the journal does not begin with entry 1", entry.seq.into(), 1.into()),
+        Some(link) if link.lineage != entry.lineage => fault("another lineage", entry.lineage.clone().into(), link.lineage.clone().into()),
+        Some(link) if link.seq + 1 != entry.seq => fault("entries are missing or repeated", entry.seq.into(), (link.seq + 1).into()),
+        Some(link) if link.epoch > entry.epoch => fault("an older owner wrote later", entry.epoch.into(), link.epoch.into()),
+        Some(link) if link.at > entry.at => fault("time went back", entry.at.to_string().into(), link.at.to_string().into()),
+        _ if recorded != entry.chain => {
+            fault("the hash chain is broken: this entry or the one before was altered", recorded.into(), entry.chain.clone().into())
+        }
+        _ => None,
+    };
+    let (lineage, chain) = (entry.lineage.clone(), entry.chain.clone());
+    *previous = Some(Link { lineage, epoch: entry.epoch, seq: entry.seq, at: entry.at, chain });
+    Checked { place, entry, fault: wrong }
+}
+
+/// Re-derives the decisions, entry by entry, up to the first divergence.
+fn derive<D: Decider>(batches: &Receiver<Result<Vec<Checked<D>>, AuditError>>, shard: u32, head: Option<&Head>) -> Result<Report, AuditError> {
+    let mut deriver = Deriver::<D> {
+        decider: D::default(),
+        joins: Joins::default(),
+        decisions: Vec::new(),
+        report: Report {
+            service: D::SERVICE,
+            shard,
+            entries: 0,
+            decisions: 0,
+            applied_only: 0,
+            from: None,
+            to: None,
+            state_hash: "not compared: the journal has no entry that the changelog's head names".into(),
+            divergence: None,
+        },
+    };
+    while let Ok(batch) = batches.recv() {
+        for checked in batch? {
+            let (place, seq) = (checked.place.to_string(), checked.entry.seq);
+            deriver.report.divergence = deriver.entry(checked);
+            if deriver.report.divergence.is_none() && head.is_some_and(|head| head.last_seq == seq) {
+                deriver.compare_state(place, head.expect("it was looked at"));
+            }
+            if deriver.report.divergence.is_some() {
+                return Ok(deriver.report);
+            }
+        }
+    }
+    Ok(deriver.report)
+}
+
+struct Deriver<D: Decider> {
+    decider: D,
+    joins: Joins,
+    decisions: Vec<D::Decision>,
+    report: Report,
+}
+
+impl<D: Decider> Deriver<D> {
+    fn entry(&mut self, checked: Checked<D>) -> Option<Divergence> {
+        let Checked { place, entry, fault } = checked;
+        self.report.from = self.report.from.or(Some(entry.at));
+        self.report.to = Some(entry.at);
+        let at = |what: String, recorded, derived| Some(Divergence { place: place.to_string(), seq: entry.seq, what, recorded, derived });
+        if fault.is_some() {
+            return fault;
+        }
+        if let Err((what, recorded, derived)) = self.joins.follow(&entry.source, &entry.dropped, D::observation(&entry.input)) {
+            return at(what, recorded, derived);
+        }
+        self.report.entries += 1;
+        self.report.decisions += entry.decisions.len() as i64;
+        if entry.logic_version != D::LOGIC_VERSION || entry.tz_version != D::tz_version() {
+            self.report.applied_only += 1;
+            entry.decisions.iter().for_each(|decision| self.decider.apply(entry.at, decision));
+            return None;
+        }
+        self.decisions.clear();
+        self.decider.handle(entry.at, &entry.input, &mut self.decisions);
+        if self.decisions == entry.decisions {
+            return None;
+        }
+        let json = |decisions: &[D::Decision]| serde_json::to_value(decisions).expect("decisions have only text keys");
+        at("the input leads to other decisions".into(), json(&entry.decisions), json(&self.decisions))
+    }
+
+    fn compare_state(&mut self, place: String, head: &Head) {
+        let mut changes = Vec::new();
+        self.decider.take_changes(&mut changes);
+        let mut hash = StateHash::default();
+        changes.iter().for_each(|change| hash.follow(change));
+        let derived = hash.to_hex();
+        if derived == head.state_hash {
+            self.report.state_hash = "equal".into();
+        } else {
+            let what = "the rows do not sum up to the state hash of the changelog's head".to_owned();
+            let (recorded, derived) = (head.state_hash.clone().into(), derived.into());
+            self.report.divergence = Some(Divergence { place, seq: head.last_seq, what, recorded, derived });
+        }
+    }
+}
+
+/// The changelog's last head: what the rows are to sum up to.
+fn last_head(log: &Arc<dyn Log>, changelog: &TopicPartition) -> Result<Option<Head>, AuditError> {
+    let refused = |source| AuditError::Log { topic: changelog.topic.to_string(), source };
+    let (mut position, end) = (log.start_offset(changelog).map_err(refused)?, log.end_offset(changelog).map_err(refused)?);
+    let mut found = None;
+    while position < end {
+        let fetch = log.read(changelog, position, READ_BYTES).map_err(refused)?;
+        if fetch.records.is_empty() {
+            break;
+        }
+        for record in &fetch.records {
+            if let (Some(key), Some(value)) = (&record.key, &record.value)
+                && key.as_bytes() == [HEAD]
+            {
+                let unreadable = |e: orrery_model::codec::CodecError| AuditError::Unreadable {
+                    topic: changelog.topic.to_string(),
+                    offset: record.offset,
+                    why: e.to_string(),
+                };
+                found = Some(HEAD_ROW.decode(value.as_bytes()).map_err(unreadable)?);
+            }
+        }
+        position = fetch.next;
+    }
+    Ok(found)
+}

@@ -1,0 +1,87 @@
+//! Proves that nothing was left out: the inputs of all entries, and the ranges dropped between them, join without gap.
+
+use orrery_model::journal::{Dropped, Observation, Source};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Where each input stands.
+#[derive(Default)]
+pub(super) struct Joins {
+    positions: BTreeMap<(String, i32), Standing>,
+}
+
+#[derive(Clone, Copy)]
+struct Standing {
+    generation: i64,
+    next: i64,
+}
+
+/// What does not join: in words, as recorded, as expected.
+type Gap = (String, Value, Value);
+
+impl Joins {
+    pub(super) fn follow(&mut self, source: &Source, dropped: &[Dropped], observed: Option<&Observation>) -> Result<(), Gap> {
+        for range in dropped {
+            let generation = self.positions.get(&(range.topic.clone(), range.partition)).map_or(0, |standing| standing.generation);
+            self.range(&range.topic, range.partition, generation, range.from, range.to)?;
+        }
+        if let Source::FromRecord { topic, partition, generation, offset, prev, item } = source {
+            let key = (topic.clone(), *partition);
+            let same_record = self.positions.get(&key).is_some_and(|at| at.generation == *generation && at.next == offset + 1);
+            if !(same_record && *item > 0) {
+                self.range(topic, *partition, *generation, *prev, offset + 1)?;
+            }
+        }
+        if let Some(Observation::Gap { topic, partition, to, .. }) = observed {
+            self.positions.entry((topic.clone(), *partition)).and_modify(|standing| standing.next = *to);
+        }
+        Ok(())
+    }
+
+    /// A range begins where the last one ended. Items of one record may be dropped one by one, each with the record's range.
+    fn range(&mut self, topic: &str, partition: i32, generation: i64, from: i64, to: i64) -> Result<(), Gap> {
+        let key = (topic.to_owned(), partition);
+        match self.positions.get_mut(&key) {
+            Some(standing) if standing.generation == generation => {
+                let joins = from == standing.next || (from < standing.next && to == standing.next);
+                if !joins {
+                    let what = format!("records of {topic}/{partition} are neither taken nor accounted for, or are taken twice");
+                    return Err((what, json!({ "from": from, "to": to }), json!({ "from": standing.next })));
+                }
+                standing.next = to;
+            }
+            _ => {
+                self.positions.insert(key, Standing { generation, next: to });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orrery_model::journal::DropReason;
+
+    fn record(prev: i64, offset: i64, item: i32) -> Source {
+        Source::FromRecord { topic: "t".into(), partition: 0, generation: 0, offset, prev, item }
+    }
+    fn drop_of(from: i64, to: i64) -> Dropped {
+        Dropped { topic: "t".into(), partition: 0, from, to, count: 1, reason: DropReason::NoEffect }
+    }
+
+    #[test]
+    fn ranges_join_or_the_gap_is_named() {
+        let mut joins = Joins::default();
+        joins.follow(&record(5, 7, 0), &[], None).expect("the first begins anywhere");
+        joins.follow(&record(5, 7, 1), &[], None).expect("the second item of one record");
+        joins.follow(&record(12, 13, 0), &[drop_of(8, 12)], None).expect("dropped in between");
+        assert!(joins.follow(&record(12, 13, 0), &[], None).is_err(), "taken twice");
+        let (what, recorded, expected) = joins.follow(&record(20, 21, 0), &[], None).expect_err("a gap");
+        assert_eq!(what, "records of t/0 are neither taken nor accounted for, or are taken twice");
+        assert_eq!((recorded["from"].as_i64(), expected["from"].as_i64()), (Some(20), Some(14)));
+        let gap = Observation::Gap { topic: "t".into(), partition: 0, from: 14, to: 20 };
+        joins.follow(&Source::Observed {}, &[], Some(&gap)).expect("a gap that was seen");
+        joins.follow(&record(20, 21, 0), &[], None).expect("goes on behind it");
+    }
+}
