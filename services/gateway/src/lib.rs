@@ -1,1 +1,138 @@
-//! HTTP in, records out; read views over the log.
+//! HTTP in, records out: the API under `/api/v1`, views over the log, and nothing decided here.
+//!
+//! * [`views`]: what the API shows, followed from the log by one thread; it also says when a decision has been made.
+//! * [`api`]: one file per noun; the table of all routes, from which the OpenAPI document is made, is in `api/mod.rs`.
+//! * [`problem`]: the one place where an error becomes an answer. [`guard`]: token, Host and Origin.
+
+pub mod api;
+pub mod guard;
+pub mod problem;
+pub mod views;
+
+mod append;
+
+use orrery_agent::{LogChunk, ReadLogError, Stream};
+use orrery_log::Log;
+use orrery_model::id::AttemptId;
+use orrery_runtime::messages::Cluster;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use views::Views;
+
+/// Reads the output of an attempt: from this position, at most so many bytes.
+pub type ReadOutput = dyn Fn(&AttemptId, Stream, u64, usize) -> Result<LogChunk, ReadLogError> + Send + Sync;
+
+/// What the gateway needs.
+pub struct GatewayConfig {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The cluster's numbers.
+    pub cluster: Cluster,
+    /// Where to listen; loopback only.
+    pub listen: SocketAddr,
+    /// Wanted with every request but `/healthz` and `/readyz`.
+    pub token: String,
+    /// Where tasks' output is.
+    pub read_output: Arc<ReadOutput>,
+    /// True while all shards of this process are held.
+    pub shards_ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Renders metrics in Prometheus' text format.
+    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Anyone could speak to it in clear.
+    #[error("--listen {0} is not a loopback address; the token and all data would cross the network in clear; listen on 127.0.0.1 or [::1] and put a TLS proxy in front")]
+    OffLoopback(SocketAddr),
+    /// The port is taken, or the address is not ours.
+    #[error("--listen {address} cannot be used: {source}; choose another port, or 0 for any that is free")]
+    CannotListen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// No runtime or thread.
+    #[error("the gateway cannot start: {0}")]
+    Io(#[from] std::io::Error),
+    /// The log refused.
+    #[error("the gateway cannot use the log: {0}")]
+    Log(#[from] orrery_log::LogError),
+}
+
+/// A serving gateway.
+pub struct GatewayHandle {
+    address: SocketAddr,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    views: Arc<Views>,
+}
+
+impl GatewayHandle {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+    /// What it shows.
+    pub fn views(&self) -> &Arc<Views> {
+        &self.views
+    }
+    /// Stops serving and ends its threads.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for GatewayHandle {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+        self.views.stop();
+    }
+}
+
+/// What every handler can reach.
+pub(crate) struct App {
+    pub config: GatewayConfig,
+    pub views: Arc<Views>,
+    pub waiting: tokio::sync::Semaphore,
+}
+
+/// Requests that may wait for a decision at once; one more is told to come again (429).
+const WAITING_MAX: usize = 1_000;
+/// Threads for requests; what blocks has its own.
+const WORKERS: usize = 2;
+
+/// Opens the port, follows the log, and serves on threads of its own.
+pub fn start(config: GatewayConfig) -> Result<GatewayHandle, GatewayError> {
+    if !config.listen.ip().is_loopback() {
+        return Err(GatewayError::OffLoopback(config.listen));
+    }
+    let failed = |source| GatewayError::CannotListen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).map_err(failed)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let views = Views::follow(config.log.clone(), config.cluster.clone())?;
+    let app = Arc::new(App { config, views: views.clone(), waiting: tokio::sync::Semaphore::new(WAITING_MAX) });
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).thread_name("gateway").enable_all().build()?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let thread = std::thread::Builder::new().name("gateway".into()).spawn(move || {
+        runtime.block_on(async {
+            let served = async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                axum::serve(listener, api::router(app, address)).await
+            };
+            tokio::select! {
+                ended = served => if let Err(error) = ended { tracing::error!(%error, "the gateway stopped serving") },
+                _ = stopped => {}
+            }
+        });
+        runtime.shutdown_background();
+    })?;
+    Ok(GatewayHandle { address, stop: Some(stop), thread: Some(thread), views })
+}

@@ -1,2 +1,25 @@
-//! The binary: command line, service start-up, configuration.
-fn main() {}
+//! `orrery`: one binary for everything. See `cli` for the command line, `standalone` for the services in one process.
+
+mod cli;
+mod config;
+mod demo;
+mod standalone;
+
+use orrery_agent::supervisor;
+use std::process::ExitCode;
+
+/// Starts the task supervisor of an agent; not for people.
+const SUPERVISOR: &str = "supervisor";
+
+fn main() -> ExitCode {
+    // Before everything else: the supervisor must stay small, and exec-as must not read what belongs to a task.
+    let mut args = std::env::args_os().skip(1);
+    match args.next() {
+        Some(first) if first == supervisor::EXEC_AS => supervisor::exec_as(args),
+        Some(first) if first == SUPERVISOR && args.next().is_some_and(|option| option == "--dir") => match args.next() {
+            Some(dir) => supervisor::main(dir.as_ref()),
+            None => ExitCode::from(2),
+        },
+        _ => cli::main(),
+    }
+}

@@ -92,6 +92,10 @@ impl EventData {
         let generation = if self.generation > 0 { format!("~{}", self.generation) } else { String::new() };
         format!("{}{generation}/{}", self.topic, self.partition)
     }
+    /// The first header of that name, as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).and_then(|header| header.value.text())
+    }
     /// Bytes of key, headers and value.
     pub fn bytes(&self) -> usize {
         let size = |payload: &Option<Payload>| payload.as_ref().map_or(0, |p| p.as_bytes().len());

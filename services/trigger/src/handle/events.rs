@@ -8,9 +8,20 @@ use crate::facts::{Decision, EventData};
 use orrery_model::id::JobName;
 use std::ops::Bound;
 
+/// Header of a record that may be sent more than once.
+const KEY_HEADER: &str = "idempotency-key";
+
 impl Turn<'_> {
+    /// An event sent again with the same idempotency key fires nothing more (§10.1).
     pub(super) fn event_arrived(&mut self, event: &EventData) {
+        let id = event.header(KEY_HEADER).map(|key| format!("{}/{key}", event.topic));
+        if id.as_ref().is_some_and(|id| self.state.answers.get(id).is_some()) {
+            return;
+        }
         self.fire(event, None, false);
+        if let Some(id) = id.filter(|_| !self.out.is_empty()) {
+            self.decide(Decision::Answered { id, keyed: true, answer: event.place() });
+        }
     }
 
     /// Goes on with an event that fired more jobs than one entry holds.

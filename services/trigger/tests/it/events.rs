@@ -30,6 +30,19 @@ fn a_matching_event_fires_once_and_reaches_the_task() {
 }
 
 #[test]
+fn an_event_sent_again_with_its_key_fires_nothing() {
+    let mut rig = Rig::new();
+    rig.define("name: a\ncommand: [x]\ntriggers: [{event: t}]");
+    let keyed = |offset| {
+        let mut event = crate::rig::event("t", offset, "{}");
+        event.headers.push(orrery_trigger::facts::Header { name: "Idempotency-Key".into(), value: b"k".as_slice().into() });
+        Input::EventArrived { event }
+    };
+    assert_eq!(wanted(&rig.input(&keyed(1))).len(), 1);
+    assert_eq!(lines(&rig.input(&keyed(2))), "");
+}
+
+#[test]
 fn a_predicate_that_cannot_be_evaluated_is_a_miss_that_is_told() {
     let mut rig = Rig::new();
     rig.define(PAID);

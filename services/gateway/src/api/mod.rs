@@ -1,0 +1,139 @@
+//! The table of all routes: the router and the OpenAPI document are made from it, so that they cannot differ.
+
+mod agents;
+mod cluster;
+mod decisions;
+mod events;
+mod explain;
+mod input;
+mod jobs;
+mod logs;
+mod openapi;
+mod runs;
+
+use crate::App;
+use crate::guard::guard;
+use crate::problem::{Answer, Problem};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodRouter, delete, get, post};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Begins the paths of the API.
+pub const BASE: &str = "/api/v1";
+/// Names the trigger journal's position that an answer shows, or that a read wants to see.
+pub const POSITION: HeaderName = HeaderName::from_static("orrery-position");
+
+/// One route.
+pub(crate) struct Route {
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path, with `{names}`.
+    pub path: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// Query parameters: name and meaning.
+    pub query: &'static [(&'static str, &'static str)],
+    handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal => $handler:path, $summary:literal $(, $name:literal: $meaning:literal)*;)*) => {
+        /// Every route.
+        pub(crate) const ROUTES: &[Route] = &[$(Route {
+            method: stringify!($method), path: $path, summary: $summary, query: &[$(($name, $meaning)),*], handler: || $method($handler),
+        }),*];
+    };
+}
+
+routes! {
+    get "/healthz" => cluster::healthz, "Answers 200 while the process serves";
+    get "/readyz" => cluster::readyz, "Answers 200 when all shards are held and the views show what was there at the start";
+    get "/metrics" => cluster::metrics, "Metrics in Prometheus' text format";
+    get "/api/v1/openapi.json" => openapi::document, "This document";
+    get "/api/v1/cluster" => cluster::status, "What the cluster consists of, and how far its parts have come";
+    get "/api/v1/jobs" => jobs::list, "All jobs", "prefix": "only names that begin so";
+    post "/api/v1/jobs" => jobs::apply, "Defines a job, or changes it: one document in JSON, YAML or TOML, by Content-Type";
+    get "/api/v1/jobs/{name}" => jobs::get_short, "A job, by its name with %2F, or by the name alone in the namespace default";
+    delete "/api/v1/jobs/{name}" => jobs::delete_short, "Deletes a job, named as above";
+    get "/api/v1/jobs/{namespace}/{name}" => jobs::get, "A job";
+    delete "/api/v1/jobs/{namespace}/{name}" => jobs::delete, "Deletes a job and ends its runs";
+    post "/api/v1/jobs/{namespace}/{name}/run" => jobs::run, "Runs a job now; the body may hold {\"args\": {\"name\": \"value\"}}";
+    post "/api/v1/jobs/{namespace}/{name}/pause" => jobs::pause, "Starts nothing more of a job until it goes on";
+    post "/api/v1/jobs/{namespace}/{name}/resume" => jobs::resume, "Lets a paused job go on; missed slots follow its catch_up";
+    get "/api/v1/runs" => runs::list, "Runs, newest first", "job": "of this job", "state": "in these states, divided by commas",
+        "since": "made at or after this time (RFC 3339)", "limit": "at most so many, 1 to 1000, default 100",
+        "cursor": "`next` of the page before", "count": "true: count all that match";
+    get "/api/v1/runs/{run}" => runs::get, "A run", "wait": "seconds to wait for its end, at most 60";
+    post "/api/v1/runs/{run}/cancel" => runs::cancel, "Ends a run; the body may hold {\"reason\": \"…\"}";
+    post "/api/v1/runs/{run}/retry" => runs::retry, "One more attempt for a run that has ended without success";
+    post "/api/v1/runs/{run}/mark-success" => runs::mark_success, "Counts a run that has ended without success as succeeded";
+    get "/api/v1/runs/{run}/logs" => logs::read, "Output of an attempt", "stream": "stdout (default) or stderr",
+        "attempt": "its number, default the last", "from": "first byte; or use the header Range", "limit": "at most so many bytes",
+        "follow": "true: go on until the run has ended";
+    post "/api/v1/events/{topic}" => events::send, "Appends the body as an event; application/x-ndjson: one event per line",
+        "key": "the record's key";
+    get "/api/v1/agents" => agents::list, "All agents";
+    get "/api/v1/agents/{agent}" => agents::get, "An agent and its tasks";
+    get "/api/v1/explain/run/{run}" => explain::run, "Why a run is as it is: its cause, and every decision about it";
+    get "/api/v1/explain/job/{namespace}/{name}" => explain::job, "Why a job ran, or did not", "at": "around this time (RFC 3339)";
+    get "/api/v1/explain/agent/{agent}" => explain::agent, "What happened to an agent";
+    get "/api/v1/explain/pending" => explain::pending, "Tasks that wait, with all reasons counted";
+    get "/api/v1/decisions" => decisions::list, "Journal entries; as text/event-stream they follow, each with its position as id",
+        "service": "trigger (default) or allocator", "job": "that speak of this job", "run": "that speak of this run",
+        "kind": "with a decision or input of this kind", "since": "at or after this time", "until": "before this time",
+        "from": "from this position on", "limit": "at most so many, 1 to 1000, default 100";
+}
+
+/// All routes, guarded.
+pub(crate) fn router(app: Arc<App>, address: SocketAddr) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        router = router.route(route.path, (route.handler)());
+    }
+    router
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(app.clone(), wait_for_position))
+        .layer(middleware::from_fn_with_state((app.clone(), address), guard))
+        .with_state(app)
+}
+
+/// A read that names a position sees it (§10.1).
+async fn wait_for_position(State(app): State<Arc<App>>, request: Request, next: Next) -> Answer<Response> {
+    if let Some(position) = request.headers().get(POSITION) {
+        let position = position.to_str().ok().and_then(|text| text.parse().ok());
+        let position = position.ok_or_else(|| Problem::new("malformed", "Orrery-Position is not a number"))?;
+        if !app.views.wait_for(position).await {
+            return Err(Problem::new("unavailable", format!("position {position} is not shown yet")).try_this("come again in a second"));
+        }
+    }
+    Ok(next.run(request).await)
+}
+
+async fn no_such_route(request: Request) -> Problem {
+    let path = request.uri().path().to_owned();
+    let near = orrery_model::job::nearest(&path, ROUTES.iter().map(|route| route.path));
+    Problem::new("no_such_route", format!("there is no {path}")).hint(Some(near.map_or_else(|| format!("see {BASE}/openapi.json"), |near| format!("did you mean {near}?"))))
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    Problem::new("method_not_allowed", format!("{path} does not take {method}")).hint(Some(format!("see {BASE}/openapi.json")))
+}
+
+/// The position header of an answer.
+pub(crate) fn position_header(position: i64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(POSITION, HeaderValue::from(position));
+    headers
+}
+
+/// The header's text, where it is set and is text.
+pub(crate) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}

@@ -1,0 +1,150 @@
+//! What the API shows: runs, jobs, agents and tasks, followed from the log; rebuilt from it at every start.
+
+mod answers;
+mod follow;
+mod runs;
+
+pub use answers::{Decided, Expectation};
+pub use runs::{RunFilter, RunPage, RunsView};
+
+use answers::Answers;
+use orrery_allocator::place::{Candidate, candidates};
+use orrery_allocator::rows::{AgentRow, TaskRow};
+use orrery_log::{Bell, Log, LogError};
+use orrery_model::id::{AgentId, AttemptId, JobName};
+use orrery_model::messages::CatalogEntry;
+use orrery_runtime::messages::Cluster;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// All views.
+pub struct Views {
+    state: RwLock<ViewState>,
+    seen: watch::Sender<Seen>,
+    answers: Answers,
+    stop: AtomicBool,
+    bell: Arc<Bell>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What is shown.
+#[derive(Default)]
+pub struct ViewState {
+    /// Runs.
+    pub runs: RunsView,
+    /// Accepted definitions.
+    pub jobs: BTreeMap<JobName, CatalogEntry>,
+    /// Agents, as the allocator knows them.
+    pub agents: BTreeMap<AgentId, AgentRow>,
+    /// Tasks that wait or are placed.
+    pub tasks: BTreeMap<AttemptId, TaskRow>,
+}
+
+impl ViewState {
+    /// Tasks without a place.
+    pub fn waiting(&self) -> impl Iterator<Item = (&AttemptId, &TaskRow)> {
+        self.tasks.iter().filter(|(_, task)| task.place.is_none())
+    }
+    /// Tasks of an agent.
+    pub fn tasks_of<'v>(&'v self, agent: &'v AgentId) -> impl Iterator<Item = (&'v AttemptId, &'v TaskRow)> {
+        self.tasks.iter().filter(move |(_, task)| task.place.as_ref().is_some_and(|place| place.agent == *agent))
+    }
+    /// Agents that may be given tasks.
+    pub fn candidates(&self) -> Vec<Candidate<'_>> {
+        candidates(self.agents.iter(), self.tasks.values())
+    }
+    /// Number of agents that are lost.
+    pub fn lost_agents(&self) -> usize {
+        self.agents.values().filter(|agent| agent.lost.is_some()).count()
+    }
+}
+
+/// How far the views have come: ends of the journals whose effects they show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// Of `trigger.journal`.
+    pub trigger: i64,
+    /// Of `allocator.journal`.
+    pub allocator: i64,
+    /// True once all that was there at the start has been read.
+    pub ready: bool,
+}
+
+/// How long a read waits for the position that it names (§10.1).
+const POSITION_WAIT: Duration = Duration::from_secs(2);
+
+impl Views {
+    /// Starts to follow the log on a thread of its own.
+    pub fn follow(log: Arc<dyn Log>, cluster: Cluster) -> Result<Arc<Self>, LogError> {
+        let bell = follow::bell(&log, &cluster);
+        let views = Arc::new(Self {
+            state: RwLock::default(),
+            seen: watch::Sender::new(Seen::default()),
+            answers: Answers::default(),
+            stop: AtomicBool::new(false),
+            bell: bell.clone(),
+            thread: Mutex::new(None),
+        });
+        let mut follower = follow::Follower::new(log, cluster)?;
+        let shared = views.clone();
+        let body = move || {
+            while !shared.stop.load(Ordering::Acquire) {
+                match follower.turn(&shared) {
+                    Ok(true) => {}
+                    Ok(false) => drop(bell.wait(Duration::from_secs(1))),
+                    Err(error) => {
+                        tracing::error!(%error, "the views cannot follow the log");
+                        bell.wait(Duration::from_secs(1));
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("views".into())
+            .spawn(body)
+            .map_err(|e| LogError::Poisoned { why: format!("no thread for the views: {e}") })?;
+        *views.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(views)
+    }
+
+    /// The views, to look at.
+    pub fn read(&self) -> RwLockReadGuard<'_, ViewState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far they have come.
+    pub fn seen(&self) -> Seen {
+        *self.seen.borrow()
+    }
+
+    /// To wait for more.
+    pub fn changes(&self) -> watch::Receiver<Seen> {
+        self.seen.subscribe()
+    }
+
+    /// Waits until the trigger journal's `position` is shown; false if it takes too long.
+    pub async fn wait_for(&self, position: i64) -> bool {
+        let mut changes = self.seen.subscribe();
+        let reached = changes.wait_for(|seen| seen.trigger >= position);
+        tokio::time::timeout(POSITION_WAIT, reached).await.is_ok()
+    }
+
+    /// Announces that a record is about to be appended whose decision is of interest.
+    pub fn expect(self: &Arc<Self>) -> Expectation {
+        self.answers.begin();
+        Expectation::new(self.clone())
+    }
+
+    /// Ends the thread.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.bell.ring();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ended = thread.join();
+        }
+    }
+}

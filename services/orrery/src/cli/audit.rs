@@ -1,0 +1,196 @@
+//! `orrery audit`: reads the journals of a data folder, whether a server runs on it or not.
+
+use super::explain::about;
+use super::output::{self, text};
+use super::{Context, Format, exit};
+use crate::standalone::LOG_DIR;
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+use orrery_allocator::Allocator;
+use orrery_audit::{EntryView, Filter, Place, Report, read_entries, verify};
+use orrery_log::embedded::EmbeddedLog;
+use orrery_log::{Log, clock};
+use orrery_model::id::JobName;
+use orrery_model::time::Timestamp;
+use orrery_runtime::messages::Cluster;
+use orrery_trigger::Trigger;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+const SERVICES: [&str; 2] = ["trigger", "allocator"];
+
+#[derive(Subcommand)]
+pub(crate) enum Audit {
+    /// List journal entries
+    Log(Which),
+    /// Print one entry whole
+    Show {
+        /// Its place, as `audit log` and `explain` print it: trigger/0@1234.5
+        place: Place,
+    },
+    /// Derive every decision again from the recorded inputs, and compare
+    Verify {
+        /// Only this service
+        #[arg(long, value_parser = SERVICES)]
+        service: Option<String>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Which {
+    /// Only this service
+    #[arg(long, value_parser = SERVICES)]
+    service: Option<String>,
+    /// Entries that speak of this job
+    #[arg(long)]
+    job: Option<String>,
+    /// Entries that speak of this run
+    #[arg(long)]
+    run: Option<String>,
+    /// Entries with a decision or input of this kind (run_created, event_arrived)
+    #[arg(long)]
+    kind: Option<String>,
+    /// Entries at or after this time (RFC 3339)
+    #[arg(long)]
+    since: Option<String>,
+    /// Entries before this time
+    #[arg(long)]
+    until: Option<String>,
+    /// Go on with new entries, from the server
+    #[arg(short, long)]
+    follow: bool,
+}
+
+impl Audit {
+    pub(crate) fn run(self, context: &Context) -> Result<ExitCode> {
+        match self {
+            Self::Log(which) if which.follow => follow(context, &which),
+            Self::Log(which) => list(context, &which),
+            Self::Show { place } => show(context, &place),
+            Self::Verify { service } => verify_all(context, service.as_deref()),
+        }
+    }
+}
+
+fn open(context: &Context) -> Result<Arc<EmbeddedLog>> {
+    let folder = context.config.data_dir()?.join(LOG_DIR);
+    EmbeddedLog::open_read_only(&folder).with_context(|| format!("no log can be read in {}; name the data folder with --data-dir", folder.display()))
+}
+
+impl Which {
+    fn filter(&self) -> Result<Filter> {
+        let time = |name: &str, text: &Option<String>| {
+            text.as_ref().map(|text| Timestamp::parse(text).map_err(|why| anyhow::anyhow!("--{name}: {why}"))).transpose()
+        };
+        Ok(Filter {
+            job: self.job.as_deref().map(JobName::with_default_namespace).transpose()?.map(|job| job.to_string()),
+            run: self.run.clone(),
+            kind: self.kind.clone(),
+            since: time("since", &self.since)?,
+            until: time("until", &self.until)?,
+        })
+    }
+}
+
+fn list(context: &Context, which: &Which) -> Result<ExitCode> {
+    let (log, filter) = (open(context)?, which.filter()?);
+    for service in SERVICES.iter().filter(|service| which.service.as_deref().is_none_or(|wanted| wanted == **service)) {
+        read_entries(&*log, &Cluster::single(), (service, 0), 0, &filter, &mut |view| {
+            print_entry(context.format, &serde_json::to_value(&view).unwrap_or_default());
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line per entry; as JSON one document per line.
+fn print_entry(format: Format, view: &Value) {
+    match format {
+        Format::Json | Format::Yaml => println!("{view}"),
+        Format::Name => println!("{}", text(&view["place"])),
+        Format::Table | Format::Wide => {
+            let decisions = view["entry"]["decisions"].as_array().into_iter().flatten().filter_map(|d| d.as_object()?.iter().next());
+            let told: Vec<String> = decisions.map(|(kind, decision)| format!("{kind} {}", about(decision))).collect();
+            let told = if told.is_empty() { text(&view["kinds"][0]) } else { told.join(" | ") };
+            println!("{} {} {told}", text(&view["at"]), text(&view["place"]));
+        }
+    }
+}
+
+fn follow(context: &Context, which: &Which) -> Result<ExitCode> {
+    let service = which.service.clone().or_else(|| Some("trigger".into()));
+    let parameters = [("service", service), ("job", which.job.clone()), ("run", which.run.clone()), ("kind", which.kind.clone())];
+    let path = format!("/api/v1/decisions{}", super::client::query(&parameters));
+    let stream = BufReader::new(context.client()?.stream(&path, "text/event-stream")?);
+    for line in stream.lines() {
+        if let Some(data) = line?.strip_prefix("data:") {
+            print_entry(context.format, &serde_json::from_str(data.trim()).unwrap_or_default());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(context: &Context, place: &Place) -> Result<ExitCode> {
+    let log = open(context)?;
+    let wanted = place.to_string();
+    let mut found: Option<EntryView> = None;
+    read_entries(&*log, &Cluster::single(), (&place.service, place.shard), place.offset, &Filter::default(), &mut |view| {
+        let behind = view.place.parse::<Place>().is_ok_and(|at| at.offset > place.offset);
+        if view.place == wanted {
+            found = Some(view);
+        }
+        if behind || found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    let Some(view) = found else { bail!("there is no entry {place}") };
+    let format = if matches!(context.format, Format::Table | Format::Wide) { Format::Json } else { context.format };
+    output::document(format, &view.entry);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify_all(context: &Context, service: Option<&str>) -> Result<ExitCode> {
+    let log: Arc<dyn Log> = open(context)?;
+    let began = clock::monotonic();
+    let reports = verify_log(&log, service)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let entries: i64 = reports.iter().map(|report| report.entries).sum();
+    let divergences = reports.iter().filter(|report| report.divergence.is_some()).count();
+    let summary = json!({
+        "entries": entries, "seconds": seconds, "entries_per_s": entries as f64 / seconds.max(1e-9),
+        "divergences": divergences, "journals": reports,
+    });
+    match context.format {
+        Format::Table | Format::Wide | Format::Name => tell(&reports, &summary),
+        format => output::document(format, &summary),
+    }
+    Ok(if divergences == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::ERROR) })
+}
+
+/// Verifies the journals side by side.
+pub(crate) fn verify_log(log: &Arc<dyn Log>, service: Option<&str>) -> Result<Vec<Report>> {
+    let cluster = Cluster::single();
+    let wanted = |name: &str| service.is_none_or(|service| service == name);
+    std::thread::scope(|scope| {
+        let trigger = wanted("trigger").then(|| scope.spawn(|| verify::<Trigger>(log, &cluster, 0)));
+        let allocator = wanted("allocator").then(|| scope.spawn(|| verify::<Allocator>(log, &cluster, 0)));
+        let joined = [trigger, allocator].into_iter().flatten().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("verifying panicked")));
+        joined.map(|report| Ok(report??)).collect()
+    })
+}
+
+fn tell(reports: &[Report], summary: &Value) {
+    for report in reports {
+        println!("{}/{}: {} entries, {} decisions; state hash {}", report.service, report.shard, report.entries, report.decisions, report.state_hash);
+        if report.applied_only > 0 {
+            println!("  {} entries were written by another version: applied, not verified", report.applied_only);
+        }
+        if let Some(divergence) = &report.divergence {
+            println!("  DIVERGENCE at {} (entry {}): {}", divergence.place, divergence.seq, divergence.what);
+            println!("  recorded: {}\n  derived:  {}", divergence.recorded, divergence.derived);
+        }
+    }
+    let rate = summary["entries_per_s"].as_f64().unwrap_or_default();
+    println!("{} entries in {:.2} s ({rate:.0}/s), {} divergences", summary["entries"], summary["seconds"].as_f64().unwrap_or_default(), summary["divergences"]);
+}

@@ -1,0 +1,91 @@
+//! `orrery explain`.
+
+use super::client::{encoded, query};
+use super::output::{self, column, text};
+use super::{Context, Format, run};
+use anyhow::Result;
+use clap::Subcommand;
+use orrery_model::id::JobName;
+use serde_json::Value;
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub(crate) enum Explain {
+    /// Why a run is as it is
+    Run { run: String },
+    /// Why a job ran, or did not
+    Job {
+        job: String,
+        /// Around this time (RFC 3339)
+        #[arg(long)]
+        at: Option<String>,
+    },
+    /// What happened to an agent
+    Agent { agent: String },
+    /// Why tasks wait
+    Pending,
+}
+
+impl Explain {
+    pub(crate) fn run(self, context: &Context) -> Result<ExitCode> {
+        let client = context.client()?;
+        let path = match self {
+            Self::Run { run } => format!("/api/v1/explain/run/{}", run::id(&client, &run)?),
+            Self::Job { job, at } => format!("/api/v1/explain/job/{}{}", JobName::with_default_namespace(&job)?, query(&[("at", at)])),
+            Self::Agent { agent } => format!("/api/v1/explain/agent/{}", encoded(&agent)),
+            Self::Pending => return pending(context, &client.get("/api/v1/explain/pending")?),
+        };
+        let answer = client.get(&path)?;
+        match context.format {
+            Format::Table | Format::Wide | Format::Name => tell(&answer),
+            format => output::document(format, &answer),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn pending(context: &Context, answer: &Value) -> Result<ExitCode> {
+    output::list(
+        context.format,
+        answer,
+        &[
+            column("ATTEMPT", |task| text(&task["attempt"])),
+            column("JOB", |task| text(&task["job"])),
+            column("PRIORITY", |task| text(&task["priority"])),
+            column("WAITS BECAUSE", |task| {
+                let reasons = task["reasons"].as_array().into_iter().flatten();
+                reasons.map(|reason| format!("{} ({})", text(&reason["code"]), text(&reason["detail"]))).collect::<Vec<_>>().join("; ")
+            }),
+        ],
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// First the answer, then the evidence: one line per decision, with its place in the journal.
+fn tell(answer: &Value) {
+    if let Some(why) = answer["why"].as_str() {
+        println!("{why}");
+    }
+    let mut table = output::plain_table();
+    for entry in answer["decisions"].as_array().into_iter().flatten() {
+        for (kind, decision) in entry["entry"]["decisions"].as_array().into_iter().flatten().filter_map(|d| d.as_object()?.iter().next()) {
+            table.add_row([text(&entry["at"]), text(&entry["place"]), kind.replace('_', " "), about(decision)]);
+        }
+    }
+    println!("{table}");
+    println!("Evidence: `orrery audit show PLACE` prints an entry whole, `orrery audit verify` proves them all.");
+}
+
+/// What a decision is about, in a few words.
+pub(super) fn about(decision: &Value) -> String {
+    let record = &decision["record"];
+    let of = |value: &Value, name: &str| value[name].as_str().map(|text| format!("{name}={text}"));
+    let names = ["job", "run", "state", "reason", "attempt", "agent", "event", "answer", "detail", "slot", "next", "cause"];
+    let mut parts: Vec<String> = names.iter().filter_map(|name| of(decision, name).or_else(|| of(record, name))).collect();
+    parts.extend(of(&decision["spec"], "attempt").filter(|part| !parts.contains(part)));
+    parts.extend(decision["entry"]["job"].as_str().map(|job| format!("job={job}")));
+    for reason in decision["reasons"].as_array().into_iter().flatten() {
+        parts.push(text(&reason["code"]));
+    }
+    parts.join(" ")
+}

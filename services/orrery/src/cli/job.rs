@@ -1,0 +1,242 @@
+//! `orrery job`.
+
+use super::client::{job_path, query};
+use super::output::{self, column, text, time, wide};
+use super::{Context, run};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+use orrery_model::job::{Format, read_documents};
+use serde_json::{Map, Value, json};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub(crate) enum Job {
+    /// Define or change jobs from files (YAML, TOML or JSON)
+    Apply {
+        /// Files or folders; - is standard input
+        #[arg(short, long = "file", required = true)]
+        file: Vec<PathBuf>,
+    },
+    /// Define one job from flags
+    Create(Box<Create>),
+    /// List jobs
+    List {
+        /// Only names that begin so
+        prefix: Option<String>,
+    },
+    /// Show a job
+    Get { job: String },
+    /// Delete a job and end its runs
+    Delete { job: String },
+    /// Run a job now
+    Run {
+        job: String,
+        /// Value for {{ args.name }}: name=value
+        #[arg(long)]
+        arg: Vec<String>,
+        /// Wait until the run has ended
+        #[arg(long)]
+        wait: bool,
+        /// Repeats with the same key within a day get the first run
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// Start nothing more of a job
+    Pause { job: String },
+    /// Let a paused job go on
+    Resume { job: String },
+}
+
+/// Flags like those of the predecessors' clients.
+#[derive(Args)]
+pub(crate) struct Create {
+    /// Name, or namespace/name
+    name: String,
+    /// Cron expression (unix dialect)
+    #[arg(long)]
+    cron: Vec<String>,
+    /// Zone of --cron
+    #[arg(long)]
+    zone: Option<String>,
+    /// ISO 8601 repeating interval: R/2026-11-21T00:00:00Z/PT1H
+    #[arg(long, alias = "interval")]
+    schedule: Vec<String>,
+    /// One time (RFC 3339)
+    #[arg(long)]
+    at: Vec<String>,
+    /// Topic whose events start it
+    #[arg(long)]
+    event: Option<String>,
+    /// CEL predicate over the event
+    #[arg(long, requires = "event")]
+    when: Option<String>,
+    /// Jobs that it runs after, all of them
+    #[arg(long, alias = "parent", value_delimiter = ',')]
+    after: Vec<String>,
+    /// Processors
+    #[arg(long)]
+    cpus: Option<String>,
+    /// Memory, such as 256MiB
+    #[arg(long, alias = "mem")]
+    memory: Option<String>,
+    /// Disk, such as 1GiB
+    #[arg(long)]
+    disk: Option<String>,
+    /// Environment: NAME=value
+    #[arg(long)]
+    env: Vec<String>,
+    /// Attempts after the first
+    #[arg(long)]
+    retries: Option<i32>,
+    /// An attempt is ended after this long, such as 1h
+    #[arg(long)]
+    timeout: Option<String>,
+    /// Constraint on the agent: zone == eu-1
+    #[arg(long)]
+    constraint: Vec<String>,
+    /// allow, forbid, queue or replace
+    #[arg(long)]
+    concurrency: Option<String>,
+    /// A script for /bin/sh -c, instead of a command
+    #[arg(long, conflicts_with = "argv")]
+    shell: Option<String>,
+    /// The command, behind --
+    #[arg(last = true)]
+    argv: Vec<String>,
+}
+
+impl Job {
+    pub(crate) fn run(self, context: &Context) -> Result<ExitCode> {
+        let client = context.client()?;
+        match self {
+            Self::Apply { file } => return apply(context, &file),
+            Self::Create(create) => applied(context, &client.post("/api/v1/jobs", &create.document()?)?),
+            Self::List { prefix } => list(context, &client.get(&format!("/api/v1/jobs{}", query(&[("prefix", prefix)])))?),
+            Self::Get { job } => output::one(context.format, &client.get(&job_path(&job)?)?, "name"),
+            Self::Delete { job } => output::one(context.format, &client.delete(&job_path(&job)?)?, "deleted"),
+            Self::Run { job, arg, wait, key } => {
+                let args: Map<String, Value> = arg.iter().map(|pair| pair_of(pair, "--arg")).collect::<Result<_>>()?;
+                let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+                headers.extend(key.map(|key| ("idempotency-key".to_owned(), key)));
+                let body = json!({"args": args}).to_string();
+                let started = client.post_bytes(&format!("{}/run", job_path(&job)?), body.as_bytes(), &headers)?;
+                if wait {
+                    return run::wait(context, started["id"].as_str().unwrap_or_default(), None);
+                }
+                run::show(context, &started);
+            }
+            Self::Pause { job } => output::one(context.format, &client.post(&format!("{}/pause", job_path(&job)?), &Value::Null)?, "name"),
+            Self::Resume { job } => output::one(context.format, &client.post(&format!("{}/resume", job_path(&job)?), &Value::Null)?, "name"),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// `name=value`.
+pub(super) fn pair_of(pair: &str, flag: &str) -> Result<(String, Value)> {
+    let (name, value) = pair.split_once('=').with_context(|| format!("{flag} {pair:?} is not name=value"))?;
+    Ok((name.to_owned(), value.into()))
+}
+
+fn list(context: &Context, answer: &Value) {
+    output::list(
+        context.format,
+        answer,
+        &[
+            column("JOB", |job| text(&job["name"])),
+            column("STATE", |job| if job["paused"] == true { "paused".into() } else { "ready".into() }),
+            column("NEXT", |job| time(&job["next"])),
+            column("LAST RUN", |job| text(&job["last_run"]["state"])),
+            wide("VERSION", |job| text(&job["version"])),
+            wide("DEFINED", |job| time(&job["defined_at"])),
+            wide("BY", |job| text(&job["principal"])),
+        ],
+    );
+}
+
+fn applied(context: &Context, job: &Value) {
+    match context.format {
+        output::Format::Table | output::Format::Wide => println!("job {} version {}", text(&job["name"]), text(&job["version"])),
+        format => output::one(format, job, "name"),
+    }
+}
+
+/// Reads every document before the first is sent; each is applied by itself.
+fn apply(context: &Context, paths: &[PathBuf]) -> Result<ExitCode> {
+    let client = context.client()?;
+    let mut documents = Vec::new();
+    for path in paths.iter().map(|path| files_of(path)).collect::<Result<Vec<_>>>()?.iter().flatten() {
+        let (text, format) = read_file(path)?;
+        let specs = read_documents(&text, format).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+        documents.extend(specs.into_iter().map(|spec| (path.clone(), spec)));
+    }
+    for (path, spec) in documents {
+        let document: Value = serde_json::from_str(&spec.to_json())?;
+        let answer = client.post("/api/v1/jobs", &document).with_context(|| format!("{}: {} is not taken", path.display(), spec.name))?;
+        applied(context, &answer);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).with_context(|| format!("{} cannot be read", path.display()))? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| ["yaml", "yml", "toml", "json"].iter().any(|known| extension == *known)) {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        bail!("{} holds no .yaml, .toml or .json file", path.display());
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_file(path: &Path) -> Result<(String, Format)> {
+    let mut text = String::new();
+    if path == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)?;
+        return Ok((text, Format::Yaml));
+    }
+    text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let format = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => Format::Toml,
+        Some("json") => Format::Json,
+        _ => Format::Yaml,
+    };
+    Ok((text, format))
+}
+
+impl Create {
+    fn document(self) -> Result<Value> {
+        let zone = self.zone.as_ref();
+        let mut triggers: Vec<Value> = Vec::new();
+        triggers.extend(self.cron.iter().map(|cron| zone.map_or_else(|| json!({"cron": cron}), |zone| json!({"cron": cron, "zone": zone}))));
+        triggers.extend(self.schedule.iter().map(|interval| json!({"interval": interval})));
+        triggers.extend(self.at.iter().map(|at| json!({"at": at})));
+        triggers.extend(self.event.as_ref().map(|topic| self.when.as_ref().map_or_else(|| json!({"event": topic}), |when| json!({"event": topic, "when": when}))));
+        triggers.extend((!self.after.is_empty()).then(|| json!({"after": self.after})));
+        let env: Map<String, Value> = self.env.iter().map(|pair| pair_of(pair, "--env")).collect::<Result<_>>()?;
+        let mut document = json!({"name": self.name, "triggers": triggers, "env": env, "constraints": self.constraint});
+        let fields = document.as_object_mut().expect("it was made as one");
+        let mut resources = Map::new();
+        for (name, value) in [("cpus", self.cpus), ("memory", self.memory), ("disk", self.disk)] {
+            resources.extend(value.map(|value| (name.to_owned(), value.into())));
+        }
+        fields.insert("resources".into(), resources.into());
+        fields.extend(self.retries.map(|max| ("retries".to_owned(), json!({"max": max}))));
+        fields.extend(self.timeout.map(|timeout| ("timeout".to_owned(), timeout.into())));
+        fields.extend(self.concurrency.map(|policy| ("concurrency".to_owned(), policy.into())));
+        match self.shell {
+            Some(script) => fields.insert("shell".into(), script.into()),
+            None => fields.insert("command".into(), json!(self.argv)),
+        };
+        Ok(document)
+    }
+}

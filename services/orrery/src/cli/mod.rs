@@ -1,0 +1,155 @@
+//! The command line: nouns, then verbs.
+
+mod agent;
+pub(crate) mod audit;
+mod client;
+mod config;
+mod event;
+mod explain;
+mod job;
+pub(crate) mod metrics;
+mod output;
+mod run;
+mod schedule;
+pub(crate) mod serve;
+
+use crate::config::Config;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+pub(crate) use client::{Client, Refusal};
+pub(crate) use output::Format;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Exit status, after which scripts can go.
+pub(crate) mod exit {
+    pub(crate) const ERROR: u8 = 1;
+    pub(crate) const NOT_FOUND: u8 = 3;
+    pub(crate) const CONFLICT: u8 = 4;
+    /// The run failed, or was not placed.
+    pub(crate) const RUN_FAILED: u8 = 5;
+}
+
+/// An event-streaming cluster scheduler: jobs start on events, schedules and other jobs' ends; every decision can be replayed.
+#[derive(Parser)]
+#[command(name = "orrery", version, after_help = "Exit status: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 run failed.\nFirst steps: `orrery demo`, then `orrery standalone`.")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Global {
+    /// Output: table, wide, json, yaml or name
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Configuration file (TOML)
+    #[arg(long, global = true, env = "ORRERY_CONFIG")]
+    config: Option<PathBuf>,
+    /// Server to speak to
+    #[arg(long, global = true)]
+    url: Option<String>,
+    /// Folder of standalone's data
+    #[arg(long, global = true)]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run all services in one process, on the embedded log
+    Standalone(serve::Standalone),
+    /// See events fire jobs, in a private standalone
+    Demo(crate::demo::Demo),
+    /// Define, show and run jobs
+    #[command(subcommand)]
+    Job(job::Job),
+    /// Show and steer runs
+    #[command(subcommand)]
+    Run(run::Run),
+    /// Send events
+    #[command(subcommand)]
+    Event(event::Event),
+    /// Read schedules
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
+    /// Say why
+    #[command(subcommand)]
+    Explain(explain::Explain),
+    /// Show agents
+    #[command(subcommand)]
+    Agent(agent::Agent),
+    /// Read and verify the decision journals
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Show what the cluster consists of
+    #[command(subcommand)]
+    Cluster(agent::Cluster),
+    /// Show the settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What a command can use.
+pub(crate) struct Context {
+    pub config: Config,
+    pub format: Format,
+}
+
+impl Context {
+    /// A client of the configured server.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        let url = self.config.get("url").unwrap_or_default();
+        Ok(Client::new(url, &self.config.token()?, self.config.principal()))
+    }
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(error.downcast_ref::<Refusal>().map_or(exit::ERROR, Refusal::exit_code))
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut config = Config::load(cli.global.config.as_deref())?;
+    config.flag("url", cli.global.url.as_deref());
+    config.flag("data_dir", cli.global.data_dir.as_deref().map(|dir| dir.display().to_string()).as_deref());
+    start_tracing(&config)?;
+    let context = Context { config, format: cli.global.output };
+    match cli.command {
+        Command::Standalone(command) => command.run(context),
+        Command::Demo(command) => command.run(&context),
+        Command::Job(command) => command.run(&context),
+        Command::Run(command) => command.run(&context),
+        Command::Event(command) => command.run(&context),
+        Command::Schedule(command) => command.run(&context),
+        Command::Explain(command) => command.run(&context),
+        Command::Agent(command) => command.run(&context),
+        Command::Audit(command) => command.run(&context),
+        Command::Cluster(command) => command.run(&context),
+        Command::Config(command) => command.run(&context),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "orrery", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn start_tracing(config: &Config) -> anyhow::Result<()> {
+    let wanted = config.get("log").unwrap_or("warn");
+    let filter = tracing_subscriber::EnvFilter::try_new(wanted).map_err(|e| anyhow::anyhow!("log: {wanted:?} is not a level or directive: {e}"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! `orrery standalone`.
+
+use super::{Context, metrics};
+use crate::standalone::{self, Settings};
+use anyhow::Result;
+use clap::Args;
+use std::io::Write;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub(crate) struct Standalone {
+    /// Where to serve the API; port 0 for any that is free
+    #[arg(long)]
+    listen: Option<String>,
+}
+
+impl Standalone {
+    pub(crate) fn run(self, mut context: Context) -> Result<ExitCode> {
+        context.config.flag("listen", self.listen.as_deref());
+        let settings = Settings::from_config(&context.config)?;
+        metrics::install()?;
+        let signals = Signals::new()?;
+        let running = standalone::Standalone::start(&settings)?;
+        running.wait_until_ready()?;
+        writeln!(std::io::stdout(), "ready {}", running.url())?;
+        std::io::stdout().flush()?;
+        signals.wait();
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// SIGINT and SIGTERM, from before the start on.
+pub(crate) struct Signals {
+    runtime: tokio::runtime::Runtime,
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let _inside = runtime.enter();
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        drop(_inside);
+        Ok(Self { runtime, interrupt, terminate })
+    }
+
+    /// Waits for one of them.
+    pub(crate) fn wait(mut self) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+        });
+    }
+}

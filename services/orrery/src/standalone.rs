@@ -1,0 +1,180 @@
+//! All services in one process, on the embedded log.
+
+use crate::config::Config;
+use anyhow::{Context, Result, bail};
+use orrery_agent::{AgentConfig, AgentHandle};
+use orrery_allocator::Allocator;
+use orrery_gateway::{GatewayConfig, GatewayHandle};
+use orrery_log::Log;
+use orrery_log::embedded::EmbeddedLog;
+use orrery_model::messages::Attribute;
+use orrery_model::resources::{Bytes, MilliCpus, Resources};
+use orrery_model::topics;
+use orrery_runtime::driver::{self, ShardConfig, ShardHandle};
+use orrery_runtime::messages::Cluster;
+use orrery_trigger::Trigger;
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the embedded log forgets what its topics need not keep.
+const CLEAN_EVERY: Duration = Duration::from_secs(60);
+/// A shard says that it is ready without a record; this is how long that may go unnoticed.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Below the data folder.
+pub(crate) const LOG_DIR: &str = "log";
+
+/// What standalone is started with.
+pub(crate) struct Settings {
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub resources: Option<Resources>,
+    pub attributes: Vec<Attribute>,
+}
+
+impl Settings {
+    pub(crate) fn from_config(config: &Config) -> Result<Self> {
+        let listen = config.get("listen").unwrap_or_default();
+        let listen = listen.parse().with_context(|| format!("listen: {listen:?} is not an address such as 127.0.0.1:4700"))?;
+        Ok(Self { data_dir: config.data_dir()?, listen, resources: resources(config)?, attributes: attributes(config)? })
+    }
+}
+
+/// The agent's resources where a setting limits them; what is not set is as much as could be asked for.
+fn resources(config: &Config) -> Result<Option<Resources>> {
+    let refused = |key: &str, why: String| anyhow::anyhow!("{key}: {why}");
+    let cpus = config.get("cpus").map(|text| MilliCpus::parse(text).map_err(|why| refused("cpus", why))).transpose()?;
+    let memory = config.get("memory").map(|text| Bytes::parse(text).map_err(|why| refused("memory", why))).transpose()?;
+    let disk = config.get("disk").map(|text| Bytes::parse(text).map_err(|why| refused("disk", why))).transpose()?;
+    if cpus.is_none() && memory.is_none() && disk.is_none() {
+        return Ok(None);
+    }
+    let (Some(cpus), Some(memory), Some(disk)) = (cpus, memory, disk) else {
+        bail!("cpus, memory and disk of the agent are set together, or not at all");
+    };
+    Ok(Some(Resources { cpus, memory, disk }))
+}
+
+fn attributes(config: &Config) -> Result<Vec<Attribute>> {
+    let pairs = config.get("attributes").into_iter().flat_map(|text| text.split(',')).map(str::trim).filter(|pair| !pair.is_empty());
+    let read = |pair: &str| {
+        let (name, value) = pair.split_once('=').with_context(|| format!("attributes: {pair:?} is not name=value"))?;
+        Ok(Attribute { name: name.trim().into(), value: value.trim().into() })
+    };
+    pairs.map(read).collect()
+}
+
+/// A running standalone. Fields end in order: who speaks first, who remembers last.
+pub(crate) struct Standalone {
+    gateway: GatewayHandle,
+    agent: AgentHandle,
+    shards: Arc<[ShardHandle; 2]>,
+    pub log: Arc<EmbeddedLog>,
+    pub cluster: Cluster,
+    pub token: String,
+}
+
+impl Standalone {
+    /// Starts everything in a folder; returns when the port is open.
+    pub(crate) fn start(settings: &Settings) -> Result<Self> {
+        let dir = &settings.data_dir;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("--data-dir {} cannot be made", dir.display()))?;
+        let log = EmbeddedLog::open(&dir.join(LOG_DIR))?;
+        let token = token(&dir.join("token"))?;
+        let cluster = Cluster::single();
+        for topic in topics::TOPICS {
+            log.ensure_topic(&cluster.topic(topic.name), cluster.partitions(topic.partitions), topic.cleanup)?;
+        }
+        log.spawn_cleaner(CLEAN_EVERY)?;
+        let port: Arc<dyn Log> = log.clone();
+        let shard = |service: &str| ShardConfig {
+            log: port.clone(),
+            cluster: cluster.clone(),
+            shard: 0,
+            folder: dir.join("store").join(service),
+            member: format!("standalone-{}", std::process::id()),
+            draw_lineage,
+        };
+        let shards = Arc::new([driver::start::<Trigger>(shard("trigger"))?, driver::start::<Allocator>(shard("allocator"))?]);
+        let agent_dir = dir.join("agent");
+        let gateway = orrery_gateway::start(gateway(&port, &cluster, settings.listen, &token, &shards, &agent_dir))?;
+        let agent = start_agent(&port, &agent_dir, settings)?;
+        Ok(Self { gateway, agent, shards, log, cluster, token })
+    }
+
+    /// Waits until all shards are held and the views show what was there.
+    pub(crate) fn wait_until_ready(&self) -> Result<()> {
+        let journals = [topics::TRIGGER_JOURNAL, topics::ALLOCATOR_JOURNAL].map(|topic| self.cluster.topic(topic));
+        let bell = self.log.bell(&journals.each_ref().map(String::as_str));
+        while !(self.gateway.views().seen().ready && self.shards.iter().all(ShardHandle::is_ready)) {
+            if !self.agent.is_running() {
+                bail!("the agent has ended; the reason is in the log output");
+            }
+            bell.wait(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    /// What the API shows.
+    pub(crate) fn views(&self) -> &orrery_gateway::views::Views {
+        self.gateway.views()
+    }
+
+    /// Where it serves.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.gateway.address())
+    }
+}
+
+fn start_agent(log: &Arc<dyn Log>, dir: &Path, settings: &Settings) -> Result<AgentHandle> {
+    let program = std::env::current_exe().context("the path of this program is not known")?;
+    let mut config = AgentConfig::new(dir.to_owned(), vec![program.display().to_string(), crate::SUPERVISOR.into()]);
+    config.resources = settings.resources;
+    config.attributes.clone_from(&settings.attributes);
+    Ok(orrery_agent::start(log.clone(), config)?)
+}
+
+fn gateway(log: &Arc<dyn Log>, cluster: &Cluster, listen: SocketAddr, token: &str, shards: &Arc<[ShardHandle; 2]>, agent_dir: &Path) -> GatewayConfig {
+    let (shards, agent_dir) = (shards.clone(), agent_dir.to_owned());
+    GatewayConfig {
+        log: log.clone(),
+        cluster: cluster.clone(),
+        listen,
+        token: token.to_owned(),
+        read_output: Arc::new(move |attempt, stream, from, max| orrery_agent::read_log(&agent_dir, attempt, stream, from, max)),
+        shards_ready: Arc::new(move || shards.iter().all(ShardHandle::is_ready)),
+        render_metrics: Arc::new(crate::cli::metrics::render),
+    }
+}
+
+/// The token of this data folder, made at the first start; nobody else may read it.
+fn token(path: &Path) -> Result<String> {
+    match fs::read_to_string(path) {
+        Ok(text) if !text.trim().is_empty() => {
+            let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+            if mode & 0o077 != 0 {
+                bail!("{} can be read by others (mode {mode:o}); chmod 600 it, or delete it for a new one", path.display());
+            }
+            return Ok(text.trim().to_owned());
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
+    }
+    let token = draw_lineage();
+    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    writeln!(file, "{token}")?;
+    file.sync_all()?;
+    Ok(token)
+}
+
+/// Sixteen random bytes, hex.
+fn draw_lineage() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the system gives random bytes");
+    orrery_model::codec::hex(&bytes)
+}
