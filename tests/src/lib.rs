@@ -1,1 +1,5 @@
-//! What the end-to-end tests and the benchmarks share.
+//! What end-to-end tests and benchmarks share: real servers in processes of their own, and a client.
+
+pub mod server;
+
+pub use server::{Answer, Server, binary};

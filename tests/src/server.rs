@@ -1,0 +1,169 @@
+//! `orrery standalone` as a process that can be killed, and what a client sees of it.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use ureq::Agent;
+
+/// The binary that the workspace build makes; Cargo names it only to tests of its own package.
+pub fn binary() -> PathBuf {
+    let me = std::env::current_exe().expect("a running program has a path");
+    let folders = me.ancestors().skip(1).take(3);
+    let found = folders.map(|folder| folder.join("orrery")).find(|path| path.is_file());
+    found.expect("the binary is not built; run `cargo build --workspace` first, or `make test`")
+}
+
+/// Status and body of an answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON, or null.
+    pub body: Value,
+}
+
+impl Answer {
+    /// True for 2xx.
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// A standalone in a process of its own. Dropping it kills it and what it left behind, by their pids.
+pub struct Server {
+    child: Child,
+    folder: PathBuf,
+    /// Where it serves.
+    pub url: String,
+    agent: Agent,
+}
+
+impl Server {
+    /// Starts it in this folder, on any free port, and waits until it is ready.
+    pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// As [`Server::start`], with environment variables.
+    pub fn start_with(folder: &Path, env: &[(&str, &str)]) -> Self {
+        let errors = std::fs::OpenOptions::new().create(true).append(true).open(folder.with_extension("stderr")).expect("a file for its errors");
+        let mut command = Command::new(binary());
+        command.arg("--data-dir").arg(folder).args(["standalone", "--listen", "127.0.0.1:0"]).envs(env.iter().copied());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().expect("the binary starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("it was piped")).read_line(&mut line).expect("its output can be read");
+        let Some(url) = line.trim().strip_prefix("ready ").map(str::to_owned) else {
+            let said = std::fs::read_to_string(folder.with_extension("stderr")).unwrap_or_default();
+            panic!("it said {line:?} instead of being ready; its errors:\n{said}");
+        };
+        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30))).build();
+        Self { child, folder: folder.to_owned(), url, agent: config.into() }
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9; the supervisor and the tasks live on.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// The token of its folder.
+    pub fn token(&self) -> String {
+        std::fs::read_to_string(self.folder.join("token")).expect("a token").trim().to_owned()
+    }
+
+    /// GET.
+    pub fn get(&self, path: &str) -> Answer {
+        self.try_get(path).expect("the server answers")
+    }
+
+    /// GET of a server that may just be dying.
+    pub fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
+        answer(self.agent.get(format!("{}{path}", self.url)).header("authorization", format!("Bearer {}", self.token())).call()?)
+    }
+
+    /// POST.
+    pub fn post(&self, path: &str, body: &str) -> Answer {
+        self.try_post(path, body, &[]).expect("the server answers")
+    }
+
+    /// POST with headers.
+    pub fn post_with(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+        self.try_post(path, body, headers).expect("the server answers")
+    }
+
+    /// POST to a server that may just be dying.
+    pub fn try_post(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
+        client_post(&self.agent, &self.url, &self.token(), path, body, headers)
+    }
+
+    /// DELETE.
+    pub fn delete(&self, path: &str) -> Answer {
+        let request = self.agent.delete(format!("{}{path}", self.url)).header("authorization", format!("Bearer {}", self.token()));
+        answer(request.call().expect("the server answers")).expect("an answer")
+    }
+
+    /// Waits for a run's end, and returns its record.
+    pub fn wait(&self, run: &str) -> Value {
+        loop {
+            let found = self.get(&format!("/api/v1/runs/{run}?wait=20"));
+            assert!(found.is_good(), "{found:?}");
+            if !["waiting", "starting", "running"].iter().any(|state| found.body["state"] == *state) {
+                return found.body;
+            }
+        }
+    }
+
+    /// The command line against this server: exit status, standard output, standard error.
+    pub fn cli(&self, args: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(binary());
+        command.args(args).env("ORRERY_URL", &self.url).env("ORRERY_DATA_DIR", &self.folder).env_remove("ORRERY_TOKEN");
+        let done = command.stdin(Stdio::null()).output().expect("the binary starts");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
+    }
+}
+
+/// POST by a client of one's own.
+pub fn client_post(agent: &Agent, url: &str, token: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
+    let mut request = agent.post(format!("{url}{path}")).header("authorization", format!("Bearer {token}"));
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        request = request.header("content-type", "application/json");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    answer(request.send(body)?)
+}
+
+fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+    let status = response.status().as_u16();
+    let text = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
+    Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _already_dead = self.child.kill();
+        let _reaped = self.child.wait();
+        end_supervisor(&self.folder);
+    }
+}
+
+/// Ends the supervisor of a folder, which outlives its standalone, and with it its tasks.
+pub fn end_supervisor(folder: &Path) {
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let mut words = line.split(|b| *b == 0).filter_map(|word| std::str::from_utf8(word).ok());
+        if words.any(|word| word == "supervisor") && words.any(|word| Path::new(word).starts_with(folder)) {
+            Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill runs");
+        }
+    }
+}
