@@ -152,7 +152,11 @@ fn check_link<D: Decider>(previous: &mut Option<Link>, place: Place, entry: Entr
 }
 
 /// Re-derives the decisions, entry by entry, up to the first divergence.
-fn derive<D: Decider>(batches: &Receiver<Result<Vec<Checked<D>>, AuditError>>, shard: u32, head: Option<&Head>) -> Result<Report, AuditError> {
+fn derive<D: Decider>(
+    batches: &Receiver<Result<Vec<Checked<D>>, AuditError>>,
+    shard: u32,
+    head: Option<&Head>,
+) -> Result<Report, AuditError> {
     let mut deriver = Deriver::<D> {
         decider: D::default(),
         joins: Joins::default(),

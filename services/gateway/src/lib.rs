@@ -45,7 +45,9 @@ pub struct GatewayConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// Anyone could speak to it in clear.
-    #[error("--listen {0} is not a loopback address; the token and all data would cross the network in clear; listen on 127.0.0.1 or [::1] and put a TLS proxy in front")]
+    #[error(
+        "--listen {0} is not a loopback address; the token and all data would cross the network in clear; listen on 127.0.0.1 or [::1] and put a TLS proxy in front"
+    )]
     OffLoopback(SocketAddr),
     /// The port is taken, or the address is not ours.
     #[error("--listen {address} cannot be used: {source}; choose another port, or 0 for any that is free")]

@@ -125,13 +125,17 @@ impl Config {
         }
         let path = self.get("token_file").map_or_else(|| self.data_dir().map(|dir| dir.join("token")), |file| Ok(file.into()))?;
         let text = std::fs::read_to_string(&path);
-        let text = text.with_context(|| format!("there is no token in {}: start `orrery standalone`, or set ORRERY_TOKEN", path.display()))?;
+        let text =
+            text.with_context(|| format!("there is no token in {}: start `orrery standalone`, or set ORRERY_TOKEN", path.display()))?;
         Ok(text.trim().to_owned())
     }
 
     /// For whom requests are made.
     pub(crate) fn principal(&self) -> Option<String> {
-        self.get("principal").map(str::to_owned).or_else(|| variable("USER")).filter(|name| orrery_model::id::Principal::parse(name).is_ok())
+        self.get("principal")
+            .map(str::to_owned)
+            .or_else(|| variable("USER"))
+            .filter(|name| orrery_model::id::Principal::parse(name).is_ok())
     }
 }
 

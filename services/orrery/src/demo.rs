@@ -44,7 +44,6 @@ pub(crate) struct Demo {
 impl Demo {
     pub(crate) fn run(self, context: &Context) -> Result<ExitCode> {
         metrics::install()?;
-        let signals = Signals::new()?;
         let folder = tempfile::Builder::new().prefix("orrery-demo-").tempdir().context("no temporary folder")?;
         let mut settings = Settings::from_config(&context.config)?;
         settings.data_dir = folder.path().to_owned();
@@ -56,7 +55,7 @@ impl Demo {
         let code = show(&running)?;
         if self.keep {
             invite(&running, folder.path().to_owned());
-            signals.wait();
+            Signals::new()?.wait();
         }
         Ok(code)
     }
@@ -131,7 +130,12 @@ fn explain(client: &Client, run: &RunRecord) -> Result<()> {
     println!("\nWhy did {} run? {}", run.run, answer["why"].as_str().unwrap_or_default());
     for entry in answer["decisions"].as_array().into_iter().flatten() {
         let kinds: Vec<&str> = entry["kinds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        println!("  {:<30} {:<18} {}", entry["at"].as_str().unwrap_or_default(), entry["place"].as_str().unwrap_or_default(), kinds.join(", "));
+        println!(
+            "  {:<30} {:<18} {}",
+            entry["at"].as_str().unwrap_or_default(),
+            entry["place"].as_str().unwrap_or_default(),
+            kinds.join(", ")
+        );
     }
     Ok(())
 }
@@ -143,7 +147,8 @@ fn verify(running: &Standalone) -> Result<ExitCode> {
     let entries: i64 = reports.iter().map(|report| report.entries).sum();
     println!("\nEvery decision derived again from the recorded inputs: {entries} entries in {} ms", began.elapsed().as_millis());
     for report in &reports {
-        let verdict = report.divergence.as_ref().map_or_else(|| "no divergence".to_owned(), |d| format!("DIVERGENCE at {}: {}", d.place, d.what));
+        let verdict =
+            report.divergence.as_ref().map_or_else(|| "no divergence".to_owned(), |d| format!("DIVERGENCE at {}: {}", d.place, d.what));
         println!("  {}.journal: {} decisions, state hash {}, {verdict}", report.service, report.decisions, report.state_hash);
     }
     let good = reports.iter().all(|report| report.divergence.is_none());

@@ -82,7 +82,11 @@ impl Standalone {
     /// Starts everything in a folder; returns when the port is open.
     pub(crate) fn start(settings: &Settings) -> Result<Self> {
         let dir = &settings.data_dir;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("--data-dir {} cannot be made", dir.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("--data-dir {} cannot be made", dir.display()))?;
         let log = EmbeddedLog::open(&dir.join(LOG_DIR))?;
         let token = token(&dir.join("token"))?;
         let cluster = Cluster::single();
@@ -138,7 +142,14 @@ fn start_agent(log: &Arc<dyn Log>, dir: &Path, settings: &Settings) -> Result<Ag
     Ok(orrery_agent::start(log.clone(), config)?)
 }
 
-fn gateway(log: &Arc<dyn Log>, cluster: &Cluster, listen: SocketAddr, token: &str, shards: &Arc<[ShardHandle; 2]>, agent_dir: &Path) -> GatewayConfig {
+fn gateway(
+    log: &Arc<dyn Log>,
+    cluster: &Cluster,
+    listen: SocketAddr,
+    token: &str,
+    shards: &Arc<[ShardHandle; 2]>,
+    agent_dir: &Path,
+) -> GatewayConfig {
     let (shards, agent_dir) = (shards.clone(), agent_dir.to_owned());
     GatewayConfig {
         log: log.clone(),

@@ -43,7 +43,7 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
             let row = RunRow {
                 record: record.clone(),
                 incarnation: *incarnation,
-                order: state.index.next_order,
+                order: 0,
                 hop: 0,
                 live: false,
                 counted: 0,
@@ -85,7 +85,8 @@ impl Trigger {
             let row = SlotRow { last: start.last, next: start.next, caught_up: 0 };
             self.slots.insert((job.clone(), start.trigger as u32), row);
         }
-        self.lives.insert(job.clone(), LifeRow { incarnation: entry.incarnation });
+        let runs = self.lives.get(job).map_or(0, |life| life.runs);
+        self.lives.insert(job.clone(), LifeRow { incarnation: entry.incarnation, runs });
         self.jobs.insert(job.clone(), JobRow { entry: entry.clone() });
         self.index_job(entry);
     }
@@ -149,7 +150,12 @@ impl Trigger {
         self.drop_unused_event(event);
     }
 
-    fn create(&mut self, row: RunRow, joined: Option<i32>) {
+    fn create(&mut self, mut row: RunRow, joined: Option<i32>) {
+        let counted = self.lives.modify(&row.record.job, |life| {
+            life.runs += 1;
+            life.runs
+        });
+        row.order = counted.unwrap_or_default();
         if let Some(event) = &row.event {
             self.events.modify(event, |kept| kept.users += 1);
             if let Some((source, offset)) = event.rsplit_once('/') {

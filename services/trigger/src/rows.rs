@@ -38,6 +38,8 @@ pub struct JobRow {
 pub struct LifeRow {
     /// Incarnation of the present or last job of this name.
     pub incarnation: i64,
+    /// Runs made under this name so far.
+    pub runs: i64,
 }
 
 /// Where a schedule stands.
@@ -58,7 +60,7 @@ pub struct RunRow {
     pub record: RunRecord,
     /// The job's incarnation.
     pub incarnation: i64,
-    /// Counts the shard's runs: first come, first served.
+    /// Counts the runs made under the job's name: first come, first served.
     pub order: i64,
     /// Hop of the live attempt.
     pub hop: i32,

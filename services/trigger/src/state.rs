@@ -46,8 +46,6 @@ pub(crate) struct Index {
     pub runs: BTreeMap<JobName, JobRuns>,
     /// What is due when.
     pub deadlines: BTreeSet<(Timestamp, Deadline)>,
-    /// Order of the next run.
-    pub next_order: i64,
     /// Answers, oldest first.
     pub answers: BTreeSet<(Timestamp, String)>,
 }
@@ -313,7 +311,6 @@ impl Trigger {
         let Some(row) = self.runs.get(run) else { return };
         let job = row.record.job.clone();
         self.index.runs.entry(job.clone()).or_default().set_of(row).insert((row.order, run.clone()));
-        self.index.next_order = self.index.next_order.max(row.order + 1);
         self.index.deadlines.extend(run_deadlines(row));
         self.index_turn(&job);
     }

@@ -67,12 +67,17 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let lost = state.lost_agents();
     gauge(&mut text, "orrery_agents", "Agents, by state.", [("state", "joined", state.agents.len() - lost), ("state", "lost", lost)]);
     let pending = pending_by_reason(&state);
-    gauge(&mut text, "orrery_tasks_pending", "Waiting tasks, by reason; a task with several counts for each.", pending.iter().map(|(reason, count)| ("reason", reason.as_str(), *count)));
+    gauge(
+        &mut text,
+        "orrery_tasks_pending",
+        "Waiting tasks, by reason; a task with several counts for each.",
+        pending.iter().map(|(reason, count)| ("reason", reason.as_str(), *count)),
+    );
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 fn gauge<'v>(text: &mut String, name: &str, help: &str, values: impl IntoIterator<Item = (&'v str, &'v str, usize)>) {
-    let mut write = || -> std::fmt::Result {
+    let write = || -> std::fmt::Result {
         writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge")?;
         for (label, value, count) in values {
             if label.is_empty() { writeln!(text, "{name} {count}")? } else { writeln!(text, "{name}{{{label}=\"{value}\"}} {count}")? }

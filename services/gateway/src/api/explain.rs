@@ -158,4 +158,3 @@ async fn read(
     };
     tokio::task::spawn_blocking(read).await?
 }
-

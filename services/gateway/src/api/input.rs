@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 /// Reads a body of at most `limit` bytes.
 pub(super) async fn body(body: Body, limit: usize) -> Answer<Bytes> {
     to_bytes(body, limit).await.map_err(|_| {
-        Problem::new("too_large", format!("the body is larger than {limit} bytes, or ended early")).try_this("send a reference to the data instead")
+        Problem::new("too_large", format!("the body is larger than {limit} bytes, or ended early"))
+            .try_this("send a reference to the data instead")
     })
 }
 

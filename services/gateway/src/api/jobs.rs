@@ -97,7 +97,9 @@ pub(super) async fn apply(State(app): State<Arc<App>>, headers: HeaderMap, body:
     let mut documents = read_documents(text, format(&headers)).map_err(|e| Problem::new("invalid", e.to_string()))?;
     let spec = match (documents.pop(), documents.len()) {
         (Some(spec), 0) => spec,
-        (_, n) => return Err(Problem::new("malformed", format!("there are {} documents; send one at a time", if n == 0 { 0 } else { n + 1 }))),
+        (_, n) => {
+            return Err(Problem::new("malformed", format!("there are {} documents; send one at a time", if n == 0 { 0 } else { n + 1 })));
+        }
     };
     let principal = input::principal(&headers)?;
     let record = app.inbox_record(&spec.name, Some(&spec.to_json()), principal.as_ref());
@@ -160,7 +162,11 @@ pub(super) async fn run(
     Ok(if response.status() == StatusCode::OK { (StatusCode::CREATED, response).into_response() } else { response })
 }
 
-pub(super) async fn pause(State(app): State<Arc<App>>, Path((namespace, name)): Path<(String, String)>, headers: HeaderMap) -> Answer<Response> {
+pub(super) async fn pause(
+    State(app): State<Arc<App>>,
+    Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let job = input::job_name(&namespace, &name)?;
     let outcome = app.request(Request::PauseJob { job: job.clone() }, input::principal(&headers)?, input::key(&headers)).await?;
     answer(outcome, |_| json!({"name": job, "paused": true}))
@@ -194,4 +200,3 @@ pub(super) fn answer(outcome: Outcome, show: impl FnOnce(&str) -> Value) -> Answ
 pub(super) fn accepted(topic: &str, partition: u32, offset: i64) -> Response {
     (StatusCode::ACCEPTED, Json(json!({"topic": topic, "partition": partition, "offset": offset}))).into_response()
 }
-

@@ -56,7 +56,9 @@ fn range(query: &BTreeMap<String, String>, headers: &HeaderMap) -> Answer<(u64, 
         return Ok((first, last.map(|last| last + 1)));
     }
     let number = |name: &str| {
-        let number = query.get(name).map(|text| text.parse::<u64>().map_err(|_| Problem::new("malformed", format!("{name}: {text:?} is not a number"))));
+        let number = query
+            .get(name)
+            .map(|text| text.parse::<u64>().map_err(|_| Problem::new("malformed", format!("{name}: {text:?} is not a number"))));
         number.transpose()
     };
     let from = number("from")?.unwrap_or(0);

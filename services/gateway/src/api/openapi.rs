@@ -16,7 +16,12 @@ fn build() -> Value {
         let in_path = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
         let mut parameters: Vec<Value> =
             in_path.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})).collect();
-        parameters.extend(route.query.iter().map(|(name, meaning)| json!({"name": name, "in": "query", "description": meaning, "schema": {"type": "string"}})));
+        parameters.extend(
+            route
+                .query
+                .iter()
+                .map(|(name, meaning)| json!({"name": name, "in": "query", "description": meaning, "schema": {"type": "string"}})),
+        );
         let operation = json!({
             "summary": route.summary,
             "parameters": parameters,

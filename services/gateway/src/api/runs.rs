@@ -52,7 +52,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, Query(query): Query<BTreeM
 fn states(text: &str) -> Answer<Vec<RunState>> {
     let read = |word: &str| {
         let words = RunState::ALL.iter().map(|state| state.word());
-        RunState::parse(word.trim()).ok_or_else(|| {
+        RunState::from_word(word.trim()).ok_or_else(|| {
             let all = words.clone().collect::<Vec<_>>().join(", ");
             Problem::new("malformed", format!("state: {word:?} is none of {all}"))
         })
@@ -67,7 +67,8 @@ pub(super) async fn get(
 ) -> Answer<Response> {
     let run = input::run_id(&run)?;
     if let Some(seconds) = query.get("wait") {
-        let seconds: u64 = seconds.parse().map_err(|_| Problem::new("malformed", format!("wait: {seconds:?} is not a number of seconds")))?;
+        let seconds: u64 =
+            seconds.parse().map_err(|_| Problem::new("malformed", format!("wait: {seconds:?} is not a number of seconds")))?;
         wait_for_end(&app, &run, Duration::from_secs(seconds.min(WAIT_MAX_S))).await;
     }
     let record = known(&app, &run)?;
@@ -77,7 +78,11 @@ pub(super) async fn get(
 /// The run's record.
 pub(super) fn known(app: &App, run: &RunId) -> Answer<RunRecord> {
     let state = app.views.read();
-    state.runs.get(run).cloned().ok_or_else(|| Problem::new("not_found", format!("there is no run {run}")).try_this("list runs with GET /api/v1/runs"))
+    state
+        .runs
+        .get(run)
+        .cloned()
+        .ok_or_else(|| Problem::new("not_found", format!("there is no run {run}")).try_this("list runs with GET /api/v1/runs"))
 }
 
 /// Waits until the run has ended, or as long as may be.

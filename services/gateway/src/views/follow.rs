@@ -24,7 +24,12 @@ const FOLLOWED: [(&str, fn(&mut ViewState, &Record)); 3] =
 
 /// Rings for all that is followed.
 pub(super) fn bell(log: &Arc<dyn Log>, cluster: &Cluster) -> Arc<Bell> {
-    let names: Vec<String> = FOLLOWED.iter().map(|(topic, _)| *topic).chain([topics::TRIGGER_JOURNAL, topics::ALLOCATOR_JOURNAL]).map(|topic| cluster.topic(topic)).collect();
+    let names: Vec<String> = FOLLOWED
+        .iter()
+        .map(|(topic, _)| *topic)
+        .chain([topics::TRIGGER_JOURNAL, topics::ALLOCATOR_JOURNAL])
+        .map(|topic| cluster.topic(topic))
+        .collect();
     log.bell(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
@@ -54,7 +59,8 @@ impl Follower {
     /// Reads what is there; true if there was anything. The journals' ends are asked first: what they decided is then shown
     /// before the answers are given.
     pub(super) fn turn(&mut self, views: &Views) -> Result<bool, LogError> {
-        let end = |journals: &[(TopicPartition, i64)]| journals.iter().map(|(at, _)| self.log.end_offset(at)).collect::<Result<Vec<_>, _>>();
+        let end =
+            |journals: &[(TopicPartition, i64)]| journals.iter().map(|(at, _)| self.log.end_offset(at)).collect::<Result<Vec<_>, _>>();
         let ends = [end(&self.journals[0])?, end(&self.journals[1])?];
         let mut any = false;
         for (at, take, position) in &mut self.topics {
@@ -83,7 +89,13 @@ fn partitions(log: &Arc<dyn Log>, cluster: &Cluster, topic: &str) -> Result<Vec<
 }
 
 /// Reads one topic to its present end; on a gap it goes on behind it, since only the newest of each key is shown.
-fn follow(log: &dyn Log, at: &TopicPartition, take: fn(&mut ViewState, &Record), position: &mut i64, views: &Views) -> Result<bool, LogError> {
+fn follow(
+    log: &dyn Log,
+    at: &TopicPartition,
+    take: fn(&mut ViewState, &Record),
+    position: &mut i64,
+    views: &Views,
+) -> Result<bool, LogError> {
     let mut any = false;
     loop {
         let fetch = match log.read(at, *position, READ_BYTES) {

@@ -1,7 +1,8 @@
 //! Cleanup: what is too old goes, and of each key the newest record stays.
 //!
-//! * Retention moves a partition's start to the first record that is young enough, then deletes what lies before it. Readers see
-//!   the new start before anything is gone, so none passes over a hole without being told.
+//! * Retention moves a partition's start behind the last record that is too old, then deletes what lies before it. Readers see
+//!   the new start before anything is gone, so none passes over a hole without being told. The start never moves over a mere gap
+//!   between offsets: a reader that stands there has lost nothing and must not be told that it has.
 //! * Compaction works as Kafka's: the newest offset of each key in the part that is new since the last time (the *dirty* part,
 //!   without what is younger than the lag), then one pass over everything up to there. Oldest goes first: a tombstone never goes
 //!   before the records that it deletes, not even in a crash.
@@ -41,6 +42,7 @@ impl Inner {
     /// See [`super::EmbeddedLog::clean`].
     pub(super) fn clean(&self, now: Timestamp) -> Result<CleanReport, LogError> {
         self.writable()?;
+        self.healthy()?;
         let _only = self.cleaning.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut report = CleanReport::default();
         for (place, cleanup) in self.places() {
@@ -66,7 +68,7 @@ impl Inner {
     /// Deletes the records appended before `horizon`.
     fn expire(&self, place: Place, horizon: Timestamp, report: &mut CleanReport) -> Result<(), LogError> {
         let Some(span) = self.catalog().span(place) else { return Ok(()) };
-        let start = self.offset_at(place, span, horizon)?;
+        let start = self.behind_older(place, span, horizon)?;
         if start <= span.start {
             return Ok(());
         }

@@ -45,8 +45,14 @@ impl Inner {
         Ok(fetch)
     }
 
-    /// See [`crate::Log::offset_at`]: a binary search, as append times ascend with the offsets.
+    /// See [`crate::Log::offset_at`].
     pub(super) fn offset_at(&self, place: Place, span: Span, time: Timestamp) -> Result<Offset, LogError> {
+        let low = self.behind_older(place, span, time)?;
+        Ok(self.first(place, low, span.end)?.map_or(span.end, |(offset, _)| offset))
+    }
+
+    /// Position behind the last record that is older, or the start: a binary search, as append times ascend with the offsets.
+    pub(super) fn behind_older(&self, place: Place, span: Span, time: Timestamp) -> Result<Offset, LogError> {
         // Invariant: all records below `low` are earlier; the first record at `high` or later is not, or there is none.
         let (mut low, mut high) = (span.start, span.end);
         while low < high {
@@ -56,7 +62,7 @@ impl Inner {
                 _ => high = middle,
             }
         }
-        Ok(self.first(place, low, span.end)?.map_or(span.end, |(offset, _)| offset))
+        Ok(low)
     }
 
     /// Offset and append time of the first record in a range.

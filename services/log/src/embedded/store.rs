@@ -46,6 +46,10 @@ impl Store {
 
     /// Opens what is there now, beside the process that writes.
     pub(super) fn open_read_only(folder: &Path) -> Result<Self, LogError> {
+        // The binding makes missing folders before RocksDB looks, even to read.
+        if !path(folder).is_dir() {
+            return Err(LogError::CannotOpen { path: folder.display().to_string(), why: "there is no log".to_owned() });
+        }
         let open = || DB::open_for_read_only(&options(), path(folder), false);
         let mut opened = open();
         for _ in 1..READ_ONLY_ATTEMPTS {

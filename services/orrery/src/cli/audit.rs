@@ -77,7 +77,8 @@ impl Audit {
 
 fn open(context: &Context) -> Result<Arc<EmbeddedLog>> {
     let folder = context.config.data_dir()?.join(LOG_DIR);
-    EmbeddedLog::open_read_only(&folder).with_context(|| format!("no log can be read in {}; name the data folder with --data-dir", folder.display()))
+    EmbeddedLog::open_read_only(&folder)
+        .with_context(|| format!("no log can be read in {}; name the data folder with --data-dir", folder.display()))
 }
 
 impl Which {
@@ -175,14 +176,18 @@ pub(crate) fn verify_log(log: &Arc<dyn Log>, service: Option<&str>) -> Result<Ve
     std::thread::scope(|scope| {
         let trigger = wanted("trigger").then(|| scope.spawn(|| verify::<Trigger>(log, &cluster, 0)));
         let allocator = wanted("allocator").then(|| scope.spawn(|| verify::<Allocator>(log, &cluster, 0)));
-        let joined = [trigger, allocator].into_iter().flatten().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("verifying panicked")));
+        let joined =
+            [trigger, allocator].into_iter().flatten().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("verifying panicked")));
         joined.map(|report| Ok(report??)).collect()
     })
 }
 
 fn tell(reports: &[Report], summary: &Value) {
     for report in reports {
-        println!("{}/{}: {} entries, {} decisions; state hash {}", report.service, report.shard, report.entries, report.decisions, report.state_hash);
+        println!(
+            "{}/{}: {} entries, {} decisions; state hash {}",
+            report.service, report.shard, report.entries, report.decisions, report.state_hash
+        );
         if report.applied_only > 0 {
             println!("  {} entries were written by another version: applied, not verified", report.applied_only);
         }
@@ -192,5 +197,10 @@ fn tell(reports: &[Report], summary: &Value) {
         }
     }
     let rate = summary["entries_per_s"].as_f64().unwrap_or_default();
-    println!("{} entries in {:.2} s ({rate:.0}/s), {} divergences", summary["entries"], summary["seconds"].as_f64().unwrap_or_default(), summary["divergences"]);
+    println!(
+        "{} entries in {:.2} s ({rate:.0}/s), {} divergences",
+        summary["entries"],
+        summary["seconds"].as_f64().unwrap_or_default(),
+        summary["divergences"]
+    );
 }

@@ -51,7 +51,11 @@ impl Client {
     /// Reads a body as it comes, without an end in time.
     pub(crate) fn stream(&self, path: &str, accept: &str) -> Result<impl std::io::Read + use<>, Refusal> {
         let response = self.raw(path, Some(accept))?;
-        if response.status().is_success() { Ok(response.into_body().into_reader()) } else { Err(read(response).err().unwrap_or_else(silent)) }
+        if response.status().is_success() {
+            Ok(response.into_body().into_reader())
+        } else {
+            Err(read(response).err().unwrap_or_else(silent))
+        }
     }
 
     fn raw(&self, path: &str, accept: Option<&str>) -> Result<Response<Body>, Refusal> {

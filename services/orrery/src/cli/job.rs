@@ -128,7 +128,9 @@ impl Job {
                 run::show(context, &started);
             }
             Self::Pause { job } => output::one(context.format, &client.post(&format!("{}/pause", job_path(&job)?), &Value::Null)?, "name"),
-            Self::Resume { job } => output::one(context.format, &client.post(&format!("{}/resume", job_path(&job)?), &Value::Null)?, "name"),
+            Self::Resume { job } => {
+                output::one(context.format, &client.post(&format!("{}/resume", job_path(&job)?), &Value::Null)?, "name")
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -217,10 +219,15 @@ impl Create {
     fn document(self) -> Result<Value> {
         let zone = self.zone.as_ref();
         let mut triggers: Vec<Value> = Vec::new();
-        triggers.extend(self.cron.iter().map(|cron| zone.map_or_else(|| json!({"cron": cron}), |zone| json!({"cron": cron, "zone": zone}))));
+        triggers
+            .extend(self.cron.iter().map(|cron| zone.map_or_else(|| json!({"cron": cron}), |zone| json!({"cron": cron, "zone": zone}))));
         triggers.extend(self.schedule.iter().map(|interval| json!({"interval": interval})));
         triggers.extend(self.at.iter().map(|at| json!({"at": at})));
-        triggers.extend(self.event.as_ref().map(|topic| self.when.as_ref().map_or_else(|| json!({"event": topic}), |when| json!({"event": topic, "when": when}))));
+        triggers.extend(
+            self.event
+                .as_ref()
+                .map(|topic| self.when.as_ref().map_or_else(|| json!({"event": topic}), |when| json!({"event": topic, "when": when}))),
+        );
         triggers.extend((!self.after.is_empty()).then(|| json!({"after": self.after})));
         let env: Map<String, Value> = self.env.iter().map(|pair| pair_of(pair, "--env")).collect::<Result<_>>()?;
         let mut document = json!({"name": self.name, "triggers": triggers, "env": env, "constraints": self.constraint});

@@ -31,7 +31,11 @@ pub(crate) mod exit {
 
 /// An event-streaming cluster scheduler: jobs start on events, schedules and other jobs' ends; every decision can be replayed.
 #[derive(Parser)]
-#[command(name = "orrery", version, after_help = "Exit status: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 run failed.\nFirst steps: `orrery demo`, then `orrery standalone`.")]
+#[command(
+    name = "orrery",
+    version,
+    after_help = "Exit status: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 run failed.\nFirst steps: `orrery demo`, then `orrery standalone`."
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -149,7 +153,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 fn start_tracing(config: &Config) -> anyhow::Result<()> {
     let wanted = config.get("log").unwrap_or("warn");
-    let filter = tracing_subscriber::EnvFilter::try_new(wanted).map_err(|e| anyhow::anyhow!("log: {wanted:?} is not a level or directive: {e}"))?;
+    // RocksDB calls the header of its own log a warning.
+    let directives = if wanted.contains("rocksdb") { wanted.to_owned() } else { format!("{wanted},rocksdb=error") };
+    let filter = tracing_subscriber::EnvFilter::try_new(directives)
+        .map_err(|e| anyhow::anyhow!("log: {wanted:?} is not a level or directive: {e}"))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What people and programs see: tables with colour, or the API's JSON as it is.
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, TableStyle};
 use serde_json::Value;
 use std::io::IsTerminal;
 
@@ -77,7 +77,7 @@ pub(crate) fn one(format: Format, value: &Value, name: &str) {
 /// A table without lines.
 pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
     if !colours() {
         table.force_no_tty();
     }

@@ -77,7 +77,9 @@ impl Run {
                 logs(&client, &run, &parameters, follow)?;
             }
             Self::Wait { run, timeout } => return wait(context, &run, timeout),
-            Self::Cancel { run, reason } => show(context, &client.post(&format!("{}/cancel", path(&client, &run)?), &json!({"reason": reason}))?),
+            Self::Cancel { run, reason } => {
+                show(context, &client.post(&format!("{}/cancel", path(&client, &run)?), &json!({"reason": reason}))?)
+            }
             Self::Retry { run } => show(context, &client.post(&format!("{}/retry", path(&client, &run)?), &Value::Null)?),
             Self::MarkSuccess { run } => show(context, &client.post(&format!("{}/mark-success", path(&client, &run)?), &Value::Null)?),
         }

@@ -37,9 +37,11 @@ impl Schedule {
         };
         let mut items = Vec::new();
         for (name, trigger, defined_at) in triggers(context, &what, zone.as_deref(), from)? {
-            let compiled = orrery_trigger::schedule::Schedule::compile(&trigger, defined_at).map_err(|problem| anyhow::anyhow!("{problem}"))?;
+            let compiled =
+                orrery_trigger::schedule::Schedule::compile(&trigger, defined_at).map_err(|problem| anyhow::anyhow!("{problem}"))?;
             let Some(schedule) = compiled else { continue };
-            let next: Vec<Timestamp> = std::iter::successors(schedule.next_after(from), |slot| schedule.next_after(*slot)).take(n).collect();
+            let next: Vec<Timestamp> =
+                std::iter::successors(schedule.next_after(from), |slot| schedule.next_after(*slot)).take(n).collect();
             items.push(json!({"schedule": name, "meaning": schedule.describe(), "next": next}));
         }
         match context.format {

@@ -19,9 +19,10 @@ impl Standalone {
         context.config.flag("listen", self.listen.as_deref());
         let settings = Settings::from_config(&context.config)?;
         metrics::install()?;
-        let signals = Signals::new()?;
         let running = standalone::Standalone::start(&settings)?;
         running.wait_until_ready()?;
+        // Until here a signal ends the process at once, which is as safe as kill -9.
+        let signals = Signals::new()?;
         writeln!(std::io::stdout(), "ready {}", running.url())?;
         std::io::stdout().flush()?;
         signals.wait();
@@ -29,7 +30,7 @@ impl Standalone {
     }
 }
 
-/// SIGINT and SIGTERM, from before the start on.
+/// SIGINT and SIGTERM.
 pub(crate) struct Signals {
     runtime: tokio::runtime::Runtime,
     interrupt: tokio::signal::unix::Signal,

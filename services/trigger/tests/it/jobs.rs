@@ -97,3 +97,21 @@ fn requests_about_what_is_not_there_are_refused() {
         refused not_found: there is no run nothing; it never was, or it has ended and newer runs of its job have taken its place here"#]]
     .assert_eq(&refused.map(|decisions| lines(&decisions)).join("\n"));
 }
+
+#[test]
+fn a_restored_trigger_writes_the_same_rows_as_one_that_went_on() {
+    let mut rigs = [Rig::new(), Rig::new()];
+    for (i, rig) in rigs.iter_mut().enumerate() {
+        rig.define("name: a\ncommand: [x]");
+        rig.run_job("a");
+        rig.input(&Input::JobWithdrawn { job: job("a"), principal: None });
+        let run = rig.trigger.runs().next().unwrap().clone();
+        rig.ends(&run, orrery_model::messages::EndKind::Killed);
+        if i == 1 {
+            rig.restart();
+        }
+        rig.define("name: a\ncommand: [x]");
+        rig.run_job("a");
+    }
+    assert_eq!(rigs[0].rows(), rigs[1].rows());
+}

@@ -67,6 +67,20 @@ impl Rig {
         assert_eq!(restored.subscriptions(), self.trigger.subscriptions());
     }
 
+    /// Goes on with a trigger that was restored from the rows.
+    pub(crate) fn restart(&mut self) {
+        self.trigger = Trigger::default();
+        for ((table, key), value) in &self.rows {
+            self.trigger.load(*table, key, Some(value)).expect("its own rows");
+        }
+        self.trigger.loaded();
+    }
+
+    /// All rows, as they would be stored.
+    pub(crate) fn rows(&self) -> &std::collections::BTreeMap<(u8, Vec<u8>), Vec<u8>> {
+        &self.rows
+    }
+
     pub(crate) fn define(&mut self, yaml: &str) -> Vec<Decision> {
         let mut all = Vec::new();
         for spec in read_documents(yaml, Format::Yaml).expect("the types are right") {

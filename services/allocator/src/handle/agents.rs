@@ -1,0 +1,98 @@
+//! Heartbeats and leases: which session of an agent is open (protocol §8.1).
+
+use super::Turn;
+use crate::apply::SECOND_MS;
+use crate::facts::Decision;
+use crate::rows::AgentRow;
+use orrery_model::id::{AgentId, AttemptId};
+use orrery_model::messages::{Heartbeat, Session};
+use std::collections::BTreeSet;
+
+impl Turn<'_> {
+    pub(super) fn heartbeat_arrived(&mut self, heartbeat: &Heartbeat) {
+        let Some(row) = self.state.agents.get(&heartbeat.agent) else {
+            return match heartbeat.registering {
+                true => self.join(heartbeat),
+                false => self.refuse(heartbeat, "this allocator does not know the agent"),
+            };
+        };
+        let open = row.session == heartbeat.session && row.lost.is_none();
+        let over = row.lost.as_ref().map_or_else(|| "another session is known".to_owned(), |loss| loss.reason.clone());
+        match heartbeat.registering {
+            true if heartbeat.session > row.session => self.join(heartbeat),
+            true if open => self.welcome_again(heartbeat),
+            false if open => self.renewed(heartbeat),
+            _ => self.refuse(heartbeat, &over),
+        }
+    }
+
+    fn join(&mut self, heartbeat: &Heartbeat) {
+        let Heartbeat { agent, session, total, lease_ms, .. } = heartbeat.clone();
+        let (ending, adopted) = self.listed(heartbeat).into_iter().partition::<Vec<_>, _>(|attempt| self.is_unwanted(attempt));
+        // Both lists stand in the entry beside the heartbeat's own.
+        self.bytes += heartbeat.live.iter().map(|attempt| 2 * attempt.as_str().len()).sum::<usize>();
+        let attributes = heartbeat.attributes.clone();
+        self.decide(Decision::AgentJoined { agent: agent.clone(), session, total, attributes, lease_ms, adopted, ending });
+        self.gained.insert(agent);
+        self.agents_changed = true;
+    }
+
+    /// Attempts of the heartbeat that are placed on its agent. Others are not ours: the agent ends what a welcome does not name.
+    fn listed(&self, heartbeat: &Heartbeat) -> BTreeSet<AttemptId> {
+        let placed = self.state.tasks_of(&heartbeat.agent);
+        heartbeat.live.iter().filter(|attempt| placed.contains(*attempt)).cloned().collect()
+    }
+
+    fn is_unwanted(&self, attempt: &AttemptId) -> bool {
+        self.state.tasks.get(attempt).is_some_and(|task| task.unwanted.is_some())
+    }
+
+    /// The welcome did not reach the agent, and it drops launches before one. What it does not list was not launched, or is
+    /// about to be: a launch of a known attempt does no harm (protocol §8.3).
+    fn welcome_again(&mut self, heartbeat: &Heartbeat) {
+        if !self.may_answer(&heartbeat.agent) {
+            return;
+        }
+        let listed = self.listed(heartbeat);
+        let never_seen = |attempt: &AttemptId| {
+            let place = self.state.tasks.get(attempt).and_then(|task| task.place.as_ref());
+            place.is_some_and(|place| place.seq == 0 && place.session == heartbeat.session)
+        };
+        let placed = self.state.tasks_of(&heartbeat.agent);
+        let missing = placed.into_iter().filter(|attempt| !listed.contains(attempt) && never_seen(attempt)).collect();
+        let adopted = listed.into_iter().filter(|attempt| !self.is_unwanted(attempt)).collect();
+        let (agent, session) = (heartbeat.agent.clone(), heartbeat.session.clone());
+        self.decide(Decision::AgentWelcomed { agent, session, adopted, missing });
+    }
+
+    /// A renewal decides nothing, unless the agent offers something else than before.
+    fn renewed(&mut self, heartbeat: &Heartbeat) {
+        let Heartbeat { agent, total, attributes, lease_ms, .. } = heartbeat;
+        let same = |row: &AgentRow| row.total == *total && row.attributes == *attributes && row.lease_ms == *lease_ms;
+        if self.state.agents.get(agent).is_none_or(same) {
+            return;
+        }
+        let attributes = attributes.clone();
+        self.decide(Decision::AgentChanged { agent: agent.clone(), total: *total, attributes, lease_ms: *lease_ms });
+        self.gained.insert(agent.clone());
+        self.agents_changed = true;
+    }
+
+    fn refuse(&mut self, heartbeat: &Heartbeat, reason: &str) {
+        if self.may_answer(&heartbeat.agent) {
+            let (agent, session) = (heartbeat.agent.clone(), heartbeat.session.clone());
+            self.decide(Decision::AgentRefused { agent, session, reason: reason.to_owned() });
+        }
+    }
+
+    fn may_answer(&self, agent: &AgentId) -> bool {
+        self.state.agents.get(agent).is_none_or(|row| self.at.since_ms(row.answered_at) >= SECOND_MS)
+    }
+
+    pub(super) fn lease_expired(&mut self, agent: &AgentId, session: &Session, silent_ms: i64) {
+        if self.state.agents.get(agent).is_some_and(|row| row.lost.is_none() && row.session == *session) {
+            self.decide(Decision::AgentLost { agent: agent.clone(), session: session.clone(), silent_ms });
+            self.agents_changed = true;
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Sessions: opened, renewed, refused, lost.
+
+use crate::rig::{Rig, agent, heartbeat, id, lines, run, session, size, task};
+use expect_test::expect;
+use orrery_allocator::{Allocator, Input};
+use orrery_model::decider::{Decider, Lease};
+use orrery_model::journal::Observation;
+
+#[test]
+fn only_the_latest_session_is_open() {
+    let mut rig = Rig::new();
+    let mut told = vec![rig.beat("a1", 1, size(4, 4)), rig.beat("a1", 1, size(4, 4))];
+    told.push(rig.join("a1", 1, size(4, 4), &[]));
+    rig.wait(1_000);
+    told.push(rig.join("a1", 1, size(4, 4), &[]));
+    told.push(rig.join("a1", 2, size(4, 4), &[]));
+    told.push(rig.beat("a1", 2, size(4, 4)));
+    told.push(rig.beat("a1", 2, size(8, 4)));
+    told.push(rig.beat("a1", 1, size(8, 4)));
+    rig.wait(1_000);
+    told.extend([rig.beat("a1", 1, size(8, 4)), rig.beat("a1", 1, size(8, 4)), rig.beat("a1", 3, size(8, 4))]);
+    expect![[r#"
+        refused a1 #1: this allocator does not know the agent → register #1
+        -
+        -
+        refused a1 #1: this allocator does not know the agent → register #1
+        joined a1 #2 adopted [] ending [] → welcome [] #2
+        -
+        changed a1
+        -
+        refused a1 #1: another session is known → register #1
+        -
+        -"#]]
+    .assert_eq(&told.iter().map(|told| if told.is_empty() { "-" } else { told }).collect::<Vec<_>>().join("\n"));
+    let lease = Lease { agent: agent("a1"), session: session(2), lease_ms: 66_000 };
+    assert_eq!(rig.allocator.leases(), std::slice::from_ref(&lease));
+    let heartbeat = heartbeat("a1", 2, size(4, 4), &[]);
+    assert_eq!(Allocator::renews(&Input::HeartbeatArrived { heartbeat }), Some(lease));
+}
+
+#[test]
+fn a_lost_agent_loses_its_tasks_and_its_session() {
+    let mut rig = Rig::new();
+    rig.join("a1", 1, size(2, 2), &[]);
+    rig.want(task("t1.1", size(1, 1)));
+    rig.want(task("t2.1", size(1, 1)));
+    rig.runs("a1", 1, "t1.1");
+    rig.wait(2_000);
+    let told = [
+        rig.expire("a1", 0),
+        rig.expire("a1", 1),
+        rig.expire("a1", 1),
+        rig.beat("a1", 1, size(2, 2)),
+        rig.runs("a1", 1, "t2.1"),
+        rig.want(task("t3.1", size(1, 1))),
+        rig.join("a1", 2, size(2, 2), &["t1.1"]),
+    ];
+    expect![[r#"
+
+        lost agent a1
+        lost t1.1: agent a1 was silent for 66000 ms, longer than its lease → is lost
+        lost t2.1: agent a1 was silent for 66000 ms, longer than its lease → is lost
+
+        refused a1 #1: agent a1 was silent for 66000 ms, longer than its lease → register #1
+
+        queued t3.1
+            NO_AGENTS ×0: no agent has joined this cell, or all are lost
+        joined a1 #2 adopted [] ending [] → welcome [] #2
+        placed t3.1 on a1 → launch #2, is placed"#]]
+    .assert_eq(&told.join("\n"));
+}
+
+#[test]
+fn live_attempts_are_adopted_and_others_launched_again_or_lost() {
+    let mut rig = Rig::new();
+    rig.join("a1", 1, size(9, 9), &[]);
+    for name in ["runs.1", "gone.1", "lists.1", "never.1", "kill1.1", "kill2.1"] {
+        rig.want(task(name, size(1, 1)));
+    }
+    for name in ["runs.1", "gone.1", "kill1.1"] {
+        rig.runs("a1", 1, name);
+    }
+    rig.unwant("kill1.1");
+    rig.unwant("kill2.1");
+    expect![[r#"
+        joined a1 #2 adopted [lists.1, runs.1] ending [kill1.1] → welcome [lists.1, runs.1] #2
+        lost gone.1: agent a1 opened a new session without it → is lost
+        dropped kill2.1 killed: cancelled → is killed
+        placed never.1 on a1 → launch #2, is placed"#]]
+    .assert_eq(&rig.join("a1", 2, size(9, 9), &["runs.1", "lists.1", "kill1.1", "unknown.1"]));
+    expect!["taken runs.1 2 → acknowledge 2 #2, is succeeded"].assert_eq(&rig.ends("a1", 1, "runs.1"));
+    expect!["taken kill1.1 2 → acknowledge 2 #2, is succeeded"].assert_eq(&rig.ends("a1", 2, "kill1.1"));
+}
+
+#[test]
+fn what_no_longer_fits_after_a_restart_goes_elsewhere() {
+    let mut rig = Rig::new();
+    rig.shrunk = true;
+    rig.join("a1", 1, size(2, 2), &[]);
+    rig.join("b1", 1, size(8, 8), &[]);
+    rig.want(task("t1.1", size(1, 1)));
+    rig.want(task("t2.1", size(1, 1)));
+    expect![[r#"
+        joined a1 #2 adopted [] ending [] → welcome [] #2
+        returned t1.1: agent a1 opened a new session in which it does not fit
+        placed t2.1 on a1 → launch #2, is placed
+        placed t1.1 on b1 → launch #1, is placed"#]]
+    .assert_eq(&rig.join("a1", 2, size(1, 1), &[]));
+}
+
+#[test]
+fn a_lost_welcome_is_repeated_with_the_launches_that_followed_it() {
+    let mut rig = Rig::new();
+    rig.join("a1", 1, size(4, 4), &[]);
+    for name in ["t1.1", "t2.1", "t3.1"] {
+        rig.want(task(name, size(1, 1)));
+    }
+    rig.unwant("t2.1");
+    rig.runs("a1", 1, "t3.1");
+    expect![[""]].assert_eq(&rig.join("a1", 1, size(4, 4), &[]));
+    rig.wait(1_000);
+    expect![[r#"
+        welcomed a1 missing [t1.1, t2.1] → welcome [] #1
+        placed t1.1 on a1 → launch #1, is placed
+        placed t2.1 on a1 → launch #1, is placed
+        kill t2.1 on a1 → kill #1"#]]
+    .assert_eq(&rig.join("a1", 1, size(4, 4), &[]));
+}
+
+#[test]
+fn a_large_agent_is_lost_over_several_entries_and_may_come_back_between() {
+    let mut rig = Rig::new();
+    rig.join("a1", 1, size(4_000, 1), &[]);
+    rig.want_many(2_500, &task("x.1", size(1, 0)));
+    let expired = Observation::LeaseExpired { agent: agent("a1"), session: session(1), silent_ms: 66_000 };
+    let first = rig.one(&Input::ShellObserved { observation: expired });
+    assert!(first.len() > 800 && rig.allocator.tasks().count() > 1_000);
+    rig.quick = true;
+    let back = rig.join("a1", 2, size(4_000, 1), &[&run(2_499)]);
+    assert!(back.starts_with("joined a1 #2 adopted [r02499.1] ending []"), "{}", &back[..200]);
+    assert_eq!(back.matches("launch #2").count(), 2_500 - (first.len() - 1) - 1);
+    assert!(rig.allocator.tasks().any(|(attempt, _)| *attempt == id(&run(2_499))));
+}
+
+#[test]
+fn a_gap_is_told() {
+    let mut rig = Rig::new();
+    let mut gap = |topic: &str| {
+        let observation = Observation::Gap { topic: topic.into(), partition: 0, from: 3, to: 9 };
+        lines(&rig.input(&Input::ShellObserved { observation }))
+    };
+    expect!["alert: orrery.status/0 was cut off from 3 to 9 before it was read: tasks or statuses are lost → input_gap"]
+        .assert_eq(&gap("orrery.status"));
+    assert_eq!(gap("orrery.heartbeats"), "");
+    let acquired = Observation::Acquired { epoch: 1, member: "m".into(), generation: 1, binary: "b".into(), resend_from: 7 };
+    let input = Allocator::observed(acquired);
+    assert_eq!(lines(&rig.input(&input)), "");
+    assert_eq!(Allocator::resend_from(&input), Some(7));
+}
