@@ -4,7 +4,7 @@ use crate::facts::Decision;
 use crate::rows::{AgentRow, CountersRow, Loss, Place, TaskRow, TombstoneRow};
 use crate::state::Allocator;
 use orrery_model::id::{AgentId, AttemptId};
-use orrery_model::messages::{Session, StatusChange, TaskSpec};
+use orrery_model::messages::{Session, Status, StatusChange, TaskSpec};
 use orrery_model::time::Timestamp;
 use std::collections::BTreeSet;
 
@@ -70,14 +70,8 @@ pub(crate) fn apply(state: &mut Allocator, at: Timestamp, decision: &Decision) {
         Decision::KillOrdered { attempt, reason, .. } => {
             state.tasks.modify(attempt, |row| row.unwanted = Some(reason.clone()));
         }
-        Decision::StatusTaken { attempt, change: StatusChange::TaskEnded { .. }, .. } | Decision::TaskLost { attempt, .. } => {
-            state.remove_task(attempt);
-        }
-        Decision::StatusTaken { attempt, seq, change: StatusChange::TaskRunning { .. }, .. } => state.change_place(attempt, |place| {
-            place.seq = *seq;
-            place.running = true;
-            place.adrift = false;
-        }),
+        Decision::StatusTaken { status, .. } => state.take_status(status),
+        Decision::TaskLost { attempt, .. } => state.remove_task(attempt),
         Decision::Reacked { agent, .. } => {
             state.agents.modify(agent, |row| count_reack(at, row));
         }
@@ -179,6 +173,17 @@ impl Allocator {
                 change(place);
             }
         });
+    }
+
+    fn take_status(&mut self, status: &Status) {
+        match status.change {
+            StatusChange::TaskEnded { .. } => self.remove_task(&status.attempt),
+            StatusChange::TaskRunning { .. } => self.change_place(&status.attempt, |place| {
+                place.seq = status.seq;
+                place.running = true;
+                place.adrift = false;
+            }),
+        }
     }
 
     fn remove_task(&mut self, attempt: &AttemptId) {

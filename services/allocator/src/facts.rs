@@ -4,7 +4,7 @@ use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
 use orrery_model::id::{AgentId, AttemptId, JobName};
 use orrery_model::journal::{EntryBatch, Observation};
-use orrery_model::messages::{Attribute, EndKind, Heartbeat, Reason, Session, Status, StatusChange, TaskSpec};
+use orrery_model::messages::{Attribute, EndKind, Heartbeat, Reason, Session, Status, TaskSpec};
 use orrery_model::resources::Resources;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -180,20 +180,12 @@ pub enum Decision {
     },
     /// A status is taken; with its end a task leaves.
     StatusTaken {
-        /// Which.
-        attempt: AttemptId,
+        /// It, under the agent's present session.
+        status: Status,
         /// Its job.
         job: JobName,
         /// Its hop.
         hop: i32,
-        /// Where.
-        agent: AgentId,
-        /// The agent's session.
-        session: Session,
-        /// Number of the status.
-        seq: i64,
-        /// What happened.
-        change: StatusChange,
     },
     /// A status that was taken before, or is of no concern, is acknowledged (again).
     Reacked {

@@ -3,7 +3,7 @@
 use crate::facts::Decision;
 use orrery_model::decider::Message;
 use orrery_model::id::{AgentId, AttemptId, JobName};
-use orrery_model::messages::{Alert, Command, End, EndKind, Order, Outcome, OutcomeChange, Session, StatusChange};
+use orrery_model::messages::{Alert, Command, End, EndKind, Order, Outcome, OutcomeChange, Session, Status, StatusChange};
 use orrery_model::time::Timestamp;
 
 pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message>) {
@@ -22,7 +22,7 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
             out.push(outcome(&spec.attempt, &spec.job, spec.hop, OutcomeChange::AttemptPlaced { agent: agent.clone() }));
         }
         Decision::KillOrdered { attempt, agent, session, reason } => out.push(kill(agent, session, attempt, reason)),
-        Decision::StatusTaken { attempt, job, hop, agent, session, seq, change } => {
+        Decision::StatusTaken { status: Status { agent, session, attempt, seq, change }, job, hop } => {
             out.push(command(agent, session, Order::Acknowledge { attempt: attempt.clone(), seq: *seq }));
             out.push(outcome(attempt, job, *hop, taken(agent, change)));
         }

@@ -2,7 +2,7 @@
 //!
 //! The committer commits, then writes the store, while the next batch is handled (§10.3). On anything unclean the shard's
 //! memory is dropped and the shard is acquired again with a jittered back-off; a panic of the decider is treated the same way,
-//! so that an input is never skipped silently.
+//! so that an input is never skipped silently. An owner that was fenced gives the shard up.
 
 mod committer;
 mod inputs;
@@ -13,10 +13,12 @@ use crate::restore::{AcquireError, Acquired, Target, acquire, acquired_observati
 use crate::shard::{Arrival, Shard, StepError, Transaction};
 use crate::stamp::Now;
 use committer::Committer;
-use inputs::Inputs;
+use inputs::{InputEnds, Inputs};
 use orrery_log::{Bell, Log, LogError, clock};
 use orrery_model::decider::Decider;
+use orrery_model::journal::Observation;
 use orrery_model::record::NewRecord;
+use orrery_model::topics;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +89,8 @@ enum Lost {
     Step(#[from] StepError),
     #[error("the log refused: {0}")]
     Log(#[from] LogError),
+    #[error("another owner has fenced this one")]
+    Fenced,
     #[error("a commit was not clean: {0}")]
     Unclean(String),
 }
@@ -114,6 +118,11 @@ fn supervise<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &Atomic
         ready.store(false, Ordering::Release);
         match owned {
             Ok(Ok(())) => return,
+            // Two believers would fence each other for ever: the shard is started again by a newer assignment (§1.5).
+            Ok(Err(Lost::Fenced)) => {
+                tracing::error!(service = D::SERVICE, shard = config.shard, "another owner has fenced this one; the shard is given up");
+                return;
+            }
             Ok(Err(lost)) => tracing::error!(service = D::SERVICE, shard = config.shard, %lost, "the shard is given up and acquired again"),
             Err(_panic) => tracing::error!(service = D::SERVICE, shard = config.shard, "the decider panicked; the shard is acquired again"),
         }
@@ -147,16 +156,17 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
         fresh_lineage: &lineage,
         now: clock::wall(),
     };
-    let Acquired { writer, store, restored, again, resend_from, journal_end } = acquire::<D>(&target)?;
+    let Acquired { writer, store, restored, again, resend_from, .. } = acquire::<D>(&target)?;
     let epoch = restored.head.epoch + 1;
     let mut owner = Owner::<D> {
         inputs: Inputs::new(config, bell.clone()),
         shard: Shard::new(restored, config.cluster.clone(), config.shard, epoch, now()),
         committer: Committer::start(config, writer, store, D::SERVICE, bell.clone()),
         leases: Leases::default(),
+        asked: None,
         config,
     };
-    owner.shard.journal_ends_at(journal_end);
+    // The first head keeps the journal offset of the head before it: a crash now must find the entries to send again, too.
     for lease in owner.shard.decider().leases() {
         owner.leases.renew(lease, now().monotonic_us);
     }
@@ -178,16 +188,18 @@ struct Owner<'c, D: Decider> {
     inputs: Inputs,
     committer: Committer,
     leases: Leases,
+    /// When a lease was found to have run out, and where the heartbeats ended then.
+    asked: Option<(i64, InputEnds)>,
     config: &'c ShardConfig,
 }
 
 impl<D: Decider> Owner<'_, D> {
     /// Polls once and steps; waits if there was nothing.
     fn turn(&mut self, now: &impl Fn() -> Now, bell: &Bell) -> Result<(), Lost> {
-        let mut arrivals = self.inputs.poll(&mut self.shard)?;
-        let expired = self.expired_leases(now().monotonic_us, &mut arrivals)?;
+        let expired = self.expired_leases(now().monotonic_us)?;
+        let mut arrivals: Vec<Arrival> = expired.into_iter().map(Arrival::Observed).collect();
+        self.inputs.poll(&mut self.shard, &mut arrivals)?;
         let nothing = arrivals.is_empty();
-        arrivals.extend(expired.into_iter().map(Arrival::Observed));
         let stepped = self.step(now(), arrivals, Vec::new())?;
         self.inputs.subscribe(&mut self.shard)?;
         if nothing && !stepped {
@@ -215,22 +227,24 @@ impl<D: Decider> Owner<'_, D> {
         Ok(true)
     }
 
-    /// Leases that ran out, once the inputs have been read to an end asked for now (§7.2).
-    fn expired_leases(
-        &mut self,
-        now_us: i64,
-        arrivals: &mut Vec<Arrival>,
-    ) -> Result<Vec<orrery_model::journal::Observation>, Lost> {
-        if self.leases.next_deadline_us().is_none_or(|deadline| deadline > now_us) || !arrivals.is_empty() {
+    /// Leases that ran out, once the heartbeats have been taken up to an end that was asked for afterwards (§7.2). Called before
+    /// polling, when everything that was read has been taken.
+    fn expired_leases(&mut self, now_us: i64) -> Result<Vec<Observation>, Lost> {
+        if self.leases.next_deadline_us().is_none_or(|deadline| deadline > now_us) {
+            self.asked = None;
             return Ok(Vec::new());
         }
-        // The deadline has passed and nothing had arrived: what is readable now is all that was sent in time.
-        arrivals.extend(self.inputs.poll(&mut self.shard)?);
-        if arrivals.is_empty() { Ok(self.leases.take_expired(now_us)) } else { Ok(Vec::new()) }
+        let asked = self.asked.take();
+        let (asked_us, ends) = asked.map_or_else(|| Ok((now_us, self.inputs.ends_of(topics::HEARTBEATS)?)), Ok::<_, Lost>)?;
+        if self.inputs.stands_behind(&ends) {
+            return Ok(self.leases.take_expired(asked_us));
+        }
+        self.asked = Some((asked_us, ends));
+        Ok(Vec::new())
     }
 
     fn wait_for(&self, now: Now) -> Duration {
-        let deadline_us = self.shard.decider().next_deadline().map(|deadline| deadline.0 - now.wall.0);
+        let deadline_us = self.shard.deadline_in_us(now);
         let lease_us = self.leases.next_deadline_us().map(|deadline| deadline - now.monotonic_us);
         let us = deadline_us.into_iter().chain(lease_us).min().unwrap_or(i64::MAX).max(0);
         Duration::from_micros(us.unsigned_abs()).min(WAIT_MOST)

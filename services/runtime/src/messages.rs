@@ -1,12 +1,12 @@
 //! From messages to log records: which topic and partition, and packing (§10.3, §11.3).
 
-use orrery_model::codec::Codec;
-use orrery_model::decider::Message;
-use orrery_model::limits::PACKED_BYTES;
+use orrery_model::codec::{Codec, hex};
+use orrery_model::decider::{Message, Poison};
+use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
 use orrery_model::messages::{self, Item, Packed, RunRecord};
 use orrery_model::murmur2::partition_of;
 use orrery_model::payload::Payload;
-use orrery_model::record::{ID_HEADER, MessageId, NewRecord};
+use orrery_model::record::{ID_HEADER, MessageId, NewRecord, Record};
 use orrery_model::topics;
 use apache_avro::AvroSchemaComponent;
 use serde::{Serialize, de::DeserializeOwned};
@@ -187,4 +187,25 @@ impl Place<'_> {
             headers: vec![(ID_HEADER.into(), id.to_string().as_bytes().into())],
         });
     }
+}
+
+/// The record as it came, with headers that say what was wrong. Of one that is too large, only what says which it is.
+pub(crate) fn dead_letter(topic: &str, partition: u32, record: &Record, poison: &Poison) -> NewRecord {
+    let size = |payload: &Option<Payload>| payload.as_ref().map_or(0, |p| p.as_bytes().len());
+    let of_headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.as_bytes().len()).sum();
+    let hash = record.value.as_ref().map(|v| hex(blake3::hash(v.as_bytes()).as_bytes()));
+    let mut headers = if of_headers > INPUT_BYTES { Vec::new() } else { record.headers.clone() };
+    for (name, value) in [
+        ("topic", topic.to_owned()),
+        ("partition", partition.to_string()),
+        ("offset", record.offset.to_string()),
+        ("stage", poison.stage.to_owned()),
+        ("message", poison.reason.clone()),
+        ("blake3", hash.unwrap_or_default()),
+    ] {
+        headers.push((format!("orrery.error.{name}"), value.as_bytes().into()));
+    }
+    let value = if poison.stage == "size" { None } else { record.value.clone() };
+    let key = if size(&record.key) > INPUT_BYTES { None } else { record.key.clone() };
+    NewRecord { topic: format!("{topic}{}", topics::DLQ_SUFFIX), partition, key, value, headers }
 }

@@ -10,11 +10,11 @@ use crate::statehash::StateHash;
 use crate::store::{RowBatch, Store, StoreError};
 use orrery_log::{Log, LogError, TopicPartition, Writer};
 use orrery_model::decider::Decider;
-use orrery_model::journal::{Entry, Observation};
+use orrery_model::journal::{Entry, Observation, Source};
 use orrery_model::record::NewRecord;
 use orrery_model::table::FIRST_DECIDER_TABLE;
 use orrery_model::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -116,17 +116,15 @@ pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireEr
 
     let mut store = usable_store(target, &changelog, changelog_end)?;
     follow_changelog(target.log, &store, &changelog, changelog_end)?;
-    let mut restored = load::<D>(&store)?;
-    if restored.hash.to_hex() != restored.head.state_hash && restored.head.last_seq > 0 {
-        tracing::warn!(shard = name, "the local store does not sum up to its head; restoring from the changelog");
-        store = store.wiped()?;
-        follow_changelog(target.log, &store, &changelog, changelog_end)?;
-        restored = load::<D>(&store)?;
-        let (found, expected) = (restored.hash.to_hex(), restored.head.state_hash.clone());
-        if found != expected {
-            return Err(AcquireError::Diverged { shard: name, found, expected });
+    let mut restored = match load::<D>(&store).and_then(|found| summed_up(found, &name)) {
+        Ok(restored) => restored,
+        Err(why) => {
+            tracing::warn!(shard = name, %why, "the local store cannot be trusted; restoring from the changelog");
+            store = store.wiped()?;
+            follow_changelog(target.log, &store, &changelog, changelog_end)?;
+            summed_up(load::<D>(&store)?, &name)?
         }
-    }
+    };
     if restored.head.lineage.is_empty() {
         restored.head.lineage = target.fresh_lineage.into();
     }
@@ -217,7 +215,16 @@ fn load<D: Decider>(store: &Store) -> Result<Restored<D>, AcquireError> {
         Ok(())
     })?;
     let head = store.head()?.map(|(head, _)| head).unwrap_or_default();
-    Ok(Restored { decider, head, hash, positions, marks })
+    Ok(Restored { decider, head, hash, positions, marks, moved: BTreeSet::new() })
+}
+
+/// What was loaded, if its rows sum up to its head.
+fn summed_up<D>(restored: Restored<D>, name: &str) -> Result<Restored<D>, AcquireError> {
+    let (found, expected) = (restored.hash.to_hex(), restored.head.state_hash.clone());
+    if found != expected && restored.head.last_seq > 0 {
+        return Err(AcquireError::Diverged { shard: name.into(), found, expected });
+    }
+    Ok(restored)
 }
 
 /// Applies entries behind the head, and collects the messages that may not have left (§1.4).
@@ -250,7 +257,7 @@ fn follow_journal<D: Decider>(
     for entry in entries {
         if entry.seq > restored.head.last_seq {
             entry.decisions.iter().for_each(|decision| restored.decider.apply(entry.at, decision));
-            follow_input(restored, &entry);
+            follow_input(target, restored, &entry)?;
         }
         if entry.seq >= resend_from {
             sender.epoch = entry.epoch;
@@ -267,23 +274,51 @@ fn follow_journal<D: Decider>(
 /// The first entry whose messages are sent again: of the last transaction, or from where that one itself had to begin.
 fn resend_from<D: Decider>(entries: &[Entry<D::Input, D::Decision>], head: &Head) -> i64 {
     let first = entries.iter().find(|entry| entry.seq >= head.first_seq);
-    let acquired = first.filter(|entry| entry.decisions.is_empty()).and_then(|entry| D::resend_from(&entry.input));
+    let acquired = first.and_then(|entry| D::resend_from(&entry.input));
     acquired.filter(|seq| *seq > 0).unwrap_or(head.first_seq)
 }
 
 /// Moves head and positions past an entry whose rows were not committed with it.
-fn follow_input<D: Decider>(restored: &mut Restored<D>, entry: &Entry<D::Input, D::Decision>) {
-    use orrery_model::journal::Source;
-    if let Source::FromRecord { topic, partition, offset, .. } = &entry.source
-        && let Some(position) = restored.positions.get_mut(&(topic.as_str().into(), *partition as u32))
-    {
-        position.offset = position.offset.max(offset + 1);
+fn follow_input<D: Decider>(
+    target: &Target<'_>,
+    restored: &mut Restored<D>,
+    entry: &Entry<D::Input, D::Decision>,
+) -> Result<(), AcquireError> {
+    for range in &entry.dropped {
+        follow_position(target, restored, (&range.topic, range.partition), None, range.to)?;
+    }
+    if let Source::FromRecord { topic, partition, generation, offset, .. } = &entry.source {
+        follow_position(target, restored, (topic, *partition), Some(*generation), offset + 1)?;
     }
     restored.head.epoch = entry.epoch;
     restored.head.last_seq = entry.seq;
     restored.head.chain.clone_from(&entry.chain);
     restored.head.at = entry.at;
     restored.head.lineage.clone_from(&entry.lineage);
+    Ok(())
+}
+
+/// Moves one position; the generation of a dropped range is that of the input as it stands.
+fn follow_position<D>(
+    target: &Target<'_>,
+    restored: &mut Restored<D>,
+    (topic, partition): (&str, i32),
+    generation: Option<i64>,
+    to: i64,
+) -> Result<(), AcquireError> {
+    let key: (Arc<str>, u32) = (topic.into(), partition as u32);
+    let old = restored.positions.get(&key);
+    let generation = generation.or(old.map(|position| position.generation)).unwrap_or(0);
+    let position = match old {
+        Some(old) if old.generation == generation => Position { offset: old.offset.max(to), ..old.clone() },
+        _ => {
+            let found = target.log.topic(topic).map_err(|source| AcquireError::Log { doing: "asking for a topic", source })?;
+            Position { offset: to, topic_id: found.map_or_else(String::new, |topic| topic.id), generation }
+        }
+    };
+    restored.moved.insert(key.clone());
+    restored.positions.insert(key, position);
+    Ok(())
 }
 
 /// The observation that begins an ownership (§1.1).

@@ -3,7 +3,7 @@
 //! Nothing here waits, reads a clock or knows a log. The memory runs ahead of the log by the transactions not yet committed;
 //! when one of them fails, the shard is dropped and acquired again, so nothing uncommitted survives (§2 of restore.rs).
 
-use crate::messages::{Cluster, Outbox, Sender};
+use crate::messages::{Cluster, Outbox, Sender, dead_letter};
 use crate::rows::{self, Head, Mark, Position, full_key};
 use crate::stamp::{Now, Stamper};
 use crate::statehash::StateHash;
@@ -15,12 +15,11 @@ use orrery_model::messages::StartPosition;
 use orrery_model::payload::Payload;
 use orrery_model::record::{MessageId, NewRecord, Record};
 use orrery_model::time::Timestamp;
-use orrery_model::topics;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Ticks handled in one step: a burst of deadlines is spread over several transactions.
-const TICKS_PER_STEP: usize = 64;
+/// Ticks handled in one step: a burst of deadlines is spread over several transactions, each below the log's commit limit.
+const TICKS_PER_STEP: usize = 16;
 /// Only dropped records read: an `Idle` entry after this many …
 const IDLE_RECORDS: i64 = 10_000;
 /// … or this long, microseconds.
@@ -126,6 +125,8 @@ pub struct Restored<D> {
     pub positions: BTreeMap<(Arc<str>, u32), Position>,
     /// Message marks.
     pub marks: BTreeMap<Vec<u8>, Mark>,
+    /// Positions that the journal is ahead with: their rows are written with the first transaction.
+    pub moved: BTreeSet<(Arc<str>, u32)>,
 }
 
 /// Where topics end, asked of the log while a step is made; the answer becomes part of the input.
@@ -135,7 +136,7 @@ impl<D: Decider> Shard<D> {
     /// Takes over what was restored, as `epoch`, at `now`.
     pub fn new(restored: Restored<D>, cluster: Cluster, shard: u32, epoch: i64, now: Now) -> Self {
         let sender = Sender { service: D::SERVICE, shard, lineage: restored.head.lineage.clone(), epoch };
-        Self {
+        let mut shard = Self {
             decider: restored.decider,
             cluster,
             sender,
@@ -149,7 +150,13 @@ impl<D: Decider> Shard<D> {
             idle_since_us: now.monotonic_us,
             shell_rows: BTreeMap::new(),
             renewed: Vec::new(),
+        };
+        for (topic, partition) in restored.moved {
+            if let Some(position) = shard.position(&topic, partition).cloned() {
+                shard.move_position(&topic, partition, position);
+            }
         }
+        shard
     }
 
     /// Takes what arrived and what is due.
@@ -170,9 +177,7 @@ impl<D: Decider> Shard<D> {
             }
         }
         self.take_ticks(&mut step)?;
-        let idle = self.dropped_records >= IDLE_RECORDS
-            || (self.dropped_records > 0 && now.monotonic_us - self.idle_since_us >= IDLE_US);
-        if step.entries.is_empty() && (idle || !step.dead.is_empty()) {
+        if self.wants_idle(now, &step) {
             self.observe(Observation::Idle {}, &mut step);
         }
         if step.entries.is_empty() {
@@ -180,6 +185,16 @@ impl<D: Decider> Shard<D> {
         }
         self.idle_since_us = now.monotonic_us;
         Ok(Some(self.transaction(step, again)))
+    }
+
+    /// What was dropped is journalled with the position rows that pass it: behind the last entry of a transaction, after a while,
+    /// and with dead letters.
+    fn wants_idle(&self, now: Now, step: &Step<'_, D>) -> bool {
+        if !step.entries.is_empty() {
+            return !self.dropped.is_empty();
+        }
+        let waited = self.dropped_records > 0 && now.monotonic_us - self.idle_since_us >= IDLE_US;
+        waited || self.dropped_records >= IDLE_RECORDS || !step.dead.is_empty()
     }
 
     /// Leases that the last steps' inputs renewed.
@@ -190,6 +205,11 @@ impl<D: Decider> Shard<D> {
     /// The decider, to look at.
     pub fn decider(&self) -> &D {
         &self.decider
+    }
+
+    /// Microseconds until the decider's next deadline can have come; none if it has none.
+    pub fn deadline_in_us(&self, now: Now) -> Option<i64> {
+        self.decider.next_deadline().map(|deadline| self.stamper.wait_us(deadline, now))
     }
 
     /// Next offset to read of each input that was ever read.
@@ -223,12 +243,14 @@ impl<D: Decider> Shard<D> {
         if record.prev != position.offset {
             return Err(StepError::WrongPrev { topic: name(), partition, prev: record.prev, position: position.offset });
         }
-        let range = (record.prev, record.offset + 1);
+        let behind = record.offset + 1;
+        let mut range = (record.prev, behind);
         match self.decode(topic, partition, position.generation, record) {
             Err(poison) => {
                 step.dead.push(dead_letter(topic, partition, record, &poison));
                 self.drop_range(topic, partition, range, 1, DropReason::Poison);
             }
+            Ok(inputs) if inputs.is_empty() => self.drop_range(topic, partition, range, 1, DropReason::NoEffect),
             Ok(inputs) => {
                 let sender = record.header(orrery_model::record::ID_HEADER).and_then(MessageId::parse);
                 for (item, decoded) in inputs.into_iter().enumerate() {
@@ -243,10 +265,12 @@ impl<D: Decider> Shard<D> {
                     if let Some(reason) = self.take_item(sender.as_ref(), (topic, partition), decoded, source, step) {
                         self.drop_range(topic, partition, range, 1, reason);
                     }
+                    // The first item accounts for the record's range; of those behind it only the number is new.
+                    range = (behind, behind);
                 }
             }
         }
-        self.move_position(topic, partition, Position { offset: record.offset + 1, ..position });
+        self.move_position(topic, partition, Position { offset: behind, ..position });
         Ok(())
     }
 
@@ -282,10 +306,17 @@ impl<D: Decider> Shard<D> {
         }
         let wanted = D::wants_ends(&input);
         if !wanted.is_empty() {
-            D::with_ends(&mut input, wanted.iter().flat_map(|topic| (step.ends)(topic)).collect());
+            let found = wanted.iter().flat_map(|topic| (step.ends)(topic)).map(|end| self.in_generation(end));
+            D::with_ends(&mut input, found.collect());
         }
         self.renewed.extend(D::renews(&input));
         (!self.handle(source, input, false, step)).then_some(DropReason::NoEffect)
+    }
+
+    /// The log does not count a topic's recreations; the position rows do.
+    fn in_generation(&self, end: StartPosition) -> StartPosition {
+        let position = self.positions.get(&(end.topic.as_str().into(), end.partition as u32));
+        StartPosition { generation: position.map_or(0, |position| position.generation), ..end }
     }
 
     fn observe(&mut self, observation: Observation, step: &mut Step<'_, D>) {
@@ -336,10 +367,9 @@ impl<D: Decider> Shard<D> {
         self.dropped_records += count;
         metrics::counter!("orrery_dropped_total", "service" => D::SERVICE, "reason" => reason.word()).increment(count.unsigned_abs());
         let partition = partition as i32;
-        if let Some(last) = self.dropped.last_mut()
-            && (last.topic.as_str(), last.partition, last.reason) == (topic, partition, reason)
-            && (last.to == from || last.from == from)
-        {
+        // Only the partition's last range may grow: its ranges must join in the order in which they stand.
+        let last = self.dropped.iter_mut().rev().find(|last| (last.topic.as_str(), last.partition) == (topic, partition));
+        if let Some(last) = last.filter(|last| last.reason == reason && last.to == from) {
             last.to = to;
             last.count += count;
             return;
@@ -456,23 +486,4 @@ pub fn chained<I: Fact, D: Fact>(codec: &Codec<EntryBatch<I, D>>, previous: &str
 fn mark_key(sender: &MessageId, (topic, partition): (&Arc<str>, u32)) -> Vec<u8> {
     [sender.service.as_bytes(), sender.shard.to_string().as_bytes(), sender.lineage.as_bytes(), topic.as_bytes(), partition.to_string().as_bytes()]
         .join(&0)
-}
-
-/// The record as it came, with headers that say what was wrong.
-fn dead_letter(topic: &str, partition: u32, record: &Record, poison: &Poison) -> NewRecord {
-    let too_large = poison.stage == "size";
-    let hash = record.value.as_ref().map(|v| hex(blake3::hash(v.as_bytes()).as_bytes()));
-    let mut headers = record.headers.clone();
-    for (name, value) in [
-        ("topic", topic.to_owned()),
-        ("partition", partition.to_string()),
-        ("offset", record.offset.to_string()),
-        ("stage", poison.stage.to_owned()),
-        ("message", poison.reason.clone()),
-        ("blake3", hash.unwrap_or_default()),
-    ] {
-        headers.push((format!("orrery.error.{name}"), value.as_bytes().into()));
-    }
-    let value = if too_large { None } else { record.value.clone() };
-    NewRecord { topic: format!("{topic}{}", topics::DLQ_SUFFIX), partition, key: record.key.clone(), value, headers }
 }

@@ -31,6 +31,15 @@ impl Stamper {
         self.last_monotonic_us = now.monotonic_us;
         self.last
     }
+
+    /// Microseconds after which the next stamp can be `until`, from `now` on: while the wall clock is ahead, stamps follow it at
+    /// double speed, so that waiting for the wall clock alone would be no waiting at all.
+    pub fn wait_us(&self, until: Timestamp, now: Now) -> i64 {
+        let elapsed = (now.monotonic_us - self.last_monotonic_us).max(0);
+        let by_wall = until.0.saturating_sub(now.wall.0);
+        let by_elapsed = until.0.saturating_sub(self.last.0) / 2 - elapsed;
+        by_wall.max(by_elapsed).max(0)
+    }
 }
 
 #[cfg(test)]
@@ -44,5 +53,7 @@ mod tests {
         assert_eq!(stamper.next(now(910, 10)), Timestamp(1_005), "behind: at half speed");
         assert_eq!(stamper.next(now(9_000_000, 20)), Timestamp(1_025), "ahead: at double speed");
         assert_eq!(stamper.next(now(0, 20)), Timestamp(1_025), "no time has passed");
+        assert_eq!(stamper.wait_us(Timestamp(1_035), now(9_000_000, 22)), 3, "the wall clock has passed it, stamps have not");
+        assert_eq!(stamper.wait_us(Timestamp(1_035), now(1_030, 40)), 5);
     }
 }

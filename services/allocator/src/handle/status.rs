@@ -20,11 +20,9 @@ impl Turn<'_> {
                 let (job, hop) = (task.spec.job.clone(), task.spec.hop);
                 let Some(row) = self.state.agents.get(&status.agent) else { return };
                 let session = row.session.clone();
-                let Status { agent, attempt, seq, change, .. } = status.clone();
-                let over = matches!(change, StatusChange::TaskEnded { .. });
-                self.decide(Decision::StatusTaken { attempt, job, hop, agent: agent.clone(), session, seq, change });
-                if over {
-                    self.gained.insert(agent);
+                self.decide(Decision::StatusTaken { status: Status { session, ..status.clone() }, job, hop });
+                if matches!(status.change, StatusChange::TaskEnded { .. }) {
+                    self.gained.insert(status.agent.clone());
                 }
             }
             (_, Some(place)) => {

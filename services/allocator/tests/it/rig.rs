@@ -223,7 +223,7 @@ fn line(decision: &Decision) -> String {
         Decision::TaskDropped { attempt, kind, reason, .. } => format!("dropped {attempt} {kind}: {reason}"),
         Decision::CancelKept { attempt, .. } => format!("cancel kept {attempt}"),
         Decision::KillOrdered { attempt, agent, .. } => format!("kill {attempt} on {agent}"),
-        Decision::StatusTaken { attempt, seq, .. } => format!("taken {attempt} {seq}"),
+        Decision::StatusTaken { status, .. } => format!("taken {} {}", status.attempt, status.seq),
         Decision::Reacked { attempt, seq, .. } => format!("again {attempt} {seq}"),
         Decision::TaskLost { attempt, reason, .. } => format!("lost {attempt}: {reason}"),
         Decision::PlacementPaused {} => "paused".into(),

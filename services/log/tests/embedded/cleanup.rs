@@ -41,12 +41,13 @@ fn retention_moves_the_start_and_keeps_the_end() {
     let log = open(folder.path());
     log.ensure_topic("t", 1, Cleanup::DeleteAfterMs(DAY_MS)).unwrap();
     write(&*log, &[("a", Some("1")), ("b", Some("1"))]);
-    let between = later(&*log);
+    let (between, behind) = (later(&*log), log.end_offset(&at).unwrap());
     write(&*log, &[("c", Some("1")), ("d", Some("1"))]);
     let end = log.end_offset(&at).unwrap();
     assert_eq!(log.clean(clock::wall()).unwrap(), CleanReport::default(), "nothing is a day old");
     assert_eq!(log.clean(between.plus_ms(DAY_MS)).unwrap(), CleanReport { starts_moved: 1, ..CleanReport::default() });
     let start = log.start_offset(&at).unwrap();
+    assert_eq!(start, behind, "a reader that stands behind the expired records would be told of a gap");
     drop(log);
     let log = open(folder.path());
     assert_eq!((log.start_offset(&at).unwrap(), log.end_offset(&at).unwrap()), (start, end), "after a restart");

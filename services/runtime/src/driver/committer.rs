@@ -3,7 +3,8 @@
 use super::{Lost, ShardConfig};
 use crate::shard::Transaction;
 use crate::store::Store;
-use orrery_log::{Bell, Commit, Log, Writer, clock};
+use orrery_log::{Bell, Commit, Log, LogError, TopicPartition, Writer, clock};
+use orrery_model::record::NewRecord;
 use orrery_model::topics::{Cleanup, DLQ_SUFFIX};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -23,8 +24,21 @@ pub(super) struct Committer {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Why nothing more is committed.
+#[derive(Debug, Clone)]
+enum Failure {
+    Fenced,
+    Unclean(String),
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        Self::Unclean(error.to_string())
+    }
+}
+
 struct Shared {
-    failed: Mutex<Option<String>>,
+    failed: Mutex<Option<Failure>>,
     journal_end: AtomicI64,
 }
 
@@ -65,7 +79,11 @@ impl Committer {
     /// An error if a commit has failed.
     pub(super) fn check(&self) -> Result<(), Lost> {
         let failed = self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.clone().map_or(Ok(()), |why| Err(Lost::Unclean(why)))
+        match failed.clone() {
+            None => Ok(()),
+            Some(Failure::Fenced) => Err(Lost::Fenced),
+            Some(Failure::Unclean(why)) => Err(Lost::Unclean(why)),
+        }
     }
 
     /// Waits until everything handed over is committed, and ends the thread's first life; used at both ends of an ownership.
@@ -111,34 +129,55 @@ impl Worker {
         }
     }
 
-    fn commit(&mut self, transaction: Transaction) -> Result<(), String> {
-        for record in transaction.records.iter().filter(|r| r.topic.ends_with(DLQ_SUFFIX)) {
-            let ensured = self.log.ensure_topic(&record.topic, record.partition + 1, Cleanup::DeleteAfterMs(DLQ_MS));
-            ensured.map_err(|e| e.to_string())?;
-        }
+    fn commit(&mut self, mut transaction: Transaction) -> Result<(), Failure> {
+        self.place_dead_letters(&mut transaction.records)?;
+        let parts = [&transaction.records[transaction.changelog.start - 1], &transaction.records[transaction.changelog.end - 1]];
+        let places = parts.map(|record| TopicPartition::new(&record.topic, record.partition));
         let began = clock::monotonic();
-        let committed = self.writer.commit(transaction.records).map_err(|e| e.to_string())?;
+        let committed = self.writer.commit(transaction.records)?;
         let took = began.elapsed();
         metrics::histogram!("orrery_commit_seconds", "service" => self.service).record(took.as_secs_f64());
         let offsets = match committed {
             Commit::Committed(offsets) => offsets,
-            Commit::Fenced => return Err("another owner has fenced this one".into()),
-            Commit::Unknown(why) => return Err(format!("nobody knows whether it was committed ({why})")),
+            Commit::Fenced => return Err(Failure::Fenced),
+            Commit::Unknown(why) => return Err(Failure::Unclean(format!("nobody knows whether it was committed ({why})"))),
         };
-        let head_offset = offsets[transaction.changelog.end - 1];
-        self.store.write(&transaction.rows, head_offset).map_err(|e| e.to_string())?;
-        self.shared.journal_end.store(offsets[transaction.changelog.start - 1] + 1, Ordering::Release);
+        let (journal_end, head_offset) = (offsets[transaction.changelog.start - 1] + 1, offsets[transaction.changelog.end - 1]);
+        self.store.write(&transaction.rows, head_offset).map_err(|e| Failure::Unclean(e.to_string()))?;
+        self.shared.journal_end.store(journal_end, Ordering::Release);
         if took > CLEAN_COMMIT {
-            self.renew_writer()?;
+            self.renew_writer(&places, [journal_end, head_offset + 1])?;
+        }
+        Ok(())
+    }
+
+    /// Gives dead letters a topic with as many partitions as theirs has; in one that is there already, a partition that it has.
+    fn place_dead_letters(&self, records: &mut [NewRecord]) -> Result<(), LogError> {
+        for record in records.iter_mut() {
+            let Some(of) = record.topic.strip_suffix(DLQ_SUFFIX) else { continue };
+            let topic = match self.log.topic(&record.topic)? {
+                Some(topic) => topic,
+                None => {
+                    let partitions = self.log.topic(of)?.map_or(record.partition + 1, |topic| topic.partitions);
+                    self.log.ensure_topic(&record.topic, partitions, Cleanup::DeleteAfterMs(DLQ_MS))?
+                }
+            };
+            record.partition %= topic.partitions;
         }
         Ok(())
     }
 
     /// After a slow commit a late copy of it could hit the next transaction; a fence ends the old writer's chances (§1.3).
-    /// The epoch in our rows stays: this member still owns the shard, and the fence showed that nobody else wrote.
-    fn renew_writer(&mut self) -> Result<(), String> {
+    /// Another owner may have fenced, written and been fenced by this meanwhile: then journal or changelog end elsewhere than at
+    /// `ends`, this owner's last commit, and its memory is stale (§1.2).
+    fn renew_writer(&mut self, places: &[TopicPartition; 2], ends: [i64; 2]) -> Result<(), Failure> {
         tracing::debug!(service = self.service, "a slow commit: using a new writer");
-        self.writer = self.log.fence(&self.transactional_id).map_err(|e| e.to_string())?;
+        self.writer = self.log.fence(&self.transactional_id)?;
+        for (place, end) in places.iter().zip(ends) {
+            if self.log.end_offset(place)? != end {
+                return Err(Failure::Fenced);
+            }
+        }
         Ok(())
     }
 }

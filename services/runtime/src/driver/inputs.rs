@@ -7,6 +7,8 @@ use orrery_log::{Bell, Log, LogError, TopicPartition};
 use orrery_model::decider::Decider;
 use orrery_model::journal::Observation;
 use orrery_model::messages::StartPosition;
+use orrery_model::payload::Payload;
+use orrery_model::record::Record;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,6 +16,11 @@ use std::sync::Arc;
 const READ_BYTES: usize = 512 << 10;
 /// Records taken into one step, so that a transaction stays well below the log's limits.
 const RECORDS_PER_STEP: usize = 512;
+/// Bytes of keys and values taken into one step (at least one record), for the same reason: a shard may read many partitions.
+const BYTES_PER_STEP: usize = 2 << 20;
+
+/// Positions by topic and partition.
+pub(super) type InputEnds = BTreeMap<(Arc<str>, u32), i64>;
 
 /// Inputs being read.
 pub(super) struct Inputs {
@@ -25,6 +32,8 @@ pub(super) struct Inputs {
     subscribed: Option<Vec<StartPosition>>,
     turn: usize,
     missing: bool,
+    /// What was seen since the last poll.
+    seen: Vec<Observation>,
 }
 
 impl Inputs {
@@ -38,6 +47,7 @@ impl Inputs {
             subscribed: None,
             turn: 0,
             missing: false,
+            seen: Vec::new(),
         }
     }
 
@@ -78,7 +88,11 @@ impl Inputs {
             Some(position) if position.topic_id == found.id => {
                 Position { offset: position.offset.max(first.unwrap_or(0)), ..position }
             }
-            Some(position) => Position { offset: 0, topic_id: found.id, generation: position.generation + 1 },
+            Some(position) => {
+                let generation = position.generation + 1;
+                self.seen.push(Observation::TopicRecreated { topic: topic.to_string(), generation });
+                Position { offset: 0, topic_id: found.id, generation }
+            }
             None => {
                 let start = self.log.start_offset(&at)?;
                 Position { offset: first.unwrap_or(start).max(start), topic_id: found.id, generation: 0 }
@@ -92,44 +106,53 @@ impl Inputs {
     }
 
     /// What is readable now, fairly over the inputs, at most one step's worth.
-    pub(super) fn poll<D: Decider>(&mut self, shard: &mut Shard<D>) -> Result<Vec<Arrival>, Lost> {
-        let mut arrivals = Vec::new();
+    pub(super) fn poll<D: Decider>(&mut self, shard: &mut Shard<D>, arrivals: &mut Vec<Arrival>) -> Result<(), Lost> {
+        arrivals.extend(self.seen.drain(..).map(Arrival::Observed));
         let keys: Vec<(Arc<str>, u32)> = self.reading.keys().cloned().collect();
         self.turn = self.turn.wrapping_add(1);
+        let mut room = Room { records: RECORDS_PER_STEP, bytes: BYTES_PER_STEP };
         for i in 0..keys.len() {
             let (topic, partition) = &keys[(i + self.turn) % keys.len()];
-            if arrivals.len() >= RECORDS_PER_STEP {
+            if room.records == 0 || room.bytes == 0 {
                 break;
             }
-            self.poll_one(shard, topic, *partition, &mut arrivals)?;
+            self.poll_one(shard, (topic, *partition), &mut room, arrivals)?;
         }
-        Ok(arrivals)
+        Ok(())
     }
 
     fn poll_one<D: Decider>(
         &mut self,
         shard: &mut Shard<D>,
-        topic: &Arc<str>,
-        partition: u32,
+        (topic, partition): (&Arc<str>, u32),
+        room: &mut Room,
         arrivals: &mut Vec<Arrival>,
     ) -> Result<(), Lost> {
         let at = TopicPartition { topic: topic.clone(), partition };
         let position = self.reading.get_mut(&(topic.clone(), partition)).expect("the keys were taken from this map");
-        match self.log.read(&at, *position, READ_BYTES) {
+        match self.log.read(&at, *position, READ_BYTES.min(room.bytes)) {
             Ok(fetch) => {
-                let room = RECORDS_PER_STEP - arrivals.len().min(RECORDS_PER_STEP);
-                for record in fetch.records.into_iter().take(room) {
+                for record in fetch.records.into_iter().take(room.records) {
                     *position = record.offset + 1;
+                    room.take(&record);
                     arrivals.push(Arrival::Record { topic: topic.clone(), partition, record });
                 }
                 Ok(())
             }
             Err(LogError::OutOfRange { asked, start, end, .. }) => {
+                let found = self.log.topic(topic)?;
+                let old = shard.position(topic, partition).cloned();
+                if let (Some(found), Some(old)) = (&found, &old)
+                    && found.id != old.topic_id
+                {
+                    // Not a gap: the topic was deleted and made again.
+                    return self.begin(shard, topic.clone(), partition, None);
+                }
                 // Records went before they were read. Heartbeats are renewals, and only the newest counts (§3.1).
                 let to = if asked < start { start } else { end };
                 tracing::warn!(topic = %topic, partition, from = asked, to, "records were gone before they were read");
                 *position = to;
-                if let Some(old) = shard.position(topic, partition).cloned() {
+                if let Some(old) = old {
                     shard.set_position(topic, partition, Position { offset: to, ..old });
                 }
                 if !topic.ends_with(orrery_model::topics::HEARTBEATS) {
@@ -140,6 +163,35 @@ impl Inputs {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Where the partitions read of one of our topics end now.
+    pub(super) fn ends_of(&self, name: &str) -> Result<InputEnds, LogError> {
+        let name = self.cluster.topic(name);
+        let ends = self.reading.keys().filter(|(topic, _)| **topic == *name).map(|(topic, partition)| {
+            let end = self.log.end_offset(&TopicPartition { topic: topic.clone(), partition: *partition })?;
+            Ok(((topic.clone(), *partition), end))
+        });
+        ends.collect()
+    }
+
+    /// True if all has been read up to these ends.
+    pub(super) fn stands_behind(&self, ends: &InputEnds) -> bool {
+        ends.iter().all(|(input, end)| self.reading.get(input).is_none_or(|position| position >= end))
+    }
+}
+
+/// What a step still takes.
+struct Room {
+    records: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn take(&mut self, record: &Record) {
+        let size = |payload: &Option<Payload>| payload.as_ref().map_or(0, |p| p.as_bytes().len());
+        self.records -= 1;
+        self.bytes = self.bytes.saturating_sub(size(&record.key) + size(&record.value));
     }
 }
 

@@ -1,0 +1,177 @@
+//! A decider that adds up the numbers it reads, and tells every one of them to the cell.
+
+use apache_avro::AvroSchema;
+use orrery_model::codec::Codec;
+use orrery_model::decider::{Decider, Decoded, InputTopic, Message, Poison};
+use orrery_model::id::AttemptId;
+use orrery_model::journal::{EntryBatch, Observation};
+use orrery_model::messages::{OUTCOMES, StartPosition, TaskMessage};
+use orrery_model::record::Record;
+use orrery_model::table::{Change, RowError, Table};
+use orrery_model::time::Timestamp;
+use orrery_model::topics;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+
+/// The input that makes the decider panic while [`PANICKING`].
+pub(crate) const PANIC: i64 = 666;
+/// Whether [`PANIC`] panics; one test owns it.
+pub(crate) static PANICKING: AtomicBool = AtomicBool::new(false);
+/// How often it did.
+pub(crate) static PANICS: AtomicU32 = AtomicU32::new(0);
+/// Table of the sums.
+pub(crate) const SUMS: u8 = 16;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, AvroSchema)]
+#[serde(rename_all = "snake_case")]
+#[avro(repr = "bare_union")]
+pub(crate) enum Input {
+    /// Add this; 0 changes nothing, and hundreds want a tick.
+    Add { n: i64 },
+    /// The ends of `jobs`, with the shell's generations.
+    Asked { ends: Vec<StartPosition> },
+    Tick {},
+    Observed { observation: Observation },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, AvroSchema)]
+#[serde(rename_all = "snake_case")]
+#[avro(repr = "bare_union")]
+pub(crate) enum Decision {
+    Added { n: i64, total: i64 },
+    Answered { generation: i64 },
+    Ticked {},
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, AvroSchema)]
+pub(crate) struct Sum {
+    pub(crate) value: i64,
+}
+
+fn codec<T: AvroSchema + Serialize + DeserializeOwned>() -> Codec<T> {
+    Codec::new(&serde_json::to_string(&T::get_schema()).expect("a schema is JSON"))
+}
+static JOURNAL: LazyLock<Codec<EntryBatch<Input, Decision>>> = LazyLock::new(codec);
+pub(crate) static SUM_ROW: LazyLock<Codec<Sum>> = LazyLock::new(codec);
+
+pub(crate) struct Counting {
+    sums: Table<String, Sum>,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        Self { sums: Table::new(SUMS, &SUM_ROW) }
+    }
+}
+
+impl Counting {
+    pub(crate) fn sum(&self, name: &str) -> i64 {
+        self.sums.get(&name.to_owned()).map_or(0, |sum| sum.value)
+    }
+
+    fn set(&mut self, name: &str, value: i64) {
+        self.sums.insert(name.to_owned(), Sum { value });
+    }
+
+    fn decide(&mut self, at: Timestamp, decision: Decision, out: &mut Vec<Decision>) {
+        self.apply(at, &decision);
+        out.push(decision);
+    }
+}
+
+impl Decider for Counting {
+    const SERVICE: &'static str = "trigger";
+    const LOGIC_VERSION: i32 = 1;
+    type Input = Input;
+    type Decision = Decision;
+
+    fn journal() -> &'static Codec<EntryBatch<Input, Decision>> {
+        &JOURNAL
+    }
+    fn inputs() -> &'static [&'static str] {
+        &[topics::JOBS, topics::OUTCOMES]
+    }
+    /// A number as text on `jobs`; on `outcomes` the hop is the number.
+    fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decoded<Input>>, Poison> {
+        let poison = |reason: String| Poison { stage: "decode", reason };
+        let value = record.value.as_ref().ok_or_else(|| poison("no value".into()))?;
+        if topic.name == topics::OUTCOMES {
+            let packed = OUTCOMES.decode(value.as_bytes()).map_err(|e| poison(e.to_string()))?;
+            let decoded = |item: orrery_model::messages::Item<orrery_model::messages::Outcome>| Decoded {
+                place: Some((item.seq, item.index)),
+                input: Input::Add { n: item.body.hop.into() },
+            };
+            return Ok(packed.items.into_iter().map(decoded).collect());
+        }
+        match value.text() {
+            Some("ends") => Ok(vec![Decoded::plain(Input::Asked { ends: Vec::new() })]),
+            Some("nothing") => Ok(Vec::new()),
+            text => {
+                let n = text.and_then(|text| text.parse().ok()).ok_or_else(|| poison("not a number".into()))?;
+                Ok(vec![Decoded::plain(Input::Add { n })])
+            }
+        }
+    }
+    fn tick() -> Input {
+        Input::Tick {}
+    }
+    fn observed(observation: Observation) -> Input {
+        Input::Observed { observation }
+    }
+
+    fn handle(&mut self, at: Timestamp, input: &Input, out: &mut Vec<Decision>) {
+        match input {
+            Input::Add { n: PANIC } if PANICKING.load(SeqCst) => {
+                PANICS.fetch_add(1, SeqCst);
+                panic!("planted");
+            }
+            Input::Add { n: 0 } | Input::Observed { .. } => {}
+            Input::Add { n } => self.decide(at, Decision::Added { n: *n, total: self.sum("total") + n }, out),
+            Input::Asked { ends } => {
+                let generation = ends.iter().map(|end| end.generation).max().unwrap_or(-1);
+                self.decide(at, Decision::Answered { generation }, out);
+            }
+            Input::Tick {} => self.decide(at, Decision::Ticked {}, out),
+        }
+    }
+    fn apply(&mut self, at: Timestamp, decision: &Decision) {
+        match decision {
+            Decision::Added { n, total } => {
+                self.set("total", *total);
+                if n % 100 == 0 {
+                    self.set("due", at.0);
+                }
+            }
+            Decision::Answered { .. } => {}
+            Decision::Ticked {} => {
+                self.set("ticks", self.sum("ticks") + 1);
+                self.sums.remove(&"due".to_owned());
+            }
+        }
+    }
+    fn messages(_: Timestamp, decision: &Decision, out: &mut Vec<Message>) {
+        let Decision::Added { n, .. } = decision else { return };
+        let attempt = AttemptId::parse(&format!("run.{n}")).expect("an id");
+        out.push(Message::Task(Box::new(TaskMessage::TaskUnwanted { attempt, hop: 0, reason: n.to_string() })));
+    }
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.sums.get(&"due".to_owned()).map(|due| Timestamp(due.value))
+    }
+    fn take_changes(&mut self, out: &mut Vec<Change>) {
+        self.sums.take_changes(out);
+    }
+    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
+        self.sums.load(table, key, value).map(|_| ())
+    }
+    fn loaded(&mut self) {}
+    fn wants_ends(input: &Input) -> Vec<String> {
+        if matches!(input, Input::Asked { .. }) { vec![format!("{}{}", topics::DEFAULT_PREFIX, topics::JOBS)] } else { Vec::new() }
+    }
+    fn with_ends(input: &mut Input, found: Vec<StartPosition>) {
+        *input = Input::Asked { ends: found };
+    }
+    fn observation(input: &Input) -> Option<&Observation> {
+        if let Input::Observed { observation } = input { Some(observation) } else { None }
+    }
+}

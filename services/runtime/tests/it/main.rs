@@ -1,0 +1,11 @@
+//! The shard loop on the real embedded log, with a small decider that adds numbers.
+
+mod counting;
+mod crashes;
+mod driving;
+mod faults;
+mod fencing;
+mod fixture;
+mod inputs;
+mod joins;
+mod restoring;

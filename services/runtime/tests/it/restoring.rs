@@ -1,0 +1,62 @@
+//! The store is a cache: without it, or with a wrong one, the changelog says the same.
+
+use crate::counting::{SUM_ROW, SUMS, Sum};
+use crate::fixture::{Fixture, Hand};
+use crate::joins;
+use orrery_runtime::rows::full_key;
+use orrery_runtime::store::Store;
+
+/// A shard that has counted to 10 and was left.
+fn counted() -> Fixture {
+    let fixture = Fixture::new(1);
+    fixture.add(0, &["1", "2", "3", "4"]);
+    Hand::acquire(&fixture, &fixture.log).expect("acquired").finish().expect("clean");
+    fixture
+}
+
+/// Overwrites the row of the total in the store.
+fn overwrite(fixture: &Fixture, value: &[u8]) {
+    let store = Store::open(&fixture.store(0)).expect("a store");
+    let (_, offset) = store.head().expect("readable").expect("a head");
+    store.write(&vec![(full_key(SUMS, b"total"), Some(value.to_vec()))], offset).expect("written");
+}
+
+fn restores_exactly(fixture: &Fixture) {
+    let head = fixture.head(0);
+    let (hand, again) = Hand::restore(fixture).expect("restored");
+    assert_eq!((hand.shard.decider().sum("total"), &hand.head), (10, &head));
+    assert!(!again.is_empty());
+    drop(hand);
+    fixture.add(0, &["5"]);
+    Hand::acquire(fixture, &fixture.log).expect("acquired").finish().expect("clean");
+    assert_eq!(fixture.sum(0, "total"), 15);
+    joins::check(fixture);
+}
+
+#[test]
+fn a_deleted_store_is_restored_from_the_changelog() {
+    let fixture = counted();
+    std::fs::remove_dir_all(fixture.store(0)).expect("removed");
+    restores_exactly(&fixture);
+}
+
+#[test]
+fn a_store_with_a_changed_row_is_detected_and_restored() {
+    let fixture = counted();
+    overwrite(&fixture, &SUM_ROW.encode(&Sum { value: 11 }));
+    restores_exactly(&fixture);
+}
+
+#[test]
+fn a_store_with_an_unreadable_row_is_restored() {
+    let fixture = counted();
+    overwrite(&fixture, b"rubbish");
+    restores_exactly(&fixture);
+}
+
+#[test]
+fn a_store_that_is_no_database_is_restored() {
+    let fixture = counted();
+    std::fs::write(fixture.store(0).join("CURRENT"), "rubbish").expect("written");
+    restores_exactly(&fixture);
+}
