@@ -43,23 +43,14 @@ pub struct Server {
 impl Server {
     /// Starts it in this folder, on any free port, and waits until it is ready.
     pub fn start(folder: &Path) -> Self {
-        Self::start_with(folder, &[])
-    }
-
-    /// As [`Server::start`], with environment variables.
-    pub fn start_with(folder: &Path, env: &[(&str, &str)]) -> Self {
-        let errors = std::fs::OpenOptions::new().create(true).append(true).open(folder.with_extension("stderr")).expect("a file for its errors");
-        let mut command = Command::new(binary());
-        command.arg("--data-dir").arg(folder).args(["standalone", "--listen", "127.0.0.1:0"]).envs(env.iter().copied());
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().expect("the binary starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("it was piped")).read_line(&mut line).expect("its output can be read");
-        let Some(url) = line.trim().strip_prefix("ready ").map(str::to_owned) else {
-            let said = std::fs::read_to_string(folder.with_extension("stderr")).unwrap_or_default();
-            panic!("it said {line:?} instead of being ready; its errors:\n{said}");
-        };
+        let (child, url) = spawn(folder);
         let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30))).build();
         Self { child, folder: folder.to_owned(), url, agent: config.into() }
+    }
+
+    /// Starts it again after [`Server::kill`], beside what its supervisor has gone on with.
+    pub fn start_again(&mut self) {
+        (self.child, self.url) = spawn(&self.folder);
     }
 
     /// Process id.
@@ -127,6 +118,21 @@ impl Server {
         let done = command.stdin(Stdio::null()).output().expect("the binary starts");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
+    }
+}
+
+/// Starts a standalone in this folder and waits for the line that says where it serves.
+fn spawn(folder: &Path) -> (Child, String) {
+    let said = folder.with_extension("stderr");
+    let errors = std::fs::OpenOptions::new().create(true).append(true).open(&said).expect("a file for its errors");
+    let mut command = Command::new(binary());
+    command.arg("--data-dir").arg(folder).args(["standalone", "--listen", "127.0.0.1:0"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().expect("the binary starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("it was piped")).read_line(&mut line).expect("its output can be read");
+    match line.trim().strip_prefix("ready ") {
+        Some(url) => (child, url.to_owned()),
+        None => panic!("it said {line:?} instead of being ready; its errors:\n{}", std::fs::read_to_string(said).unwrap_or_default()),
     }
 }
 

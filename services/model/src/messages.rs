@@ -2,6 +2,10 @@
 //!
 //! Each is a record of `schemas/`; what several messages share stands at the end.
 
+mod public;
+
+pub use public::{Alert, CatalogEntry, RunRecord, RunState, StartPosition};
+
 use crate::codec::Codec;
 use crate::id::{AgentId, AttemptId, JobName, Principal, Role, RunId};
 use crate::payload::Payload;
@@ -342,123 +346,6 @@ pub enum Request {
         /// Which.
         job: JobName,
     },
-}
-
-/// Trigger → every trigger shard and the views, on `catalog`: one accepted definition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
-pub struct CatalogEntry {
-    /// Name.
-    pub job: JobName,
-    /// Counts the definitions of this incarnation from 1.
-    pub version: i64,
-    /// Counts the lives of this name: a job deleted and made again is another one.
-    pub incarnation: i64,
-    /// The document, canonical JSON.
-    pub document: String,
-    /// True while paused.
-    pub paused: bool,
-    /// Where event triggers begin to read.
-    pub starts: Vec<StartPosition>,
-    /// Next due time of any of its schedules.
-    pub next_due: Option<Timestamp>,
-    /// When this definition was taken.
-    pub defined_at: Timestamp,
-    /// Who sent it.
-    pub principal: Option<Principal>,
-}
-
-/// First offset of a topic partition that can fire a job (protocol §5.2).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, AvroSchema)]
-pub struct StartPosition {
-    /// Full topic name.
-    pub topic: String,
-    /// Generation of the topic: counts its recreations.
-    pub generation: i64,
-    /// Partition.
-    pub partition: i32,
-    /// Events at or behind this offset fire.
-    pub offset: i64,
-}
-
-/// Trigger → anyone, on `runs`: the current state of one run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
-pub struct RunRecord {
-    /// Run id.
-    pub run: RunId,
-    /// Job.
-    pub job: JobName,
-    /// Version of the definition used.
-    pub version: i64,
-    /// What made it: `time:…`, `event:…`, `after:…`, `request:…`.
-    pub cause: String,
-    /// The cause at the head of the chain: equal for all runs of one cycle.
-    pub root: String,
-    /// The slot's time, for scheduled runs.
-    pub nominal: Option<Timestamp>,
-    /// State.
-    pub state: RunState,
-    /// Why it is in this state, where the state does not say it.
-    pub reason: Option<String>,
-    /// Attempts so far.
-    pub attempts: i32,
-    /// Agent of the last attempt.
-    pub agent: Option<AgentId>,
-    /// When the run was made.
-    pub created_at: Timestamp,
-    /// When its first process started.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Option<Timestamp>,
-    /// How the last attempt ended.
-    pub end: Option<End>,
-    /// When the next attempt is due, while it backs off.
-    pub next_attempt_at: Option<Timestamp>,
-    /// When this record was decided.
-    pub updated_at: Timestamp,
-}
-
-words! {
-    /// States of a run, as the API has them.
-    RunState {
-        /// Wanted, but not placed: it waits for resources, for another run, for its back-off or for its job's resume.
-        Waiting = "waiting",
-        /// Placed; its process is about to start.
-        Starting = "starting",
-        /// Its process runs.
-        Running = "running",
-        /// Ended with success.
-        Succeeded = "succeeded",
-        /// Ended without, and no attempt is left.
-        Failed = "failed",
-        /// Ended by a person or by `concurrency: replace`.
-        Cancelled = "cancelled",
-        /// Never started, by a rule that the reason names.
-        Skipped = "skipped",
-        /// Its attempt was lost and is not to be repeated.
-        Lost = "lost",
-    }
-}
-
-impl RunState {
-    /// True if nothing more happens by itself.
-    pub const fn is_final(self) -> bool {
-        !matches!(self, Self::Waiting | Self::Starting | Self::Running)
-    }
-}
-
-/// All → anyone, on `alerts`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
-pub struct Alert {
-    /// Job concerned, if one is.
-    pub job: Option<JobName>,
-    /// Run concerned, if one is.
-    pub run: Option<RunId>,
-    /// `run_failed`, `run_skipped`, `input_gap`, `new_lineage`.
-    pub code: String,
-    /// In words.
-    pub detail: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// One reason with its count.

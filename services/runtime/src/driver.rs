@@ -61,6 +61,10 @@ impl ShardHandle {
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
+    /// True once the thread has ended by itself: another owner has fenced this one, and the shard is not acquired again.
+    pub fn is_given_up(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
     /// Ends the thread after the transaction under way.
     pub fn stop(mut self) {
         self.end();

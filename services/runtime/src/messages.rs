@@ -1,5 +1,6 @@
 //! From messages to log records: which topic and partition, and packing (§10.3, §11.3).
 
+use apache_avro::AvroSchemaComponent;
 use orrery_model::codec::{Codec, hex};
 use orrery_model::decider::{Message, Poison};
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
@@ -8,7 +9,6 @@ use orrery_model::murmur2::partition_of;
 use orrery_model::payload::Payload;
 use orrery_model::record::{ID_HEADER, MessageId, NewRecord, Record};
 use orrery_model::topics;
-use apache_avro::AvroSchemaComponent;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
@@ -100,8 +100,7 @@ impl<'c> Outbox<'c> {
                 }
             }
             Message::Command(body) => {
-                let pack =
-                    self.packs.entry((sender.epoch, topics::COMMANDS, sender.shard)).or_insert_with(|| Pack::Commands(Vec::new()));
+                let pack = self.packs.entry((sender.epoch, topics::COMMANDS, sender.shard)).or_insert_with(|| Pack::Commands(Vec::new()));
                 if let Pack::Commands(items) = pack {
                     items.push(Item { seq, index, body: *body });
                 }

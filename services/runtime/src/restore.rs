@@ -41,7 +41,9 @@ pub enum AcquireError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The journal lacks entries that the changelog says were committed.
-    #[error("the journal of {shard} ends at entry {journal}, but its changelog at {head}: records were lost; restore the topic before starting")]
+    #[error(
+        "the journal of {shard} ends at entry {journal}, but its changelog at {head}: records were lost; restore the topic before starting"
+    )]
     JournalBehind {
         /// Service and shard.
         shard: String,
@@ -149,7 +151,9 @@ fn usable_store(target: &Target<'_>, changelog: &TopicPartition, end: i64) -> Re
     let why_not = match store.head() {
         Ok(None) => return Ok(store),
         Err(error) => Some(error.to_string()),
-        Ok(Some((_, offset))) if offset >= end || offset < start => Some(format!("it stands at {offset}, the changelog holds {start} to {end}")),
+        Ok(Some((_, offset))) if offset >= end || offset < start => {
+            Some(format!("it stands at {offset}, the changelog holds {start} to {end}"))
+        }
         Ok(Some((head, _))) if target.now.since_ms(head.at) > STORE_AGE_MS => Some(format!("its head is of {}", head.at)),
         Ok(Some((head, offset))) => lineage_differs(target, changelog, &head, offset)?,
     };

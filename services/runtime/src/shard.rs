@@ -280,7 +280,10 @@ impl<D: Decider> Shard<D> {
         // Our own packed records hold one item at least, which may be larger than the limit by its envelope.
         let limit = if ours.is_some() { INPUT_BYTES + PACKED_BYTES } else { INPUT_BYTES };
         if bytes > limit {
-            return Err(Poison { stage: "size", reason: format!("the record has {bytes} bytes, over the limit of {limit}; send a reference to the data instead") });
+            return Err(Poison {
+                stage: "size",
+                reason: format!("the record has {bytes} bytes, over the limit of {limit}; send a reference to the data instead"),
+            });
         }
         D::decode(InputTopic { name: ours.unwrap_or(topic), ours: ours.is_some(), partition, generation }, record)
     }
@@ -484,6 +487,12 @@ pub fn chained<I: Fact, D: Fact>(codec: &Codec<EntryBatch<I, D>>, previous: &str
 }
 
 fn mark_key(sender: &MessageId, (topic, partition): (&Arc<str>, u32)) -> Vec<u8> {
-    [sender.service.as_bytes(), sender.shard.to_string().as_bytes(), sender.lineage.as_bytes(), topic.as_bytes(), partition.to_string().as_bytes()]
-        .join(&0)
+    [
+        sender.service.as_bytes(),
+        sender.shard.to_string().as_bytes(),
+        sender.lineage.as_bytes(),
+        topic.as_bytes(),
+        partition.to_string().as_bytes(),
+    ]
+    .join(&0)
 }

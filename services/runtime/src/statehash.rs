@@ -57,12 +57,7 @@ mod tests {
         let mut round = StateHash::default();
         round.add(16, b"b", b"1");
         round.add(16, b"a", b"1");
-        round.follow(&Change {
-            table: 16,
-            key: b"a".to_vec(),
-            value: Some(b"2".to_vec()),
-            old_hash: Some(row_hash(16, b"a", b"1")),
-        });
+        round.follow(&Change { table: 16, key: b"a".to_vec(), value: Some(b"2".to_vec()), old_hash: Some(row_hash(16, b"a", b"1")) });
         assert_eq!(straight, round);
         assert_ne!(straight.to_hex(), StateHash::default().to_hex());
     }

@@ -18,9 +18,11 @@ use std::sync::{Arc, PoisonError};
 /// Bytes of one read.
 const READ_BYTES: usize = 1 << 20;
 
+/// Takes a record into the views.
+type Take = fn(&mut ViewState, &Record);
+
 /// What is followed, and into what.
-const FOLLOWED: [(&str, fn(&mut ViewState, &Record)); 3] =
-    [(topics::CATALOG, take_job), (topics::RUNS, take_run), (topics::ALLOCATOR_CHANGELOG, take_row)];
+const FOLLOWED: [(&str, Take); 3] = [(topics::CATALOG, take_job), (topics::RUNS, take_run), (topics::ALLOCATOR_CHANGELOG, take_row)];
 
 /// Rings for all that is followed.
 pub(super) fn bell(log: &Arc<dyn Log>, cluster: &Cluster) -> Arc<Bell> {
@@ -35,7 +37,7 @@ pub(super) fn bell(log: &Arc<dyn Log>, cluster: &Cluster) -> Arc<Bell> {
 
 pub(super) struct Follower {
     log: Arc<dyn Log>,
-    topics: Vec<(TopicPartition, fn(&mut ViewState, &Record), i64)>,
+    topics: Vec<(TopicPartition, Take, i64)>,
     journals: [Vec<(TopicPartition, i64)>; 2],
 }
 

@@ -85,9 +85,7 @@ impl Inputs {
         };
         let at = TopicPartition { topic: topic.clone(), partition };
         let position = match shard.position(&topic, partition).cloned() {
-            Some(position) if position.topic_id == found.id => {
-                Position { offset: position.offset.max(first.unwrap_or(0)), ..position }
-            }
+            Some(position) if position.topic_id == found.id => Position { offset: position.offset.max(first.unwrap_or(0)), ..position },
             Some(position) => {
                 let generation = position.generation + 1;
                 self.seen.push(Observation::TopicRecreated { topic: topic.to_string(), generation });
@@ -137,6 +135,8 @@ impl Inputs {
                     room.take(&record);
                     arrivals.push(Arrival::Record { topic: topic.clone(), partition, record });
                 }
+                let lag = self.log.end_offset(&at)? - *position;
+                metrics::gauge!("orrery_input_lag", "topic" => topic.to_string(), "reader" => D::SERVICE).set(lag as f64);
                 Ok(())
             }
             Err(LogError::OutOfRange { asked, start, end, .. }) => {

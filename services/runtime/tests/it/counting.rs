@@ -2,10 +2,10 @@
 
 use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
-use orrery_model::decider::{Decider, Decoded, InputTopic, Message, Poison};
-use orrery_model::id::AttemptId;
+use orrery_model::decider::{Decider, Decoded, InputTopic, Lease, Message, Poison};
+use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::journal::{EntryBatch, Observation};
-use orrery_model::messages::{OUTCOMES, StartPosition, TaskMessage};
+use orrery_model::messages::{OUTCOMES, Session, StartPosition, TaskMessage};
 use orrery_model::record::Record;
 use orrery_model::table::{Change, RowError, Table};
 use orrery_model::time::Timestamp;
@@ -28,11 +28,21 @@ pub(crate) const SUMS: u8 = 16;
 #[avro(repr = "bare_union")]
 pub(crate) enum Input {
     /// Add this; 0 changes nothing, and hundreds want a tick.
-    Add { n: i64 },
+    Add {
+        n: i64,
+    },
     /// The ends of `jobs`, with the shell's generations.
-    Asked { ends: Vec<StartPosition> },
+    Asked {
+        ends: Vec<StartPosition>,
+    },
+    /// The agent's lease runs for so long from now on.
+    Renewed {
+        lease_ms: i64,
+    },
     Tick {},
-    Observed { observation: Observation },
+    ShellObserved {
+        observation: Observation,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, AvroSchema)]
@@ -41,6 +51,7 @@ pub(crate) enum Input {
 pub(crate) enum Decision {
     Added { n: i64, total: i64 },
     Answered { generation: i64 },
+    Expired {},
     Ticked {},
 }
 
@@ -90,9 +101,9 @@ impl Decider for Counting {
         &JOURNAL
     }
     fn inputs() -> &'static [&'static str] {
-        &[topics::JOBS, topics::OUTCOMES]
+        &[topics::JOBS, topics::OUTCOMES, topics::HEARTBEATS]
     }
-    /// A number as text on `jobs`; on `outcomes` the hop is the number.
+    /// A number as text on `jobs`; on `outcomes` the hop is the number; on `heartbeats` the number is a lease in milliseconds.
     fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decoded<Input>>, Poison> {
         let poison = |reason: String| Poison { stage: "decode", reason };
         let value = record.value.as_ref().ok_or_else(|| poison("no value".into()))?;
@@ -109,7 +120,8 @@ impl Decider for Counting {
             Some("nothing") => Ok(Vec::new()),
             text => {
                 let n = text.and_then(|text| text.parse().ok()).ok_or_else(|| poison("not a number".into()))?;
-                Ok(vec![Decoded::plain(Input::Add { n })])
+                let renewed = topic.name == topics::HEARTBEATS;
+                Ok(vec![Decoded::plain(if renewed { Input::Renewed { lease_ms: n } } else { Input::Add { n } })])
             }
         }
     }
@@ -117,7 +129,7 @@ impl Decider for Counting {
         Input::Tick {}
     }
     fn observed(observation: Observation) -> Input {
-        Input::Observed { observation }
+        Input::ShellObserved { observation }
     }
 
     fn handle(&mut self, at: Timestamp, input: &Input, out: &mut Vec<Decision>) {
@@ -126,7 +138,8 @@ impl Decider for Counting {
                 PANICS.fetch_add(1, SeqCst);
                 panic!("planted");
             }
-            Input::Add { n: 0 } | Input::Observed { .. } => {}
+            Input::ShellObserved { observation: Observation::LeaseExpired { .. } } => self.decide(at, Decision::Expired {}, out),
+            Input::Add { n: 0 } | Input::Renewed { .. } | Input::ShellObserved { .. } => {}
             Input::Add { n } => self.decide(at, Decision::Added { n: *n, total: self.sum("total") + n }, out),
             Input::Asked { ends } => {
                 let generation = ends.iter().map(|end| end.generation).max().unwrap_or(-1);
@@ -144,6 +157,7 @@ impl Decider for Counting {
                 }
             }
             Decision::Answered { .. } => {}
+            Decision::Expired {} => self.set("expired", self.sum("expired") + 1),
             Decision::Ticked {} => {
                 self.set("ticks", self.sum("ticks") + 1);
                 self.sums.remove(&"due".to_owned());
@@ -171,7 +185,12 @@ impl Decider for Counting {
     fn with_ends(input: &mut Input, found: Vec<StartPosition>) {
         *input = Input::Asked { ends: found };
     }
+    fn renews(input: &Input) -> Option<Lease> {
+        let Input::Renewed { lease_ms } = input else { return None };
+        let session = Session { counter: 1, boot_id: "b".into() };
+        Some(Lease { agent: AgentId::parse("a1").expect("an id"), session, lease_ms: *lease_ms })
+    }
     fn observation(input: &Input) -> Option<&Observation> {
-        if let Input::Observed { observation } = input { Some(observation) } else { None }
+        if let Input::ShellObserved { observation } = input { Some(observation) } else { None }
     }
 }

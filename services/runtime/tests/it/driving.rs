@@ -3,6 +3,7 @@
 use crate::counting::{PANIC, PANICKING, PANICS};
 use crate::fixture::Fixture;
 use crate::joins;
+use orrery_model::topics;
 use std::sync::atomic::Ordering::SeqCst;
 
 #[test]
@@ -57,6 +58,25 @@ fn a_panicking_decider_is_restarted_and_skips_nothing_while_other_shards_live() 
     let panics = PANICS.load(SeqCst);
     assert!(panics < 10, "{panics} panics: there was no back-off");
     assert_eq!(fixture.head(1).epoch, 1, "the other shard was disturbed");
-    shards.map(|shard| shard.stop());
+    shards.into_iter().for_each(|shard| shard.stop());
+    joins::check(&fixture);
+}
+
+#[test]
+fn a_lease_runs_out_once_also_while_records_keep_coming() {
+    let fixture = Fixture::new(1);
+    let shard = fixture.start(0);
+    fixture.append(topics::HEARTBEATS, 0, b"60000", Vec::new());
+    fixture.append(topics::HEARTBEATS, 0, b"20", Vec::new());
+    fixture.wait("the lease to run out", || {
+        fixture.add(0, &["1"]);
+        fixture.sum(0, "expired") == 1
+    });
+    fixture.append(topics::HEARTBEATS, 0, b"60000", Vec::new());
+    let total = fixture.read(topics::JOBS, 0).len() as i64;
+    fixture.add(0, &["1000"]);
+    fixture.wait_total(0, 1_000 + total);
+    shard.stop();
+    assert_eq!(fixture.sum(0, "expired"), 1);
     joins::check(&fixture);
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything; it is only waited in full by a test that fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Records that a hand-driven owner takes in one step.
 const RECORDS_PER_TURN: usize = 2;
 
@@ -37,7 +37,7 @@ impl Fixture {
     pub(crate) fn new(trigger_shards: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log: Arc<dyn Log> = EmbeddedLog::open(&folder.path().join("log")).expect("a log");
-        let cluster = Cluster { trigger_shards, ..Cluster::single() };
+        let cluster = Cluster { trigger_shards, cells: trigger_shards, ..Cluster::single() };
         for topic in TOPICS {
             log.ensure_topic(&cluster.topic(topic.name), cluster.partitions(topic.partitions), topic.cleanup).expect("a topic");
         }
@@ -137,7 +137,7 @@ impl Fixture {
 /// An owner without threads: what `driver` does, one step after the other.
 pub(crate) struct Hand {
     pub(crate) shard: Shard<Counting>,
-    pub(crate) resend_from: i64,
+    resend_from: i64,
     pub(crate) head: Head,
     log: Arc<dyn Log>,
     jobs: TopicPartition,

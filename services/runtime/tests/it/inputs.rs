@@ -39,7 +39,7 @@ fn a_poison_record_becomes_a_dead_letter_and_a_dropped_range() {
     fixture.add(1, &["y", "2"]);
     fixture.wait_total(1, 2);
     assert_eq!(fixture.read("jobs.dlq", 1).len(), 1);
-    shards.map(|shard| shard.stop());
+    shards.into_iter().for_each(|shard| shard.stop());
     joins::check(&fixture);
 }
 
@@ -149,6 +149,6 @@ fn a_topic_made_again_is_read_from_its_start_as_a_new_generation() {
     let entries = fixture.entries(0);
     let answers: Vec<&Decision> = entries.iter().flat_map(|e| &e.decisions).filter(|d| matches!(d, Decision::Answered { .. })).collect();
     assert_eq!(answers, [&Decision::Answered { generation: 0 }, &Decision::Answered { generation: 1 }]);
-    let seen = Input::Observed { observation: Observation::TopicRecreated { topic: jobs, generation: 1 } };
+    let seen = Input::ShellObserved { observation: Observation::TopicRecreated { topic: jobs, generation: 1 } };
     assert_eq!(entries.iter().filter(|entry| entry.input == seen).count(), 1);
 }

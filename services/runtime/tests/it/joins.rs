@@ -2,7 +2,6 @@
 
 use crate::counting::{Counting, Decision, Input};
 use crate::fixture::Fixture;
-use orrery_log::Log;
 use orrery_model::decider::Decider;
 use orrery_model::journal::{Entry, Source};
 use orrery_model::topics;

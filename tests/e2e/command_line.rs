@@ -1,0 +1,119 @@
+//! The command line against a real server.
+
+use orrery_tests::{Server, binary};
+use std::process::Command;
+
+#[test]
+fn jobs_and_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    let file = folder.path().join("jobs.yaml");
+    std::fs::write(&file, "name: a\ncommand: [echo, '{{ args.x }}']\n---\nname: b\nshell: exit 3\n").unwrap();
+    let (code, out, errors) = server.cli(&["job", "apply", "-f", file.to_str().unwrap()]);
+    assert_eq!((code, out.as_str()), (0, "job default/a version 1\njob default/b version 1\n"), "{errors}");
+    let (code, out, errors) = server.cli(&["job", "run", "a", "--arg", "x=hello", "--wait", "-o", "name"]);
+    assert_eq!(code, 0, "{errors}");
+    let run = out.trim();
+    assert_eq!(server.cli(&["run", "logs", run]).1, "hello\n");
+    assert_eq!(server.cli(&["run", "logs", "-f", run]).1, "hello\n");
+    assert_eq!(server.cli(&["job", "run", "b", "--wait"]).0, 5, "a run that failed");
+    let (code, _, errors) = server.cli(&["job", "get", "c"]);
+    assert_eq!(code, 3, "{errors}");
+    let (code, _, errors) = server.cli(&["run", "cancel", run]);
+    assert_eq!(code, 4, "{errors}");
+    assert_eq!(server.cli(&["run", "lst"]).0, 2, "usage");
+    let (_, out, _) = server.cli(&["run", "list", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+    let (code, out, errors) = server.cli(&["explain", "run", run]);
+    assert!(code == 0 && out.contains("Somebody asked for it") && out.contains("attempt wanted"), "{out}{errors}");
+    let (code, out, errors) = server.cli(&["audit", "verify"]);
+    assert!(code == 0 && out.contains("0 divergences"), "{out}{errors}");
+    let (_, out, _) = server.cli(&["audit", "log", "--run", run, "-o", "name"]);
+    let place = out.lines().next().unwrap();
+    let (code, out, _) = server.cli(&["audit", "show", place]);
+    assert!(code == 0 && out.contains(run), "{out}");
+    for args in [
+        &["agent", "list"][..],
+        &["cluster", "status"],
+        &["config", "show", "--origin"],
+        &["completions", "bash"],
+        &["job", "list", "-o", "wide"],
+    ] {
+        let (code, out, errors) = server.cli(args);
+        assert!(code == 0 && !out.is_empty(), "{args:?}: {errors}");
+    }
+}
+
+#[test]
+fn schedules_are_read_without_a_server() {
+    let next = |args: &[&str]| {
+        let done = Command::new(binary()).args(["schedule", "next"]).args(args).output().unwrap();
+        (done.status.code(), String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (code, out, _) = next(&["30 2 * * *", "-n", "2", "--zone", "Europe/Paris", "--from", "2026-03-28T12:00:00Z"]);
+    assert_eq!(code, Some(0));
+    assert!(out.ends_with("  2026-03-29T01:00:00Z\n  2026-03-30T00:30:00Z\n"), "the first instant after the gap: {out}");
+    let (code, _, errors) = next(&["0 0 30 2 *"]);
+    assert_eq!(code, Some(0), "{errors}");
+    let (code, _, errors) = next(&["99 * * * *"]);
+    assert!(code == Some(1) && errors.contains("cron"), "{errors}");
+}
+
+#[test]
+fn without_a_server_the_error_says_what_to_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = Command::new(binary())
+        .args(["run", "list", "--url", "http://127.0.0.1:1"])
+        .env("ORRERY_TOKEN", "x")
+        .env("ORRERY_DATA_DIR", folder.path())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.code() == Some(1) && errors.contains("orrery standalone"), "{errors}");
+}
+
+#[test]
+fn the_demo_ends_well() {
+    let done = Command::new(binary()).arg("demo").output().unwrap();
+    let out = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success() && out.ends_with("All is well.\n"), "{out}{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_flipped_byte_is_found_and_located() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut server = Server::start(&data);
+    let job = serde_json::json!({"name": "flip", "command": ["echo", "a-text-to-be-found"]});
+    server.post("/api/v1/jobs", &job.to_string());
+    let run = server.post("/api/v1/jobs/default/flip/run", "").body["id"].as_str().unwrap().to_owned();
+    server.wait(&run);
+    server.kill();
+    let flipped = flip(&data.join("log"), b"a-text-to-be-found", b"a-text-to-be-fount");
+    assert!(flipped > 0, "the text stands in the journal");
+    let (code, out, errors) = server.cli(&["audit", "verify"]);
+    assert!(
+        code == 1 && (out.contains("DIVERGENCE at ") || errors.contains("cannot be read") || errors.contains("damaged")),
+        "{out}{errors}"
+    );
+}
+
+/// Replaces a text in all files of a folder; how often.
+fn flip(folder: &std::path::Path, from: &[u8], to: &[u8]) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            count += flip(&path, from, to);
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        while let Some(at) = bytes.windows(from.len()).position(|window| window == from) {
+            bytes[at..at + to.len()].copy_from_slice(to);
+            count += 1;
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+    count
+}

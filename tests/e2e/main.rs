@@ -1,0 +1,9 @@
+//! The product as its users meet it: real processes, real HTTP, the real command line.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bad_input;
+mod command_line;
+mod crash;
+mod oracle;
+mod paths;
