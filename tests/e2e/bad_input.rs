@@ -26,7 +26,8 @@ fn documents() {
         told(&server, "{\"name\": \"a\", \"command\": [\"x\"], \"priority\": 101}", "application/json"),
         told(&server, "name: a\ncommand: [x]\n---\nname: b\ncommand: [x]", yaml),
     ];
-    expect![[r#""#]].assert_eq(&told.join("\n"));
+    let now = server.get("/api/v1/decisions?kind=refused&limit=1").body["items"][0]["at"].as_str().unwrap().to_owned();
+    expect![[r#""#]].assert_eq(&told.join("\n").replace(&now, "NOW"));
     let huge = format!("{{\"name\": \"a\", \"command\": [\"{}\"]}}", "x".repeat(600 << 10));
     assert_eq!(server.post("/api/v1/jobs", &huge).status, 413);
     assert_eq!(server.get("/api/v1/jobs").body["count"], 0, "none was taken");
@@ -36,8 +37,10 @@ fn documents() {
 fn requests() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"));
-    let large = server.post("/api/v1/events/t", &"x".repeat(10 << 20));
-    assert_eq!((large.status, large.body["code"].as_str()), (413, Some("too_large")));
+    assert_eq!(server.post("/api/v1/events/t", &"x".repeat(300 << 10)).body["code"], "too_large");
+    // Of ten megabytes the server reads no more than it must: the client sees the answer, or the end of the connection.
+    let large = server.try_post("/api/v1/events/t", &"x".repeat(10 << 20), &[]);
+    assert!(large.as_ref().map_or(true, |answer| answer.status == 413), "{large:?}");
     let ours = server.post("/api/v1/events/orrery.jobs", "{}");
     assert_eq!((ours.status, ours.body["code"].as_str()), (403, Some("reserved_topic")));
     assert_eq!(server.post("/api/v1/events/a%2Fb", "{}").status, 422);
@@ -67,7 +70,7 @@ fn an_exploding_predicate_costs_little_and_is_told() {
         }
     };
     let reason = failed["items"][0]["entry"]["decisions"][0]["predicate_failed"]["reason"].as_str().unwrap().to_owned();
-    assert!(reason.contains("steps") || reason.contains("work"), "{reason}");
+    assert!(reason.contains("too large for what the expression does"), "{reason}");
     loop {
         if server.get("/api/v1/runs?count=true&state=succeeded").body["count"] == 1 {
             break;

@@ -70,7 +70,7 @@ pub struct StartTask {
     pub grace_ms: i64,
     /// Data for `ORRERY_EVENT_FILE`.
     pub event: Option<EventData>,
-    /// `ORRERY_FENCE`: the epoch of the allocator that sent the launch.
+    /// `ORRERY_FENCE`: number of the decision that sent the launch.
     pub fence: i64,
 }
 

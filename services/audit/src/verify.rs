@@ -185,6 +185,7 @@ fn derive<D: Decider>(
             }
         }
     }
+    deriver.check_end(head);
     Ok(deriver.report)
 }
 
@@ -221,6 +222,16 @@ impl<D: Decider> Deriver<D> {
         }
         let json = |decisions: &[D::Decision]| serde_json::to_value(decisions).expect("decisions have only text keys");
         at("the input leads to other decisions".into(), json(&entry.decisions), json(&self.decisions))
+    }
+
+    /// What the changelog says was committed must be in the journal.
+    fn check_end(&mut self, head: Option<&Head>) {
+        let last = self.report.entries;
+        if let Some(head) = head.filter(|head| head.last_seq > last) {
+            let what = "the journal ends before the entry that the changelog's head names: entries are missing".to_owned();
+            let (recorded, derived) = (head.last_seq.into(), last.into());
+            self.report.divergence = Some(Divergence { place: "the end".into(), seq: last, what, recorded, derived });
+        }
     }
 
     fn compare_state(&mut self, place: String, head: &Head) {

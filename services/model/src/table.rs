@@ -22,6 +22,8 @@ pub struct Change {
     pub value: Option<Vec<u8>>,
     /// Hash of the row as it was at the last commit.
     pub old_hash: Option<[u8; 32]>,
+    /// Hash of the row as it is now.
+    pub new_hash: Option<[u8; 32]>,
 }
 
 /// Hash of one row: BLAKE3 over length-prefixed table, key, value (protocol §9.4).
@@ -93,8 +95,14 @@ impl RowKey for u32 {
 pub struct Table<K, V: 'static> {
     tag: u8,
     codec: &'static Codec<V>,
-    rows: BTreeMap<K, V>,
+    rows: BTreeMap<K, Slot<V>>,
     dirty: BTreeMap<K, Option<[u8; 32]>>,
+}
+
+/// A row, and its hash where it is known: what was encoded once for a commit need not be encoded again when it changes.
+struct Slot<V> {
+    row: V,
+    hash: Option<[u8; 32]>,
 }
 
 impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
@@ -106,7 +114,7 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
 
     /// The row.
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.rows.get(key)
+        self.rows.get(key).map(|slot| &slot.row)
     }
     /// Number of rows.
     pub fn len(&self) -> usize {
@@ -118,17 +126,17 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
     }
     /// All rows, in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.rows.iter()
+        self.rows.iter().map(|(key, slot)| (key, &slot.row))
     }
     /// The rows of a range of keys, in order.
     pub fn range(&self, keys: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.rows.range(keys)
+        self.rows.range(keys).map(|(key, slot)| (key, &slot.row))
     }
 
     /// Writes a row.
     pub fn insert(&mut self, key: K, row: V) {
         self.touch(&key);
-        self.rows.insert(key, row);
+        self.rows.insert(key, Slot { row, hash: None });
     }
 
     /// Changes a row in place; nothing happens if it is not there.
@@ -137,7 +145,10 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
             return None;
         }
         self.touch(key);
-        self.rows.get_mut(key).map(change)
+        self.rows.get_mut(key).map(|slot| {
+            slot.hash = None;
+            change(&mut slot.row)
+        })
     }
 
     /// Deletes a row and returns it.
@@ -146,13 +157,14 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
             return None;
         }
         self.touch(key);
-        self.rows.remove(key)
+        self.rows.remove(key).map(|slot| slot.row)
     }
 
     /// Remembers what the row was at the last commit.
     fn touch(&mut self, key: &K) {
         if !self.dirty.contains_key(key) {
-            let old = self.rows.get(key).map(|row| row_hash(self.tag, &key.to_bytes(), &self.codec.encode(row)));
+            let hash = |slot: &Slot<V>| slot.hash.unwrap_or_else(|| row_hash(self.tag, &key.to_bytes(), &self.codec.encode(&slot.row)));
+            let old = self.rows.get(key).map(hash);
             self.dirty.insert(key.clone(), old);
         }
     }
@@ -160,10 +172,17 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
     /// Moves the changes since the last call into `out`, in key order; rows that came and went are left out.
     pub fn take_changes(&mut self, out: &mut Vec<Change>) {
         for (key, old_hash) in std::mem::take(&mut self.dirty) {
-            let value = self.rows.get(&key).map(|row| self.codec.encode(row));
-            if value.is_some() || old_hash.is_some() {
-                out.push(Change { table: self.tag, key: key.to_bytes(), value, old_hash });
+            let bytes = key.to_bytes();
+            let slot = self.rows.get_mut(&key);
+            if slot.is_none() && old_hash.is_none() {
+                continue;
             }
+            let (value, new_hash) = slot.map_or((None, None), |slot| {
+                let value = self.codec.encode(&slot.row);
+                slot.hash = Some(row_hash(self.tag, &bytes, &value));
+                (Some(value), slot.hash)
+            });
+            out.push(Change { table: self.tag, key: bytes, value, old_hash, new_hash });
         }
     }
 
@@ -177,7 +196,7 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
         match value {
             Some(bytes) => {
                 let row = self.codec.decode(bytes).map_err(|e| refused(e.to_string()))?;
-                self.rows.insert(key, row);
+                self.rows.insert(key, Slot { row, hash: None });
             }
             None => {
                 self.rows.remove(&key);

@@ -115,12 +115,24 @@ impl Standalone {
         let journals = [topics::TRIGGER_JOURNAL, topics::ALLOCATOR_JOURNAL].map(|topic| self.cluster.topic(topic));
         let bell = self.log.bell(&journals.each_ref().map(String::as_str));
         while !(self.gateway.views().seen().ready && self.shards.iter().all(ShardHandle::is_ready)) {
-            if !self.agent.is_running() {
-                bail!("the agent has ended; the reason is in the log output");
+            if let Some(why) = self.failure() {
+                bail!(why);
             }
             bell.wait(LOOK_AGAIN);
         }
         Ok(())
+    }
+
+    /// Why it cannot go on, if a part of it has ended for good. Started again, it goes on where it was.
+    pub(crate) fn failure(&self) -> Option<String> {
+        if !self.agent.is_running() {
+            return Some("the agent has ended; the reason is in the messages above".into());
+        }
+        if let Err(error) = self.log.topics() {
+            return Some(error.to_string());
+        }
+        let given_up = self.shards.iter().any(ShardHandle::is_given_up);
+        given_up.then(|| "a shard was taken over by another process on the same log".into())
     }
 
     /// What the API shows.

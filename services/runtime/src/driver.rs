@@ -205,8 +205,8 @@ impl<D: Decider> Owner<'_, D> {
         self.inputs.poll(&mut self.shard, &mut arrivals)?;
         let nothing = arrivals.is_empty();
         let stepped = self.step(now(), arrivals, Vec::new())?;
-        self.inputs.subscribe(&mut self.shard)?;
-        if nothing && !stepped {
+        let more = self.inputs.subscribe(&mut self.shard)?;
+        if nothing && !stepped && !more {
             self.committer.check()?;
             bell.wait(self.wait_for(now()));
         }
@@ -256,6 +256,5 @@ impl<D: Decider> Owner<'_, D> {
 }
 
 fn count<D: Decider>(transaction: &Transaction, took: Duration) {
-    metrics::counter!("orrery_entries_total", "service" => D::SERVICE).increment(transaction.entries as u64);
     metrics::histogram!("orrery_decision_seconds", "service" => D::SERVICE).record(took.as_secs_f64() / transaction.entries.max(1) as f64);
 }

@@ -188,7 +188,8 @@ fn follow_changelog(log: &Arc<dyn Log>, store: &Store, changelog: &TopicPartitio
         rows.push((key.as_bytes().to_vec(), record.value.as_ref().map(|v| v.as_bytes().to_vec())));
         if key.as_bytes() == [rows::HEAD] {
             store.write(&std::mem::take(&mut rows), record.offset)?;
-            metrics::gauge!("orrery_restore_remaining_records", "topic" => changelog.topic.to_string()).set((end - record.offset) as f64);
+            metrics::gauge!("orrery_restore_remaining_records", "topic" => changelog.topic.to_string())
+                .set((end - record.offset - 1) as f64);
         }
         Ok(())
     })

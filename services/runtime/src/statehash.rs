@@ -24,8 +24,9 @@ impl StateHash {
             self.shift(old, true);
             self.rows -= 1;
         }
-        if let Some(value) = &change.value {
-            self.add(change.table, &change.key, value);
+        if let Some(new) = &change.new_hash {
+            self.shift(new, false);
+            self.rows += 1;
         }
     }
 
@@ -57,7 +58,13 @@ mod tests {
         let mut round = StateHash::default();
         round.add(16, b"b", b"1");
         round.add(16, b"a", b"1");
-        round.follow(&Change { table: 16, key: b"a".to_vec(), value: Some(b"2".to_vec()), old_hash: Some(row_hash(16, b"a", b"1")) });
+        round.follow(&Change {
+            table: 16,
+            key: b"a".to_vec(),
+            value: Some(b"2".to_vec()),
+            old_hash: Some(row_hash(16, b"a", b"1")),
+            new_hash: Some(row_hash(16, b"a", b"2")),
+        });
         assert_eq!(straight, round);
         assert_ne!(straight.to_hex(), StateHash::default().to_hex());
     }

@@ -56,7 +56,11 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         }
         Decision::AttemptWanted { record, spec } => state.change_run(record, |row| want(row, spec)),
         Decision::AttemptUnwanted { record, leads_to, .. } => state.change_run(record, |row| row.leads_to = Some(*leads_to)),
-        Decision::RunProgressed { record } => state.change_run(record, |_| ()),
+        Decision::RunProgressed { record } => {
+            let reopened = state.runs.get(&record.run).is_some_and(|row| row.record.state.is_final());
+            // Who asks for another attempt knows that it is late.
+            state.change_run(record, |row| row.start_by = row.start_by.filter(|_| !reopened));
+        }
         Decision::AttemptOver { record, counted } => state.change_run(record, |row| {
             row.live = false;
             row.counted += i32::from(*counted);

@@ -59,7 +59,7 @@ impl AgentCore {
     pub(super) fn take_commands(&mut self, now: Now, records: Vec<CommandRecord>, out: &mut Vec<Effect>) {
         let mut orders = Orders::default();
         for record in records {
-            let mine = record.commands.iter().any(|command| command.agent == self.agent);
+            let mine = record.commands.iter().any(|(_, command)| command.agent == self.agent);
             if record.cell != self.cell {
                 self.count(Dropped::OtherCell, mine);
                 continue;
@@ -69,11 +69,11 @@ impl AgentCore {
                 continue;
             }
             self.highest_epoch = record.epoch;
-            for command in record.commands {
+            for (seq, command) in record.commands {
                 if command.agent != self.agent {
                     continue;
                 }
-                self.take_command(now, record.epoch, command, &mut orders, out);
+                self.take_command(now, seq, command, &mut orders, out);
                 if std::mem::take(&mut orders.register) {
                     // What follows in this read may be for the session that is over, and is checked against the new one.
                     self.open_session(now, out);
@@ -83,7 +83,7 @@ impl AgentCore {
         orders.into_effects(out);
     }
 
-    fn take_command(&mut self, now: Now, epoch: i64, command: Command, orders: &mut Orders, out: &mut Vec<Effect>) {
+    fn take_command(&mut self, now: Now, seq: i64, command: Command, orders: &mut Orders, out: &mut Vec<Effect>) {
         if command.session != self.session {
             return self.count(Dropped::OtherSession, true);
         }
@@ -95,7 +95,7 @@ impl AgentCore {
             Order::Welcome { .. } => self.count(Dropped::WelcomedAlready, true),
             Order::Register { .. } => orders.register = true,
             Order::Launch { .. } | Order::Kill { .. } if !self.registered => self.count(Dropped::NotWelcomed, true),
-            Order::Launch { spec } => self.launch(now, epoch, spec, orders),
+            Order::Launch { spec } => self.launch(now, seq, spec, orders),
             Order::Kill { attempt, reason } => match self.attempts.get(&attempt) {
                 Some(known) if known.end().is_none() => orders.kills.push((attempt, reason)),
                 Some(_) => self.queue_again(&attempt),
@@ -114,7 +114,7 @@ impl AgentCore {
         self.queue_unacknowledged();
     }
 
-    fn launch(&mut self, now: Now, epoch: i64, spec: TaskSpec, orders: &mut Orders) {
+    fn launch(&mut self, now: Now, fence: i64, spec: TaskSpec, orders: &mut Orders) {
         let attempt = spec.attempt.clone();
         if self.attempts.contains_key(&attempt) {
             self.queue_again(&attempt);
@@ -123,7 +123,7 @@ impl AgentCore {
         } else if self.has_room() {
             self.attempts.insert(attempt.clone(), Attempt::new());
             orders.launched.push(Line::Launched { attempt });
-            orders.starts.push(StartTask::new(spec, epoch));
+            orders.starts.push(StartTask::new(spec, fence));
         } else if self.attempts.len() < KNOWN_MAX + REFUSED_MAX {
             self.refuse(attempt, format!("the agent knows {KNOWN_MAX} attempts already"), now);
         } else {

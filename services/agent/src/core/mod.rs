@@ -106,8 +106,9 @@ pub struct CommandRecord {
     pub cell: i32,
     /// Its epoch.
     pub epoch: i64,
-    /// The commands, those of other agents too.
-    pub commands: Vec<Command>,
+    /// The commands, those of other agents too, each with the number of the decision that sent it: it only ever grows, so that
+    /// it fences off whatever an earlier attempt still does (`ORRERY_FENCE`).
+    pub commands: Vec<(i64, Command)>,
 }
 
 /// What the driver is to do, in order.

@@ -184,7 +184,7 @@ fn command_record(record: &Record) -> Option<CommandRecord> {
     let packed = record.value.as_ref().map(|value| COMMANDS.decode(value.as_bytes()));
     match (id, packed) {
         (Some(id), Some(Ok(packed))) => {
-            let commands = packed.items.into_iter().map(|item| item.body).collect();
+            let commands = packed.items.into_iter().map(|item| (item.seq, item.body)).collect();
             Some(CommandRecord { cell: i32::try_from(id.shard).ok()?, epoch: id.epoch, commands })
         }
         (None, _) => {

@@ -24,7 +24,7 @@ pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 /// LANG of a task that sets none.
 pub(super) const DEFAULT_LANG: &str = "C.UTF-8";
 /// Name of the event's file in the sandbox.
-const EVENT_FILE: &str = "event.json";
+pub(super) const EVENT_FILE: &str = "event.json";
 
 /// Our own open files get the hard limit; what is returned is for tasks (programs that use select(2) break above 1,024).
 pub(super) fn raise_files_limit() -> Rlimit {

@@ -80,7 +80,7 @@ fn session(counter: i64) -> Session {
 fn orders(epoch: i64, counter: i64, orders: Vec<Order>) -> Input {
     let agent = AgentId::parse("me").unwrap();
     let command = |order| Command { agent: agent.clone(), session: session(counter), order };
-    Input::Commands(vec![CommandRecord { cell: CELL, epoch, commands: orders.into_iter().map(command).collect() }])
+    Input::Commands(vec![CommandRecord { cell: CELL, epoch, commands: orders.into_iter().map(|order| (7, command(order))).collect() }])
 }
 
 fn launch(attempt: &str) -> Order {
@@ -201,7 +201,7 @@ fn void_commands_are_dropped_and_counted() {
     let foreign = |cell, agent: &str| {
         let agent = AgentId::parse(agent).unwrap();
         let commands = vec![Command { agent, session: session(1), order: launch("x.1") }];
-        Input::Commands(vec![CommandRecord { cell, epoch: 9, commands }])
+        Input::Commands(vec![CommandRecord { cell, epoch: 9, commands: commands.into_iter().map(|command| (7, command)).collect() }])
     };
     world.step(orders(5, 1, Vec::new()));
     let table = [

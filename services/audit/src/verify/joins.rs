@@ -32,8 +32,13 @@ impl Joins {
                 self.range(topic, *partition, *generation, *prev, offset + 1)?;
             }
         }
-        if let Some(Observation::Gap { topic, partition, to, .. }) = observed {
-            self.positions.entry((topic.clone(), *partition)).and_modify(|standing| standing.next = *to);
+        match observed {
+            Some(Observation::Gap { topic, partition, to, .. }) => {
+                self.positions.entry((topic.clone(), *partition)).and_modify(|standing| standing.next = *to);
+            }
+            // A topic made again begins anew; what is dropped first of it names no generation.
+            Some(Observation::TopicRecreated { topic, .. }) => self.positions.retain(|(known, _), _| known != topic),
+            _ => {}
         }
         Ok(())
     }

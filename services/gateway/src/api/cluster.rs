@@ -62,7 +62,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut text = (app.config.render_metrics)();
     let state = app.views.read();
     gauge(&mut text, "orrery_jobs", "Accepted definitions.", [("", "", state.jobs.len())]);
-    let by_state = state.runs.counts().iter().map(|(state, count)| ("state", *state, *count));
+    let by_state = state.runs.counts().into_iter().map(|(state, count)| ("state", state, count));
     gauge(&mut text, "orrery_runs", "Runs shown, by state.", by_state);
     let lost = state.lost_agents();
     gauge(&mut text, "orrery_agents", "Agents, by state.", [("state", "joined", state.agents.len() - lost), ("state", "lost", lost)]);

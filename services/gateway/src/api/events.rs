@@ -44,8 +44,8 @@ pub(super) async fn send(
         return Err(Problem::new("malformed", format!("there are {} events, allowed are 1 to {BATCH}", values.len())));
     }
     let partitions = partitions(&app, &topic).await?;
-    let key = query.get("key");
-    let partition = key.or(input::key(&headers).as_ref()).map_or(0, |key| partition_of(key.as_bytes(), partitions));
+    let (key, sent_key) = (query.get("key"), input::key(&headers)?);
+    let partition = key.or(sent_key.as_ref()).map_or(0, |key| partition_of(key.as_bytes(), partitions));
     let kept = kept_headers(&headers);
     let record = |value: &[u8]| NewRecord {
         topic: topic.clone(),

@@ -112,7 +112,10 @@ fn in_words(record: &RunRecord, waits: &Value) -> String {
         }
         RunState::Starting => format!("It is about to start{agent}."),
         RunState::Running => format!("It runs{agent}."),
-        state => format!("It is {}{agent}, after {} attempts{}.", state.word(), record.attempts, because(record.reason.as_ref())),
+        state => {
+            let attempts = if record.attempts == 1 { "one attempt".to_owned() } else { format!("{} attempts", record.attempts) };
+            format!("It is {}{agent}, after {attempts}{}.", state.word(), because(record.reason.as_ref()))
+        }
     };
     format!("{cause} {state}")
 }

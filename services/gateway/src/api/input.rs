@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use orrery_model::id::{JobName, Principal, RunId};
 use orrery_model::messages::EnvVar;
 use orrery_model::time::Timestamp;
+use orrery_trigger::decode::KEY_MAX;
 use serde::de::DeserializeOwned;
 
 /// Reads a body of at most `limit` bytes.
@@ -34,8 +35,13 @@ pub(super) fn principal(headers: &HeaderMap) -> Answer<Option<Principal>> {
 }
 
 /// The header `Idempotency-Key`.
-pub(super) fn key(headers: &HeaderMap) -> Option<String> {
-    super::header_text(headers, "idempotency-key")
+pub(super) fn key(headers: &HeaderMap) -> Answer<Option<String>> {
+    match super::header_text(headers, "idempotency-key") {
+        Some(key) if key.is_empty() || key.len() > KEY_MAX => {
+            Err(Problem::new("malformed", format!("Idempotency-Key has {} characters, allowed are 1 to {KEY_MAX}", key.len())))
+        }
+        key => Ok(key),
+    }
 }
 
 /// A job's name from two segments of a path.

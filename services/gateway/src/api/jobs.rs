@@ -153,7 +153,7 @@ pub(super) async fn run(
 ) -> Answer<Response> {
     let job = input::job_name(&namespace, &name)?;
     let args = input::json::<RunArgs>(body).await?.into_vars();
-    let outcome = app.request(Request::RunJob { job, args }, input::principal(&headers)?, input::key(&headers)).await?;
+    let outcome = app.request(Request::RunJob { job, args }, input::principal(&headers)?, input::key(&headers)?).await?;
     let response = answer(outcome, |answer| {
         let run = RunId::parse(answer).ok();
         let state = app.views.read();
@@ -168,7 +168,7 @@ pub(super) async fn pause(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let job = input::job_name(&namespace, &name)?;
-    let outcome = app.request(Request::PauseJob { job: job.clone() }, input::principal(&headers)?, input::key(&headers)).await?;
+    let outcome = app.request(Request::PauseJob { job: job.clone() }, input::principal(&headers)?, input::key(&headers)?).await?;
     answer(outcome, |_| json!({"name": job, "paused": true}))
 }
 
@@ -178,7 +178,7 @@ pub(super) async fn resume(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let job = input::job_name(&namespace, &name)?;
-    let outcome = app.request(Request::ResumeJob { job: job.clone() }, input::principal(&headers)?, input::key(&headers)).await?;
+    let outcome = app.request(Request::ResumeJob { job: job.clone() }, input::principal(&headers)?, input::key(&headers)?).await?;
     answer(outcome, |_| json!({"name": job, "paused": false}))
 }
 

@@ -114,6 +114,6 @@ pub(super) async fn mark_success(State(app): State<Arc<App>>, Path(run): Path<St
 }
 
 async fn ask(app: &Arc<App>, request: Request, run: &RunId, headers: &HeaderMap) -> Answer<Response> {
-    let outcome = app.request(request, input::principal(headers)?, input::key(headers)).await?;
+    let outcome = app.request(request, input::principal(headers)?, input::key(headers)?).await?;
     answer(outcome, |_| app.views.read().runs.get(run).map_or_else(|| json!({"id": run}), view))
 }

@@ -17,7 +17,7 @@ pub struct RunsView {
     by_id: BTreeMap<RunId, RunRecord>,
     by_time: BTreeSet<Place>,
     by_job: BTreeMap<JobName, BTreeSet<Place>>,
-    counts: BTreeMap<&'static str, usize>,
+    by_state: BTreeMap<&'static str, BTreeSet<Place>>,
 }
 
 /// Which runs are wanted.
@@ -43,13 +43,17 @@ pub struct RunPage {
 impl RunsView {
     /// Takes a run's newest record.
     pub fn take(&mut self, record: RunRecord) {
-        let place = (record.created_at, record.run.clone());
-        *self.counts.entry(record.state.word()).or_default() += 1;
-        self.by_job.entry(record.job.clone()).or_default().insert(place.clone());
-        self.by_time.insert(place);
-        if let Some(old) = self.by_id.insert(record.run.clone(), record) {
-            self.uncount(old.state);
+        let (place, state) = ((record.created_at, record.run.clone()), record.state);
+        let job = record.job.clone();
+        match self.by_id.insert(record.run.clone(), record) {
+            Some(old) if old.state == state => return,
+            Some(old) => self.leave_state(old.state, &place),
+            None => {
+                self.by_job.entry(job).or_default().insert(place.clone());
+                self.by_time.insert(place.clone());
+            }
         }
+        self.by_state.entry(state.word()).or_default().insert(place);
         if self.by_id.len() > RUNS_SHOWN {
             self.forget_oldest();
         }
@@ -58,17 +62,17 @@ impl RunsView {
     /// Forgets a run (a tombstone, or too many).
     pub fn forget(&mut self, run: &RunId) {
         let Some(old) = self.by_id.remove(run) else { return };
-        self.uncount(old.state);
         let place = (old.created_at, old.run);
+        self.leave_state(old.state, &place);
         self.by_time.remove(&place);
         if self.by_job.get_mut(&old.job).is_some_and(|places| places.remove(&place) && places.is_empty()) {
             self.by_job.remove(&old.job);
         }
     }
 
-    fn uncount(&mut self, state: RunState) {
-        if let Some(count) = self.counts.get_mut(state.word()) {
-            *count -= 1;
+    fn leave_state(&mut self, state: RunState, place: &Place) {
+        if let Some(places) = self.by_state.get_mut(state.word()) {
+            places.remove(place);
         }
     }
 
@@ -85,15 +89,16 @@ impl RunsView {
     }
 
     /// Number of runs in each state.
-    pub fn counts(&self) -> &BTreeMap<&'static str, usize> {
-        &self.counts
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        self.by_state.iter().map(|(state, places)| (*state, places.len())).collect()
     }
 
     /// Number of wanted runs.
     pub fn count(&self, filter: &RunFilter) -> usize {
         if filter.job.is_none() && filter.since.is_none() {
             let states: Vec<&str> = filter.states.iter().map(|state| state.word()).collect();
-            return self.counts.iter().filter(|(state, _)| states.is_empty() || states.contains(state)).map(|(_, count)| count).sum();
+            let wanted = self.by_state.iter().filter(|(state, _)| states.is_empty() || states.contains(state));
+            return wanted.map(|(_, places)| places.len()).sum();
         }
         self.wanted(filter, None).count()
     }
@@ -110,9 +115,10 @@ impl RunsView {
 
     fn wanted<'v>(&'v self, filter: &'v RunFilter, before: Option<&Place>) -> impl Iterator<Item = &'v RunRecord> {
         static NONE: BTreeSet<Place> = BTreeSet::new();
-        let places = match &filter.job {
-            Some(job) => self.by_job.get(job).unwrap_or(&NONE),
-            None => &self.by_time,
+        let places = match (&filter.job, filter.states.as_slice()) {
+            (Some(job), _) => self.by_job.get(job).unwrap_or(&NONE),
+            (None, [state]) => self.by_state.get(state.word()).unwrap_or(&NONE),
+            (None, _) => &self.by_time,
         };
         let from = filter.since.map_or(Bound::Unbounded, |since| Bound::Included((since, lowest())));
         let to = before.map_or(Bound::Unbounded, |place| Bound::Excluded(place.clone()));

@@ -1,10 +1,9 @@
 //! RocksDB as the log uses it: small, one column family, every write behind an fsync.
 //!
-//! Recovery is point-in-time: at the first broken entry of the write-ahead log the replay stops, so what is there after a crash is
-//! a prefix of what was written, batch by batch. Only a tail that was never acknowledged can be torn, because every batch is
-//! synced before the next one begins. (`TolerateCorruptedTailRecords` would refuse to open over the same harmless tail if it is
-//! garbage rather than short. What bit rot could take of acknowledged entries in the newest file is caught by the shards: their
-//! heads lie behind their journals then, protocol §1.4; shortened or missing older files are refused through the manifest.)
+//! What is there after a crash is a prefix of what was written, batch by batch. Only a tail that was never acknowledged can be
+//! torn, because every batch is synced before the next one begins: a short or zeroed tail is cut off. Anything else that is broken
+//! in the write-ahead log refuses to open. (Point-in-time recovery would silently drop what was acknowledged behind a flipped bit,
+//! of journals and changelogs alike, so that nothing could tell.)
 
 use super::keys::Place;
 use crate::LogError;
@@ -146,7 +145,8 @@ fn options() -> Options {
     tables.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
     options.create_if_missing(true);
-    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    // A torn tail is what a crash leaves. Damage before it must not silently cost what was acknowledged behind it.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_block_based_table_factory(&tables);
     options.set_compression_type(DBCompressionType::Lz4);

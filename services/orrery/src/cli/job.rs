@@ -5,8 +5,10 @@ use super::output::{self, column, text, time, wide};
 use super::{Context, run};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
-use orrery_model::job::{Format, read_documents};
+use orrery_model::id::JobName;
+use orrery_model::job::{Format, JobSpec, read_documents};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -174,12 +176,24 @@ fn apply(context: &Context, paths: &[PathBuf]) -> Result<ExitCode> {
         let specs = read_documents(&text, format).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
         documents.extend(specs.into_iter().map(|spec| (path.clone(), spec)));
     }
-    for (path, spec) in documents {
+    for (path, spec) in parents_first(documents) {
         let document: Value = serde_json::from_str(&spec.to_json())?;
         let answer = client.post("/api/v1/jobs", &document).with_context(|| format!("{}: {} is not taken", path.display(), spec.name))?;
         applied(context, &answer);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Jobs before those that run after them; what waits for each other is left to the server to refuse.
+fn parents_first(mut documents: Vec<(PathBuf, JobSpec)>) -> Vec<(PathBuf, JobSpec)> {
+    let mut ordered = Vec::with_capacity(documents.len());
+    while !documents.is_empty() {
+        let named: BTreeSet<JobName> = documents.iter().map(|(_, spec)| spec.name.clone()).collect();
+        let free = |spec: &JobSpec| !spec.triggers.iter().flat_map(|trigger| &trigger.after).any(|parent| named.contains(parent));
+        let place = documents.iter().position(|(_, spec)| free(spec)).unwrap_or(0);
+        ordered.push(documents.remove(place));
+    }
+    ordered
 }
 
 fn files_of(path: &Path) -> Result<Vec<PathBuf>> {

@@ -116,6 +116,7 @@ impl Context {
 
 /// Reads the command line and does what it says.
 pub(crate) fn main() -> ExitCode {
+    end_quietly_without_reader();
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code,
@@ -124,6 +125,18 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(error.downcast_ref::<Refusal>().map_or(exit::ERROR, Refusal::exit_code))
         }
     }
+}
+
+/// `orrery run list | head` is no failure: whoever read our output has seen enough.
+fn end_quietly_without_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with("failed printing to stdout") && text.contains("Broken pipe")) {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

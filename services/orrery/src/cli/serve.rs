@@ -6,6 +6,10 @@ use anyhow::Result;
 use clap::Args;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How often standalone looks whether a part of it has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 pub(crate) struct Standalone {
@@ -25,8 +29,8 @@ impl Standalone {
         let signals = Signals::new()?;
         writeln!(std::io::stdout(), "ready {}", running.url())?;
         std::io::stdout().flush()?;
-        signals.wait();
-        Ok(ExitCode::SUCCESS)
+        signals.wait(|| running.failure());
+        running.failure().map_or(Ok(ExitCode::SUCCESS), |why| Err(anyhow::anyhow!(why)))
     }
 }
 
@@ -47,12 +51,16 @@ impl Signals {
         Ok(Self { runtime, interrupt, terminate })
     }
 
-    /// Waits for one of them.
-    pub(crate) fn wait(mut self) {
+    /// Waits for one of them, or until there is a failure.
+    pub(crate) fn wait(mut self, failure: impl Fn() -> Option<String>) {
         self.runtime.block_on(async {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
+            let mut look = tokio::time::interval(LOOK_EVERY);
+            loop {
+                tokio::select! {
+                    _ = self.interrupt.recv() => return,
+                    _ = self.terminate.recv() => return,
+                    _ = look.tick() => if failure().is_some() { return },
+                }
             }
         });
     }

@@ -142,6 +142,7 @@ impl Worker {
             Commit::Fenced => return Err(Failure::Fenced),
             Commit::Unknown(why) => return Err(Failure::Unclean(format!("nobody knows whether it was committed ({why})"))),
         };
+        metrics::counter!("orrery_entries_total", "service" => self.service).increment(transaction.entries as u64);
         let (journal_end, head_offset) = (offsets[transaction.changelog.start - 1] + 1, offsets[transaction.changelog.end - 1]);
         self.store.write(&transaction.rows, head_offset).map_err(|e| Failure::Unclean(e.to_string()))?;
         self.shared.journal_end.store(journal_end, Ordering::Release);

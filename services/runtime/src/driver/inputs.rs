@@ -51,11 +51,12 @@ impl Inputs {
         }
     }
 
-    /// Follows what the decider wants to read. Our own inputs begin at the log's start, user topics where the job says.
-    pub(super) fn subscribe<D: Decider>(&mut self, shard: &mut Shard<D>) -> Result<(), Lost> {
+    /// Follows what the decider wants to read; true if there is something new to read. Our own inputs begin at the log's start,
+    /// user topics where the job says.
+    pub(super) fn subscribe<D: Decider>(&mut self, shard: &mut Shard<D>) -> Result<bool, Lost> {
         let wanted = shard.decider().subscriptions();
         if self.subscribed.as_ref() == Some(&wanted) && !self.missing {
-            return Ok(());
+            return Ok(false);
         }
         let mut begin: BTreeMap<(Arc<str>, u32), Option<i64>> = BTreeMap::new();
         for input in D::inputs() {
@@ -74,7 +75,7 @@ impl Inputs {
             self.begin(shard, topic, partition, if was_reading { None } else { first })?;
         }
         self.subscribed = Some(wanted);
-        Ok(())
+        Ok(self.reading.keys().any(|input| !old.contains_key(input)))
     }
 
     /// Finds the position of one input; one that is out of range moves, and the gap is reported by [`Inputs::poll`].

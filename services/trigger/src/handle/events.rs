@@ -14,12 +14,13 @@ const KEY_HEADER: &str = "idempotency-key";
 impl Turn<'_> {
     /// An event sent again with the same idempotency key fires nothing more (§10.1).
     pub(super) fn event_arrived(&mut self, event: &EventData) {
-        let id = event.header(KEY_HEADER).map(|key| format!("{}/{key}", event.topic));
+        let id = event.header(KEY_HEADER).map(|key| format!("event:{}/{key}", event.topic));
         if id.as_ref().is_some_and(|id| self.state.answers.get(id).is_some()) {
             return;
         }
         self.fire(event, None, false);
-        if let Some(id) = id.filter(|_| !self.out.is_empty()) {
+        let fired = self.out.iter().any(|decision| matches!(decision, Decision::RunCreated { .. } | Decision::EventParked { .. }));
+        if let Some(id) = id.filter(|_| fired) {
             self.decide(Decision::Answered { id, keyed: true, answer: event.place() });
         }
     }

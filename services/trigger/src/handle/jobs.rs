@@ -73,7 +73,9 @@ impl Turn<'_> {
             let schedule = Schedule::compile(trigger, self.at).ok().flatten()?;
             let unchanged = old.as_ref().is_some_and(|old| old.spec.triggers.get(i) == Some(trigger));
             let row = self.state.slots.get(&(spec.name.clone(), i as u32)).filter(|_| unchanged);
-            let fresh = || (self.at, schedule.next_after(self.at));
+            // An interval with an empty start begins at this very moment, which is its first slot.
+            let from = if trigger.interval.is_some() { Timestamp(self.at.0 - 1) } else { self.at };
+            let fresh = || (from, schedule.next_after(from));
             let (last, next) = row.map_or_else(fresh, |row| (row.last, row.next));
             Some(ScheduleStart { trigger: i as i32, last, next })
         };

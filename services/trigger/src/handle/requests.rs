@@ -37,6 +37,11 @@ impl Turn<'_> {
             self.refuse("conflict", format!("{job} is paused"), Some("resume it first".into()), Some(job.as_str()));
             return None;
         }
+        if let Some(bad) = args.iter().find(|arg| !is_name(&arg.name)) {
+            let detail = format!("{:?} is not the name of an argument", bad.name);
+            self.refuse("invalid", detail, Some("use letters, digits and _, not a digit first".into()), Some(job.as_str()));
+            return None;
+        }
         let cause = format!("request:{id}");
         let new = NewRun { root: cause.clone(), cause, nominal: None, event: None, args: args.to_vec(), joined: None };
         self.create_run(job, new).map(|run| run.to_string())
@@ -88,4 +93,10 @@ impl Turn<'_> {
         }
         record
     }
+}
+
+/// Arguments become environment variables and names in templates.
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.len() <= 128 && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.chars().all(plain)
 }

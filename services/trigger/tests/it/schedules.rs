@@ -98,10 +98,11 @@ fn a_new_definition_neither_loses_nor_repeats_a_slot() {
 #[test]
 fn one_time_and_intervals_end() {
     let mut rig = Rig::new();
-    rig.define("name: a\ncommand: [x]\nconcurrency: allow\ntriggers: [{at: 2026-11-21T01:00:00Z}, {interval: R2//PT30M}]");
-    let decisions = rig.advance_to("2026-11-23T00:00:00Z");
+    let mut decisions =
+        rig.define("name: a\ncommand: [x]\nconcurrency: allow\ntriggers: [{at: 2026-11-21T01:00:00Z}, {interval: R3//PT30M}]");
+    decisions.extend(rig.advance_to("2026-11-23T00:00:00Z"));
     let nominal = |record: &orrery_model::messages::RunRecord| record.nominal.unwrap().to_string();
     let times: Vec<String> = wanted(&decisions).iter().map(nominal).collect();
-    assert_eq!(times, ["2026-11-21T00:30:00Z", "2026-11-21T01:00:00Z"], "two triggers due at once make one run");
+    assert_eq!(times, ["2026-11-21T00:00:00Z", "2026-11-21T00:30:00Z", "2026-11-21T01:00:00Z"], "two triggers due at once make one run");
     assert_eq!(orrery_model::decider::Decider::next_deadline(&rig.trigger), None);
 }
