@@ -27,7 +27,17 @@ fn documents() {
         told(&server, "name: a\ncommand: [x]\n---\nname: b\ncommand: [x]", yaml),
     ];
     let now = server.get("/api/v1/decisions?kind=refused&limit=1").body["items"][0]["at"].as_str().unwrap().to_owned();
-    expect![[r#""#]].assert_eq(&told.join("\n").replace(&now, "NOW"));
+    expect![[r#"
+        422 invalid: line 1, column 7: name: invalid type: `[a`, expected a string
+        422 invalid: line 2, column 1: unknown field `comand`; did you mean `command`?
+        422 invalid: triggers[0].cron: "0 0 30 2 *" never fires after NOW; look at its day, month and year: "0 0 30 2 *" names the 30th of February
+        422 invalid: triggers[0].zone: "Europe/Pari" is not a time zone of the IANA database 2025b; did you mean Europe/Paris?
+        422 invalid: triggers[0].after: the job would run after itself (default/a); use an interval for work that repeats
+        422 invalid: triggers[0].when: it does not compile: line 1, column 9: mismatched input '<EOF>'; write for example data.amount > 100 && key != ""
+        422 invalid: resources.cpus: -1 is out of range; allowed is more than 0 and at most 100000
+        422 invalid: line 3, column 1: unknown field `nonsense`; known are name, description, triggers, command, shell, resources, constraints, role, principal, priority, retries, timeout, grace, start_within, concurrency, catch_up, env, user, limits
+        422 invalid: priority: 101 is out of range; allowed is 0 to 100, higher first
+        400 malformed: there are 2 documents; send one at a time"#]].assert_eq(&told.join("\n").replace(&now, "NOW"));
     let huge = format!("{{\"name\": \"a\", \"command\": [\"{}\"]}}", "x".repeat(600 << 10));
     assert_eq!(server.post("/api/v1/jobs", &huge).status, 413);
     assert_eq!(server.get("/api/v1/jobs").body["count"], 0, "none was taken");

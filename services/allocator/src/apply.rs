@@ -4,7 +4,8 @@ use crate::facts::Decision;
 use crate::rows::{AgentRow, CountersRow, Loss, Place, TaskRow, TombstoneRow};
 use crate::state::Allocator;
 use orrery_model::id::{AgentId, AttemptId};
-use orrery_model::messages::{Session, Status, StatusChange, TaskSpec};
+use orrery_model::messages::{Attribute, Session, Status, StatusChange, TaskSpec};
+use orrery_model::resources::Resources;
 use orrery_model::time::Timestamp;
 use std::collections::BTreeSet;
 
@@ -18,17 +19,7 @@ pub(crate) const SECOND_MS: i64 = 1_000;
 pub(crate) fn apply(state: &mut Allocator, at: Timestamp, decision: &Decision) {
     match decision {
         Decision::AgentJoined { agent, session, total, attributes, lease_ms, adopted, ending } => {
-            let row = AgentRow {
-                session: session.clone(),
-                total: *total,
-                attributes: attributes.clone(),
-                lease_ms: *lease_ms,
-                joined_at: at,
-                lost: None,
-                answered_at: at,
-                reacked_at: at,
-                reacked: 0,
-            };
+            let row = new_agent(at, session, *total, attributes, *lease_ms);
             state.join(agent, row, adopted.iter().chain(ending));
         }
         Decision::AgentWelcomed { agent, missing, .. } => {
@@ -78,6 +69,20 @@ pub(crate) fn apply(state: &mut Allocator, at: Timestamp, decision: &Decision) {
         Decision::PlacementPaused {} => state.set_counters(CountersRow { paused: true, ..state.counters() }),
         Decision::PlacementResumed {} => state.set_counters(CountersRow { paused: false, ..state.counters() }),
         Decision::Alerted { .. } => {}
+    }
+}
+
+fn new_agent(at: Timestamp, session: &Session, total: Resources, attributes: &[Attribute], lease_ms: i64) -> AgentRow {
+    AgentRow {
+        session: session.clone(),
+        total,
+        attributes: attributes.to_vec(),
+        lease_ms,
+        joined_at: at,
+        lost: None,
+        answered_at: at,
+        reacked_at: at,
+        reacked: 0,
     }
 }
 

@@ -146,7 +146,9 @@ pub enum LogError {
         why: String,
     },
     /// What is stored cannot be read.
-    #[error("the log in {path} is damaged: {why}")]
+    #[error(
+        "the log in {path} is damaged: {why}; restore it from a copy, or start once with --salvage to go on with what lies before the damage"
+    )]
     Damaged {
         /// The folder.
         path: String,

@@ -6,7 +6,7 @@ use orrery_agent::{AgentConfig, AgentHandle};
 use orrery_allocator::Allocator;
 use orrery_gateway::{GatewayConfig, GatewayHandle};
 use orrery_log::Log;
-use orrery_log::embedded::EmbeddedLog;
+use orrery_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use orrery_model::messages::Attribute;
 use orrery_model::resources::{Bytes, MilliCpus, Resources};
 use orrery_model::topics;
@@ -34,13 +34,14 @@ pub(crate) struct Settings {
     pub listen: SocketAddr,
     pub resources: Option<Resources>,
     pub attributes: Vec<Attribute>,
+    pub salvage: bool,
 }
 
 impl Settings {
     pub(crate) fn from_config(config: &Config) -> Result<Self> {
         let listen = config.get("listen").unwrap_or_default();
         let listen = listen.parse().with_context(|| format!("listen: {listen:?} is not an address such as 127.0.0.1:4700"))?;
-        Ok(Self { data_dir: config.data_dir()?, listen, resources: resources(config)?, attributes: attributes(config)? })
+        Ok(Self { data_dir: config.data_dir()?, listen, resources: resources(config)?, attributes: attributes(config)?, salvage: false })
     }
 }
 
@@ -87,7 +88,8 @@ impl Standalone {
             .mode(0o700)
             .create(dir)
             .with_context(|| format!("--data-dir {} cannot be made", dir.display()))?;
-        let log = EmbeddedLog::open(&dir.join(LOG_DIR))?;
+        let options = EmbeddedOptions { salvage: settings.salvage, ..EmbeddedOptions::default() };
+        let log = EmbeddedLog::open_with(&dir.join(LOG_DIR), options)?;
         let token = token(&dir.join("token"))?;
         let cluster = Cluster::single();
         for topic in topics::TOPICS {

@@ -80,7 +80,7 @@ fn session(counter: i64) -> Session {
 fn orders(epoch: i64, counter: i64, orders: Vec<Order>) -> Input {
     let agent = AgentId::parse("me").unwrap();
     let command = |order| Command { agent: agent.clone(), session: session(counter), order };
-    Input::Commands(vec![CommandRecord { cell: CELL, epoch, commands: orders.into_iter().map(|order| (7, command(order))).collect() }])
+    Input::Commands(vec![CommandRecord { cell: CELL, epoch, commands: orders.into_iter().map(|order| (epoch, command(order))).collect() }])
 }
 
 fn launch(attempt: &str) -> Order {

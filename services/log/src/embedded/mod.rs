@@ -58,11 +58,13 @@ pub struct EmbeddedOptions {
     pub tombstones_ms: i64,
     /// A partition is compacted when its new part is this share of the rest, in percent: 50, as Kafka's min.cleanable.dirty.ratio.
     pub dirty_percent: i64,
+    /// Opens a log that is damaged, with what lies before the damage: a person has to want this.
+    pub salvage: bool,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { compaction_lag_ms: 3_600_000, tombstones_ms: 7 * 86_400_000, dirty_percent: 50 }
+        Self { compaction_lag_ms: 3_600_000, tombstones_ms: 7 * 86_400_000, dirty_percent: 50, salvage: false }
     }
 }
 
@@ -75,7 +77,7 @@ impl EmbeddedLog {
     /// As [`Self::open`], with options.
     pub fn open_with(folder: &Path, options: EmbeddedOptions) -> Result<Arc<Self>, LogError> {
         let lock = lock::hold(folder)?;
-        Inner::load(store::Store::open(folder)?, Some(lock), options).map(Self::over)
+        Inner::load(store::Store::open(folder, options.salvage)?, Some(lock), options).map(Self::over)
     }
 
     /// Opens what is in the folder now, also while another process writes there. Later records are not seen; writes are refused

@@ -2,8 +2,8 @@
 //!
 //! What is there after a crash is a prefix of what was written, batch by batch. Only a tail that was never acknowledged can be
 //! torn, because every batch is synced before the next one begins: a short or zeroed tail is cut off. Anything else that is broken
-//! in the write-ahead log refuses to open. (Point-in-time recovery would silently drop what was acknowledged behind a flipped bit,
-//! of journals and changelogs alike, so that nothing could tell.)
+//! in the write-ahead log refuses to open, until a person asks for `salvage`: point-in-time recovery, which drops what lies behind
+//! the damage. (As the rule it would silently drop what was acknowledged behind a flipped bit, of journals and changelogs alike.)
 
 use super::keys::Place;
 use crate::LogError;
@@ -38,8 +38,12 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens for writing, making it if it is missing.
-    pub(super) fn open(folder: &Path) -> Result<Self, LogError> {
-        let db = DB::open(&options(), path(folder)).map_err(|e| cannot_open(folder, &e))?;
+    pub(super) fn open(folder: &Path, salvage: bool) -> Result<Self, LogError> {
+        let mut options = options();
+        if salvage {
+            options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        }
+        let db = DB::open(&options, path(folder)).map_err(|e| cannot_open(folder, &e))?;
         Ok(Self { db, folder: folder.to_owned() })
     }
 

@@ -16,12 +16,15 @@ pub(crate) struct Standalone {
     /// Where to serve the API; port 0 for any that is free
     #[arg(long)]
     listen: Option<String>,
+    /// Open a damaged log with what lies before the damage
+    #[arg(long)]
+    salvage: bool,
 }
 
 impl Standalone {
     pub(crate) fn run(self, mut context: Context) -> Result<ExitCode> {
         context.config.flag("listen", self.listen.as_deref());
-        let settings = Settings::from_config(&context.config)?;
+        let settings = Settings { salvage: self.salvage, ..Settings::from_config(&context.config)? };
         metrics::install()?;
         let running = standalone::Standalone::start(&settings)?;
         running.wait_until_ready()?;
