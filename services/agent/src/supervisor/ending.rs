@@ -5,7 +5,6 @@
 //! makes the next generation our children. To whom an orphan belongs is told by its session, else by `ORRERY_SANDBOX` in its environment.
 //! One that has changed both hides on purpose: it is killed as soon as no task is left that could be its parent.
 
-use super::starting::EVENT_FILE;
 use super::{Cause, Supervisor, Task, spawn, timers::Due};
 use crate::host;
 use crate::wire::Ended;
@@ -13,7 +12,6 @@ use orrery_log::clock;
 use orrery_model::messages::{End, EndKind};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
-use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -158,7 +156,7 @@ impl Supervisor {
             }
         }
         let wrote = task.outputs.iter().any(super::output::Output::wrote);
-        let sandbox_kept = wrote || !removed(&task.sandbox);
+        let sandbox_kept = wrote || !self.sandboxes.give_back(&task.sandbox);
         let end = end_of(&task);
         self.ended(Ended { attempt: task.attempt, process: Some(task.process), end, sandbox_kept });
     }
@@ -202,14 +200,4 @@ fn signal_group(pid: i32, with: Signal) {
     if let Some(pid) = host::pid(pid) {
         let _ = rustix::process::kill_process_group(pid, with);
     }
-}
-
-/// Removes a sandbox in which there is nothing to keep: nothing at all, or only what we put there ourselves.
-fn removed(sandbox: &Path) -> bool {
-    if fs::remove_dir(sandbox).is_ok() {
-        return true;
-    }
-    let names = |entry: std::io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name());
-    let only_ours = fs::read_dir(sandbox).is_ok_and(|mut all| all.all(|entry| names(entry).is_ok_and(|name| name == EVENT_FILE)));
-    only_ours && fs::remove_file(sandbox.join(EVENT_FILE)).is_ok() && fs::remove_dir(sandbox).is_ok()
 }

@@ -14,6 +14,7 @@ mod output;
 mod program;
 mod recover;
 mod requests;
+mod sandboxes;
 mod spawn;
 mod starting;
 mod state_file;
@@ -131,6 +132,7 @@ struct Supervisor {
     connection: Option<Connection>,
     timers: timers::Timers,
     state: state_file::StateFile,
+    sandboxes: sandboxes::Sandboxes,
     /// Told at the end of the turn, after the state file has it.
     news: Vec<Event>,
     lease_until: Option<i64>,
@@ -299,7 +301,7 @@ impl Supervisor {
     fn start(dir: &Path, settings: Settings) -> io::Result<Self> {
         // Fails where we already lead a session, which serves as well.
         let _ = rustix::process::setsid();
-        std::fs::create_dir_all(dir.join(crate::SANDBOXES))?;
+        std::fs::create_dir_all(dir)?;
         let dir = dir.canonicalize()?;
         let lock = lock(&dir)?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
@@ -308,6 +310,7 @@ impl Supervisor {
         state.compact()?;
         let this = Self {
             listener: listen(&dir)?,
+            sandboxes: sandboxes::Sandboxes::new(&dir)?,
             dir,
             settings,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,

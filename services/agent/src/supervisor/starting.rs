@@ -2,6 +2,7 @@
 
 use super::exec_as::ExecAs;
 use super::output::Output;
+use super::sandboxes::EVENT_FILE;
 use super::{LIVE_MAX, PIPES, STARTS_PER_TURN, Supervisor, Task, program, spawn, state_file, timers::Due};
 use crate::host;
 use crate::wire::{Ended, Event, Process, StartTask};
@@ -13,18 +14,14 @@ use rustix::process::{Resource, Rlimit};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 /// PATH of a task that sets none.
 pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// LANG of a task that sets none.
 pub(super) const DEFAULT_LANG: &str = "C.UTF-8";
-/// Name of the event's file in the sandbox.
-pub(super) const EVENT_FILE: &str = "event.json";
 
 /// Our own open files get the hard limit; what is returned is for tasks (programs that use select(2) break above 1,024).
 pub(super) fn raise_files_limit() -> Rlimit {
@@ -70,11 +67,9 @@ impl Supervisor {
 
     fn start_task(&mut self, start: StartTask) -> Result<(), String> {
         let sandbox = crate::sandbox(&self.dir, &start.attempt);
-        make_sandbox(&sandbox).map_err(|e| format!("cannot make the sandbox {}: {}", sandbox.display(), host::words(&e)))?;
         let event_file = start.event.as_ref().map(|_| sandbox.join(EVENT_FILE));
-        if let (Some(event), Some(path)) = (&start.event, &event_file) {
-            fs::write(path, event.bytes()).map_err(|e| format!("cannot write {}: {}", path.display(), host::words(&e)))?;
-        }
+        let taken = self.sandboxes.take(&sandbox, start.event.as_ref().map(|event| event.bytes()).as_deref());
+        taken.map_err(|e| format!("cannot make the sandbox {}: {}", sandbox.display(), host::words(&e)))?;
         let env = environment(&start, &sandbox, event_file.as_deref());
         let [out, err] = [pipe()?, pipe()?];
         let report = if needs_trampoline(&start) { Some(pipe()?) } else { None };
@@ -154,12 +149,6 @@ impl Supervisor {
         self.tasks.insert(serial, task);
         self.news.push(Event::Started { attempt, process });
     }
-}
-
-/// A new folder for this attempt alone, whatever a predecessor left there.
-fn make_sandbox(sandbox: &Path) -> io::Result<()> {
-    let make = || fs::DirBuilder::new().mode(0o700).create(sandbox);
-    make().or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { fs::remove_dir_all(sandbox).and_then(|()| make()) } else { Err(e) })
 }
 
 /// posix_spawn can set neither user nor limits.

@@ -1,0 +1,146 @@
+//! Verifying a real trigger's journal: as it was written, and after somebody has altered it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use orrery_audit::verify::{Divergence, Report, verify};
+use orrery_log::embedded::EmbeddedLog;
+use orrery_log::{Log, TopicPartition};
+use orrery_model::decider::Decider;
+use orrery_model::journal::{Entry, EntryBatch};
+use orrery_model::payload::Payload;
+use orrery_model::record::NewRecord;
+use orrery_model::topics;
+use orrery_runtime::driver::{self, ShardConfig};
+use orrery_runtime::messages::Cluster;
+use orrery_runtime::shard::chained;
+use orrery_trigger::{Decision, Input, Trigger};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+type Entries = Vec<Entry<Input, Decision>>;
+
+fn open(folder: &Path) -> Arc<dyn Log> {
+    let log = EmbeddedLog::open(folder).unwrap();
+    for topic in topics::TOPICS {
+        log.ensure_topic(&Cluster::single().topic(topic.name), 1, topic.cleanup).unwrap();
+    }
+    log
+}
+
+fn record(topic: &str, value: &str) -> NewRecord {
+    NewRecord { topic: Cluster::single().topic(topic), value: Some(value.as_bytes().into()), ..NewRecord::default() }
+}
+
+/// A trigger defines a job and runs it twice.
+fn written(folder: &Path) -> Arc<dyn Log> {
+    let log = open(&folder.join("log"));
+    let config = ShardConfig {
+        log: log.clone(),
+        cluster: Cluster::single(),
+        shard: 0,
+        folder: folder.join("store"),
+        member: "test".into(),
+        draw_lineage: || "5eed".into(),
+    };
+    let shard = driver::start::<Trigger>(config).unwrap();
+    log.append(vec![record(topics::JOBS, r#"{"name": "a", "command": ["x"], "concurrency": "allow"}"#)]).unwrap();
+    let bell = log.bell(&[&Cluster::single().topic(topics::TRIGGER_JOURNAL)]);
+    wait_for(&*log, &bell, "job_defined", 1);
+    for _ in 0..2 {
+        log.append(vec![record(topics::REQUESTS, r#"{"request": {"run_job": {"job": "default/a"}}}"#)]).unwrap();
+    }
+    wait_for(&*log, &bell, "run_created", 2);
+    shard.stop();
+    log
+}
+
+fn wait_for(log: &dyn Log, bell: &orrery_log::Bell, kind: &str, wanted: usize) {
+    let filter = orrery_audit::Filter { kind: Some(kind.into()), ..Default::default() };
+    loop {
+        let mut found = 0;
+        let mut count = |_| {
+            found += 1;
+            ControlFlow::Continue(())
+        };
+        orrery_audit::read_entries(log, &Cluster::single(), ("trigger", 0), 0, &filter, &mut count).unwrap();
+        if found >= wanted {
+            return;
+        }
+        bell.wait(Duration::from_secs(1));
+    }
+}
+
+/// Copies journal and changelog into another log, altered on the way.
+fn altered(original: &dyn Log, folder: &Path, alter: &dyn Fn(&mut Entries)) -> Report {
+    let copy = open(folder);
+    let mut entries: Entries = Vec::new();
+    for topic in [topics::TRIGGER_CHANGELOG, topics::TRIGGER_JOURNAL] {
+        let name = Cluster::single().topic(topic);
+        for found in original.read(&TopicPartition::new(&name, 0), 0, 64 << 20).unwrap().records {
+            if topic == topics::TRIGGER_JOURNAL {
+                entries.extend(Trigger::journal().decode(found.value.unwrap().as_bytes()).unwrap().entries);
+            } else {
+                copy.append(vec![NewRecord { topic: name.clone(), key: found.key, value: found.value, ..NewRecord::default() }]).unwrap();
+            }
+        }
+    }
+    alter(&mut entries);
+    let value = Payload(Trigger::journal().encode(&EntryBatch { entries }).into());
+    let topic = Cluster::single().topic(topics::TRIGGER_JOURNAL);
+    copy.append(vec![NewRecord { topic, value: Some(value), ..NewRecord::default() }]).unwrap();
+    verify::<Trigger>(&copy, &Cluster::single(), 0).unwrap()
+}
+
+/// As somebody does who knows how the chain is made.
+fn chain_again(entries: &mut Entries) {
+    let mut chain = String::new();
+    for entry in entries.iter_mut() {
+        *entry = chained(Trigger::journal(), &chain, entry.clone());
+        chain.clone_from(&entry.chain);
+    }
+}
+
+fn first_run(entries: &Entries) -> usize {
+    entries.iter().position(|entry| entry.decisions.iter().any(|d| matches!(d, Decision::RunCreated { .. }))).unwrap()
+}
+
+fn make_cheaper(entries: &mut Entries) {
+    let at = first_run(entries);
+    for decision in &mut entries[at].decisions {
+        if let Decision::RunCreated { record, .. } = decision {
+            record.reason = Some("because".into());
+        }
+    }
+}
+
+#[test]
+fn what_was_altered_is_found_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = written(folder.path());
+    let good = verify::<Trigger>(&log, &Cluster::single(), 0).unwrap();
+    assert!(good.divergence.is_none() && good.entries >= 4 && good.state_hash == "equal", "{good:?}");
+    let told = |name: &str, alter: &dyn Fn(&mut Entries)| {
+        let Divergence { seq, what, .. } = altered(&*log, &folder.path().join(name), alter).divergence.expect(name);
+        format!("{seq}: {what}")
+    };
+    assert!(altered(&*log, &folder.path().join("same"), &|_| ()).divergence.is_none(), "the copy itself is good");
+    assert!(told("decision", &make_cheaper).ends_with(": the hash chain is broken: this entry or the one before was altered"));
+    let chained_again = told("chained", &|entries| {
+        make_cheaper(entries);
+        chain_again(entries);
+    });
+    assert!(chained_again.ends_with(": the input leads to other decisions"), "{chained_again}");
+    let missing = told("missing", &|entries| drop(entries.remove(2)));
+    assert!(missing.ends_with("entries are missing or repeated"), "{missing}");
+    let left_out = told("left-out", &|entries| {
+        let at = first_run(entries);
+        entries.remove(at);
+        entries.iter_mut().enumerate().for_each(|(i, entry)| entry.seq = i as i64 + 1);
+        chain_again(entries);
+    });
+    assert!(left_out.contains("neither taken nor accounted for"), "{left_out}");
+    let cut_off = told("cut-off", &|entries| drop(entries.pop()));
+    assert!(cut_off.contains("the journal ends before"), "{cut_off}");
+}
