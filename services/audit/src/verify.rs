@@ -10,12 +10,13 @@ use crate::AuditError;
 use crate::entries::{Place, journal_of};
 use joins::Joins;
 use orrery_log::{Log, TopicPartition};
+use orrery_model::codec::{Codec, HEADER_LEN, read_long};
 use orrery_model::decider::Decider;
 use orrery_model::journal::Entry;
 use orrery_model::time::Timestamp;
+use orrery_runtime::chain::{chained, is_chained};
 use orrery_runtime::messages::Cluster;
 use orrery_runtime::rows::{HEAD, HEAD_ROW, Head};
-use orrery_runtime::shard::chained;
 use orrery_runtime::statehash::StateHash;
 use serde::Serialize;
 use std::sync::Arc;
@@ -85,6 +86,7 @@ pub fn verify<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32) -> 
 /// Reads the journal and checks what needs no state: continuity and chain.
 fn read_and_check<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, batches: SyncSender<Result<Vec<Checked<D>>, AuditError>>) {
     let mut previous: Option<Link> = None;
+    let items = D::journal().items().expect("a journal record is a list of entries");
     let mut fallible = || -> Result<(), AuditError> {
         let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
         let end = log.end_offset(journal).map_err(refused)?;
@@ -97,16 +99,10 @@ fn read_and_check<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, batc
             position = fetch.next;
             for record in fetch.records {
                 let Some(value) = &record.value else { continue };
-                let batch = D::journal().decode(value.as_bytes()).map_err(|e| AuditError::Unreadable {
-                    topic: journal.topic.to_string(),
-                    offset: record.offset,
-                    why: e.to_string(),
-                })?;
-                let check = |(item, entry)| {
-                    let place = Place { service: D::SERVICE.into(), shard: journal.partition, offset: record.offset, item };
-                    check_link::<D>(&mut previous, place, entry)
-                };
-                let checked = batch.entries.into_iter().enumerate().map(check).collect();
+                let place = |item| Place { service: D::SERVICE.into(), shard: journal.partition, offset: record.offset, item };
+                let read = read_batch::<D>(&items, &mut previous, &place, value.as_bytes());
+                let checked =
+                    read.map_err(|why| AuditError::Unreadable { topic: journal.topic.to_string(), offset: record.offset, why })?;
                 if batches.send(Ok(checked)).is_err() {
                     return Ok(());
                 }
@@ -119,6 +115,30 @@ fn read_and_check<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, batc
     }
 }
 
+/// Reads a record's entries one by one, so that each can be checked as the bytes that it was written as.
+fn read_batch<D: Decider>(
+    items: &Codec<Entry<D::Input, D::Decision>>,
+    previous: &mut Option<Link>,
+    place: &dyn Fn(usize) -> Place,
+    value: &[u8],
+) -> Result<Vec<Checked<D>>, String> {
+    let Some((header, mut rest)) = value.split_first_chunk::<HEADER_LEN>() else { return Err("it is too short".into()) };
+    let count = read_long(&mut rest).filter(|count| *count >= 0);
+    let Some(count) = count.filter(|_| D::journal().wrote(header)) else {
+        // Another schema, or a list written in another way: read as a whole, or refused with the reason.
+        let batch = D::journal().decode(value).map_err(|e| e.to_string())?;
+        let check = |(item, entry)| check_link::<D>(previous, place(item), entry, None);
+        return Ok(batch.entries.into_iter().enumerate().map(check).collect());
+    };
+    let mut checked = Vec::new();
+    for item in 0..count as usize {
+        let before = rest;
+        let entry = items.read_datum(&mut rest).map_err(|e| e.to_string())?;
+        checked.push(check_link::<D>(previous, place(item), entry, Some((header, &before[..before.len() - rest.len()]))));
+    }
+    if rest == [0] || (count == 0 && rest.is_empty()) { Ok(checked) } else { Err("something is left over behind its entries".into()) }
+}
+
 /// What the next entry must follow.
 struct Link {
     lineage: String,
@@ -128,10 +148,16 @@ struct Link {
     chain: String,
 }
 
-fn check_link<D: Decider>(previous: &mut Option<Link>, place: Place, entry: Entry<D::Input, D::Decision>) -> Checked<D> {
+fn check_link<D: Decider>(
+    previous: &mut Option<Link>,
+    place: Place,
+    entry: Entry<D::Input, D::Decision>,
+    written: Option<(&[u8; HEADER_LEN], &[u8])>,
+) -> Checked<D> {
     let recorded = entry.chain.clone();
     let before = previous.as_ref().map_or("", |link| &link.chain);
-    let entry = chained(D::journal(), before, entry);
+    let is_proved = written.is_some_and(|(header, bytes)| is_chained(header, before, bytes));
+    let entry = if is_proved { entry } else { chained(D::journal(), before, entry) };
     let fault = |what: &str, recorded: serde_json::Value, derived: serde_json::Value| {
         Some(Divergence { place: place.to_string(), seq: entry.seq, what: what.into(), recorded, derived })
     };

@@ -62,6 +62,7 @@ pub enum CodecError {
 pub struct Codec<T> {
     name: String,
     fingerprint: [u8; 8],
+    schema: &'static Schema,
     writer: GenericDatumWriter<'static>,
     reader: GenericDatumReader<'static>,
     record: PhantomData<fn() -> T>,
@@ -70,13 +71,17 @@ pub struct Codec<T> {
 impl<T: Serialize + DeserializeOwned> Codec<T> {
     /// Compiles a schema file. Schemas are compiled in, so a bad one is a defect of this build and panics at first use.
     pub fn new(avsc: &str) -> Self {
-        let schema = Schema::parse_str(avsc).expect("schemas/*.avsc are valid Avro, which a test checks");
+        Self::of(Schema::parse_str(avsc).expect("schemas/*.avsc are valid Avro, which a test checks"))
+    }
+
+    fn of(schema: Schema) -> Self {
         let schema: &'static Schema = Box::leak(Box::new(schema));
         let mut fingerprint = [0; 8];
         fingerprint.copy_from_slice(&schema.fingerprint::<Rabin>().bytes);
         Self {
             name: schema.name().map_or_else(|| "unnamed".into(), ToString::to_string),
             fingerprint,
+            schema,
             writer: GenericDatumWriter::builder(schema).human_readable(false).build().expect("a parsed schema resolves"),
             reader: GenericDatumReader::builder(schema).human_readable(false).build().expect("a parsed schema resolves"),
             record: PhantomData,
@@ -113,6 +118,23 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
         Ok(record)
     }
 
+    /// For a record that is one list: the codec of its items, to read them one by one. Made once and kept, as each codec.
+    pub fn items<U: Serialize + DeserializeOwned>(&self) -> Option<Codec<U>> {
+        let Schema::Record(record) = self.schema else { return None };
+        let Schema::Array(list) = &record.fields.first()?.schema else { return None };
+        Some(Codec::of((*list.items).clone()))
+    }
+
+    /// True if this header of single-object encoding is of this codec's schema.
+    pub fn wrote(&self, header: &[u8; HEADER_LEN]) -> bool {
+        header[..2] == SINGLE_OBJECT && header[2..] == self.fingerprint
+    }
+
+    /// Reads one datum, without header, from the front of `rest`.
+    pub fn read_datum(&self, rest: &mut &[u8]) -> Result<T, CodecError> {
+        self.reader.read_deser(rest).map_err(|source| CodecError::Avro { name: self.name.clone(), source: Box::new(source) })
+    }
+
     /// Reads single-object encoding or, from producers that are not ours, plain JSON.
     pub fn decode_or_json(&self, bytes: &[u8]) -> Result<T, CodecError> {
         match bytes.first() {
@@ -122,9 +144,24 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
     }
 }
 
+/// Reads an Avro long from the front of `rest`.
+pub fn read_long(rest: &mut &[u8]) -> Option<i64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, behind) = rest.split_first()?;
+        *rest = behind;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+        }
+    }
+    None
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// Gives a type that serde writes as text the Avro schema `string`.

@@ -3,6 +3,7 @@
 //! [`shard::Shard`] is sans-IO: it is given records and returns the transaction to commit. [`driver`] is the thin thread
 //! around it. Paragraph numbers in comments are those of the log protocol (services/ARCHITECTURE.md, "the log's rules").
 
+pub mod chain;
 pub mod driver;
 pub mod leases;
 pub mod messages;

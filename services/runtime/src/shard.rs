@@ -3,12 +3,13 @@
 //! Nothing here waits, reads a clock or knows a log. The memory runs ahead of the log by the transactions not yet committed;
 //! when one of them fails, the shard is dropped and acquired again, so nothing uncommitted survives (§2 of restore.rs).
 
+pub use crate::chain::chained;
+
 use crate::messages::{Cluster, Outbox, Sender, dead_letter};
 use crate::rows::{self, Head, Mark, Position, full_key};
 use crate::stamp::{Now, Stamper};
 use crate::statehash::StateHash;
-use orrery_model::codec::{Codec, hex};
-use orrery_model::decider::{Decider, Decoded, Fact, InputTopic, Lease, Poison};
+use orrery_model::decider::{Decider, Decoded, InputTopic, Lease, Poison};
 use orrery_model::journal::{DropReason, Dropped, Entry, EntryBatch, Observation, Source};
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
 use orrery_model::messages::StartPosition;
@@ -472,18 +473,6 @@ struct Step<'e, D: Decider> {
     ends: Ends<'e>,
     entries: Vec<Entry<D::Input, D::Decision>>,
     dead: Vec<NewRecord>,
-}
-
-/// Gives an entry its chain hash: BLAKE3(previous ‖ the entry encoded with an empty chain), hex (§11.1).
-pub fn chained<I: Fact, D: Fact>(codec: &Codec<EntryBatch<I, D>>, previous: &str, mut entry: Entry<I, D>) -> Entry<I, D> {
-    entry.chain.clear();
-    let mut batch = EntryBatch { entries: vec![entry] };
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(previous.as_bytes());
-    hasher.update(&codec.encode(&batch));
-    let mut entry = batch.entries.pop().expect("the batch holds the one entry put in");
-    entry.chain = hex(hasher.finalize().as_bytes());
-    entry
 }
 
 fn mark_key(sender: &MessageId, (topic, partition): (&Arc<str>, u32)) -> Vec<u8> {
