@@ -120,17 +120,8 @@ impl Allocator {
             return;
         }
         // Remembered as lost, so that only a later session is welcome, and is answered once a second like everybody.
-        let row = AgentRow {
-            session: session.clone(),
-            total: Default::default(),
-            attributes: Vec::new(),
-            lease_ms: 0,
-            joined_at: at,
-            lost: Some(Loss { at, reason: reason.to_owned() }),
-            answered_at: at,
-            reacked_at: at,
-            reacked: 0,
-        };
+        let lost = Some(Loss { at, reason: reason.to_owned() });
+        let row = AgentRow { lost, ..new_agent(at, session, Resources::default(), &[], 0) };
         self.agents.insert(agent.clone(), row);
         self.index_agent(agent);
         self.forget_lost_agents();

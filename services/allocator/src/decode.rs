@@ -13,13 +13,12 @@ pub(crate) const AMOUNT_MAX: i64 = 1 << 56;
 const LEASE_MAX_MS: i64 = 7 * 86_400_000;
 
 pub(crate) fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decoded<Input>>, Poison> {
-    let value = record.value.as_ref().ok_or_else(|| refused("decode", format!("a record of {} has a value", topic.name)))?.as_bytes();
-    let unreadable = |e: orrery_model::codec::CodecError| refused("decode", e.to_string());
+    let value = record.value.as_ref().ok_or_else(|| Poison::new("decode", format!("a record of {} has a value", topic.name)))?.as_bytes();
+    let unreadable = |e: orrery_model::codec::CodecError| Poison::new("decode", e.to_string());
     match (topic.ours, topic.name) {
         (true, topics::TASKS) => {
             let packed = TASKS.decode(value).map_err(unreadable)?;
-            let input = |item: orrery_model::messages::Item<_>| Decoded { place: Some((item.seq, item.index)), input: task(item.body) };
-            Ok(packed.items.into_iter().map(input).collect())
+            Ok(Decoded::items(packed, task))
         }
         (true, topics::HEARTBEATS) => {
             let heartbeat = HEARTBEAT.decode(value).map_err(unreadable)?;
@@ -30,7 +29,7 @@ pub(crate) fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decod
             let batch = STATUS.decode(value).map_err(unreadable)?;
             Ok(batch.updates.into_iter().map(|status| Decoded::plain(Input::StatusArrived { status })).collect())
         }
-        (_, other) => Err(refused("decode", format!("the allocator does not read {other}"))),
+        (_, other) => Err(Poison::new("decode", format!("the allocator does not read {other}"))),
     }
 }
 
@@ -49,14 +48,10 @@ pub(crate) fn in_range(amounts: &Resources) -> bool {
 fn check(heartbeat: &Heartbeat) -> Result<(), Poison> {
     let Heartbeat { agent, total, lease_ms, .. } = heartbeat;
     if !in_range(total) {
-        return Err(refused("validate", format!("agent {agent} offers {total:?}; each amount is 0 to {AMOUNT_MAX}")));
+        return Err(Poison::new("validate", format!("agent {agent} offers {total:?}; each amount is 0 to {AMOUNT_MAX}")));
     }
     if !(1..=LEASE_MAX_MS).contains(lease_ms) {
-        return Err(refused("validate", format!("agent {agent} has a lease of {lease_ms} ms; allowed are 1 to {LEASE_MAX_MS}")));
+        return Err(Poison::new("validate", format!("agent {agent} has a lease of {lease_ms} ms; allowed are 1 to {LEASE_MAX_MS}")));
     }
     Ok(())
-}
-
-fn refused(stage: &'static str, reason: String) -> Poison {
-    Poison { stage, reason }
 }

@@ -84,8 +84,7 @@ impl Decider for Allocator {
             || self.tasks.load(table, key, value)?
             || self.tombstones.load(table, key, value)?
             || self.counters.load(table, key, value)?;
-        let unknown = || RowError { table, key: orrery_model::codec::hex(key), why: "no such table in this version".into() };
-        if taken { Ok(()) } else { Err(unknown()) }
+        if taken { Ok(()) } else { Err(RowError::no_such_table(table, key)) }
     }
     fn loaded(&mut self) {
         self.rebuild_index();

@@ -33,6 +33,12 @@ impl std::fmt::Display for Place {
     }
 }
 
+impl Serialize for Place {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
 impl std::str::FromStr for Place {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -52,8 +58,8 @@ impl std::str::FromStr for Place {
 /// One entry, for readers.
 #[derive(Debug, Clone, Serialize)]
 pub struct EntryView {
-    /// See [`Place`].
-    pub place: String,
+    /// Where it stands.
+    pub place: Place,
     /// `trigger` or `allocator`.
     pub service: &'static str,
     /// Number in the shard's journal.
@@ -73,6 +79,8 @@ pub struct Filter {
     pub job: Option<String>,
     /// Entries that speak of this run or an attempt of it.
     pub run: Option<String>,
+    /// Entries that speak of this agent.
+    pub agent: Option<String>,
     /// Entries with a decision or an input of this kind (`run_created`, `event_arrived`).
     pub kind: Option<String>,
     /// Entries at or after this time.
@@ -92,10 +100,8 @@ impl Filter {
         {
             return false;
         }
-        if self.job.is_none() && self.run.is_none() {
-            return true;
-        }
-        self.job.as_ref().is_none_or(|job| mentions(&view.entry, &|text| text == job))
+        let names = [&self.job, &self.agent];
+        names.into_iter().flatten().all(|name| mentions(&view.entry, &|text| text == name))
             && self.run.as_ref().is_none_or(|run| mentions(&view.entry, &|text| speaks_of_run(text, run)))
     }
 }
@@ -186,7 +192,7 @@ fn view<D: Decider>(place: &Place, entry: &orrery_model::journal::Entry<D::Input
     if kinds.is_empty() {
         kinds.extend(kind(&value["input"]));
     }
-    EntryView { place: place.to_string(), service: D::SERVICE, seq: entry.seq, at: entry.at, kinds, entry: value }
+    EntryView { place: place.clone(), service: D::SERVICE, seq: entry.seq, at: entry.at, kinds, entry: value }
 }
 
 #[cfg(test)]

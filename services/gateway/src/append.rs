@@ -8,7 +8,7 @@ use orrery_model::id::{JobName, Principal};
 use orrery_model::limits::INPUT_BYTES;
 use orrery_model::messages::{self, Request, RequestRecord};
 use orrery_model::payload::Payload;
-use orrery_model::record::NewRecord;
+use orrery_model::record::{NewRecord, data_bytes};
 use orrery_model::topics;
 use orrery_trigger::Decision;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl App {
     /// Appends records and says where they stand.
     pub(crate) async fn append(self: &Arc<Self>, records: Vec<NewRecord>) -> Answer<Vec<i64>> {
         for record in &records {
-            let bytes = record.value.as_ref().map_or(0, |v| v.as_bytes().len()) + record.key.as_ref().map_or(0, |k| k.as_bytes().len());
+            let bytes = data_bytes(record.key.as_ref(), record.value.as_ref());
             if bytes > INPUT_BYTES {
                 let detail = format!("the record for {} has {bytes} bytes, allowed are {INPUT_BYTES}", record.topic);
                 return Err(Problem::new("too_large", detail).try_this("send a reference to the data instead"));

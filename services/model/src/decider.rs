@@ -6,7 +6,7 @@
 use crate::codec::Codec;
 use crate::id::{AgentId, JobName};
 use crate::journal::{EntryBatch, Observation};
-use crate::messages::{Alert, CatalogEntry, Command, Outcome, RunRecord, Session, TaskMessage};
+use crate::messages::{Alert, CatalogEntry, Command, Outcome, Packed, RunRecord, Session, TaskMessage};
 use crate::record::Record;
 use crate::table::{Change, RowError};
 use crate::time::Timestamp;
@@ -125,7 +125,19 @@ pub struct Decoded<I> {
     pub input: I,
 }
 
+impl Poison {
+    /// Refused at this stage, for this reason.
+    pub fn new(stage: &'static str, reason: impl Into<String>) -> Self {
+        Self { stage, reason: reason.into() }
+    }
+}
+
 impl<I> Decoded<I> {
+    /// The inputs of a packed record's items.
+    pub fn items<M: apache_avro::AvroSchemaComponent>(packed: Packed<M>, input: impl Fn(M) -> I) -> Vec<Self> {
+        packed.items.into_iter().map(|item| Self { place: Some((item.seq, item.index)), input: input(item.body) }).collect()
+    }
+
     /// An input that is not part of a packed record.
     pub fn plain(input: I) -> Self {
         Self { place: None, input }

@@ -23,6 +23,11 @@ pub struct Record {
     pub headers: Vec<(String, Payload)>,
 }
 
+/// Bytes of a record's key and value: what limits on data count.
+pub fn data_bytes(key: Option<&Payload>, value: Option<&Payload>) -> usize {
+    [key, value].into_iter().flatten().map(|payload| payload.as_bytes().len()).sum()
+}
+
 impl Record {
     /// The first header of that name, as text.
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -217,3 +217,10 @@ pub struct RowError {
     /// What is wrong.
     pub why: String,
 }
+
+impl RowError {
+    /// A row of none of a decider's tables.
+    pub fn no_such_table(table: u8, key: &[u8]) -> Self {
+        Self { table, key: crate::codec::hex(key), why: "no such table in this version".into() }
+    }
+}

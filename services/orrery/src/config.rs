@@ -82,8 +82,8 @@ impl Config {
         let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
         for (key, value) in table {
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
-                let near = orrery_model::job::nearest(&key, SETTINGS.iter().map(|setting| setting.key));
-                let hint = near.map_or_else(|| "`orrery config show` lists all".into(), |near| format!("did you mean {near}?"));
+                let near = orrery_model::job::did_you_mean(&key, SETTINGS.iter().map(|setting| setting.key));
+                let hint = near.unwrap_or_else(|| "`orrery config show` lists all".into());
                 bail!("{}: there is no setting {key}; {hint}", path.display());
             };
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

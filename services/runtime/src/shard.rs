@@ -14,7 +14,7 @@ use orrery_model::journal::{DropReason, Dropped, Entry, EntryBatch, Observation,
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
 use orrery_model::messages::StartPosition;
 use orrery_model::payload::Payload;
-use orrery_model::record::{MessageId, NewRecord, Record};
+use orrery_model::record::{MessageId, NewRecord, Record, data_bytes};
 use orrery_model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -276,15 +276,13 @@ impl<D: Decider> Shard<D> {
     }
 
     fn decode(&self, topic: &str, partition: u32, generation: i64, record: &Record) -> Result<Vec<Decoded<D::Input>>, Poison> {
-        let bytes = record.value.as_ref().map_or(0, |v| v.as_bytes().len()) + record.key.as_ref().map_or(0, |k| k.as_bytes().len());
+        let bytes = data_bytes(record.key.as_ref(), record.value.as_ref());
         let ours = topic.strip_prefix(self.cluster.prefix.as_str());
         // Our own packed records hold one item at least, which may be larger than the limit by its envelope.
         let limit = if ours.is_some() { INPUT_BYTES + PACKED_BYTES } else { INPUT_BYTES };
         if bytes > limit {
-            return Err(Poison {
-                stage: "size",
-                reason: format!("the record has {bytes} bytes, over the limit of {limit}; send a reference to the data instead"),
-            });
+            let reason = format!("the record has {bytes} bytes, over the limit of {limit}; send a reference to the data instead");
+            return Err(Poison::new("size", reason));
         }
         D::decode(InputTopic { name: ours.unwrap_or(topic), ours: ours.is_some(), partition, generation }, record)
     }

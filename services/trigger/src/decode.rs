@@ -19,48 +19,44 @@ pub(crate) fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decod
         (true, topics::JOBS) => job(record).map(|input| vec![Decoded::plain(input)]),
         (true, topics::REQUESTS) => request(topic, record).map(|input| vec![Decoded::plain(input)]),
         (true, topics::OUTCOMES) => outcomes(record),
-        (true, other) => Err(Poison { stage: "decode", reason: format!("the trigger does not read {other}") }),
+        (true, other) => Err(Poison::new("decode", format!("the trigger does not read {other}"))),
         (false, _) => Ok(vec![Decoded::plain(Input::EventArrived { event: event(topic, record) })]),
     }
 }
 
 fn job(record: &Record) -> Result<Input, Poison> {
     let principal = match record.header(PRINCIPAL_HEADER) {
-        Some(text) => Some(Principal::parse(text).map_err(|e| refused("validate", format!("header {PRINCIPAL_HEADER}: {e}")))?),
+        Some(text) => Some(Principal::parse(text).map_err(|e| Poison::new("validate", format!("header {PRINCIPAL_HEADER}: {e}")))?),
         None => None,
     };
     let Some(value) = &record.value else {
         let key = record.key.as_ref().and_then(Payload::text).unwrap_or_default();
-        let job = JobName::with_default_namespace(key).map_err(|e| refused("validate", format!("key of a tombstone: {e}")))?;
+        let job = JobName::with_default_namespace(key).map_err(|e| Poison::new("validate", format!("key of a tombstone: {e}")))?;
         return Ok(Input::JobWithdrawn { job, principal });
     };
-    let text = value.text().ok_or_else(|| refused("decode", "the value is not UTF-8; send the job document as JSON".into()))?;
-    let document = orrery_model::job::read_json(text).map_err(|e| refused("decode", e.to_string()))?.to_json();
+    let text = value.text().ok_or_else(|| Poison::new("decode", "the value is not UTF-8; send the job document as JSON"))?;
+    let document = orrery_model::job::read_json(text).map_err(|e| Poison::new("decode", e.to_string()))?.to_json();
     Ok(Input::JobSubmitted { document, principal, ends: Vec::new() })
 }
 
 fn request(topic: InputTopic<'_>, record: &Record) -> Result<Input, Poison> {
-    let value = record.value.as_ref().ok_or_else(|| refused("decode", "a request has a value".into()))?;
-    let found = REQUEST.decode_or_json(value.as_bytes()).map_err(|e: CodecError| refused("decode", e.to_string()))?;
+    let value = record.value.as_ref().ok_or_else(|| Poison::new("decode", "a request has a value"))?;
+    let found = REQUEST.decode_or_json(value.as_bytes()).map_err(|e: CodecError| Poison::new("decode", e.to_string()))?;
     let place = format!("{}/{}/{}", topic.name, topic.partition, record.offset);
     let Some(key) = found.idempotency_key else {
         return Ok(Input::Requested { request: found.request, principal: found.principal, id: place, keyed: false });
     };
     if key.is_empty() || key.len() > KEY_MAX || key.chars().any(char::is_control) {
-        return Err(refused("validate", format!("idempotency_key {key:?} is not 1 to {KEY_MAX} printable characters")));
+        return Err(Poison::new("validate", format!("idempotency_key {key:?} is not 1 to {KEY_MAX} printable characters")));
     }
     let who = found.principal.as_ref().map_or("*", Principal::as_str);
     Ok(Input::Requested { request: found.request, id: format!("{who}/{key}"), principal: found.principal, keyed: true })
 }
 
 fn outcomes(record: &Record) -> Result<Vec<Decoded<Input>>, Poison> {
-    let value = record.value.as_ref().ok_or_else(|| refused("decode", "an outcome has a value".into()))?;
-    let packed = OUTCOMES.decode(value.as_bytes()).map_err(|e| refused("decode", e.to_string()))?;
-    let input = |item: orrery_model::messages::Item<_>| Decoded {
-        place: Some((item.seq, item.index)),
-        input: Input::OutcomeArrived { outcome: item.body },
-    };
-    Ok(packed.items.into_iter().map(input).collect())
+    let value = record.value.as_ref().ok_or_else(|| Poison::new("decode", "an outcome has a value"))?;
+    let packed = OUTCOMES.decode(value.as_bytes()).map_err(|e| Poison::new("decode", e.to_string()))?;
+    Ok(Decoded::items(packed, |outcome| Input::OutcomeArrived { outcome }))
 }
 
 fn event(topic: InputTopic<'_>, record: &Record) -> EventData {
@@ -74,8 +70,4 @@ fn event(topic: InputTopic<'_>, record: &Record) -> EventData {
         headers: record.headers.iter().map(|(name, value)| Header { name: name.clone(), value: value.clone() }).collect(),
         value: record.value.clone(),
     }
-}
-
-fn refused(stage: &'static str, reason: String) -> Poison {
-    Poison { stage, reason }
 }

@@ -6,6 +6,7 @@ use orrery_model::id::{JobName, Principal, RunId};
 use orrery_model::journal::{EntryBatch, Observation};
 use orrery_model::messages::{CatalogEntry, EnvVar, Outcome, Request, RunRecord, StartPosition, TaskSpec};
 use orrery_model::payload::Payload;
+use orrery_model::record::data_bytes;
 use orrery_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -98,9 +99,8 @@ impl EventData {
     }
     /// Bytes of key, headers and value.
     pub fn bytes(&self) -> usize {
-        let size = |payload: &Option<Payload>| payload.as_ref().map_or(0, |p| p.as_bytes().len());
         let headers: usize = self.headers.iter().map(|h| h.name.len() + h.value.as_bytes().len()).sum();
-        size(&self.key) + size(&self.value) + headers
+        data_bytes(self.key.as_ref(), self.value.as_ref()) + headers
     }
 }
 

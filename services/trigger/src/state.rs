@@ -179,8 +179,7 @@ impl Decider for Trigger {
             || self.joins.load(table, key, value)?
             || self.answers.load(table, key, value)?
             || self.events.load(table, key, value)?;
-        let unknown = || RowError { table, key: orrery_model::codec::hex(key), why: "no such table in this version".into() };
-        if taken { Ok(()) } else { Err(unknown()) }
+        if taken { Ok(()) } else { Err(RowError::no_such_table(table, key)) }
     }
     fn loaded(&mut self) {
         self.rebuild_index();
@@ -216,7 +215,7 @@ impl Decider for Trigger {
 
 impl Trigger {
     /// Definition of a job.
-    pub(crate) fn spec(&self, job: &JobName) -> Option<Arc<Compiled>> {
+    pub(crate) fn compiled(&self, job: &JobName) -> Option<Arc<Compiled>> {
         self.index.compiled.get(job).cloned()
     }
 

@@ -37,18 +37,33 @@ impl Sandboxes {
 
     /// An empty folder for this attempt alone, whatever a predecessor left there; with an event it holds the event's file.
     pub(super) fn take(&mut self, sandbox: &Path, event: Option<&[u8]>) -> io::Result<()> {
-        if sandbox.exists() {
+        self.make(sandbox).or_else(|error| {
+            if !is_taken(&error) {
+                return Err(error);
+            }
             fs::remove_dir_all(sandbox)?;
-        }
-        match self.spares.pop() {
-            Some(spare) if fs::rename(&spare, sandbox).is_ok() => {}
-            _ => fs::DirBuilder::new().mode(MODE).create(sandbox)?,
-        }
+            self.make(sandbox)
+        })?;
         let file = sandbox.join(EVENT_FILE);
         match event {
             Some(bytes) => fs::write(&file, bytes),
             None => fs::remove_file(&file).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) }),
         }
+    }
+
+    fn make(&mut self, sandbox: &Path) -> io::Result<()> {
+        if let Some(spare) = self.spares.pop() {
+            match fs::rename(&spare, sandbox) {
+                Err(error) if is_taken(&error) => {
+                    self.spares.push(spare);
+                    return Err(error);
+                }
+                // Somebody took the spare away: a new folder does as well.
+                Err(_) => {}
+                Ok(()) => return Ok(()),
+            }
+        }
+        fs::DirBuilder::new().mode(MODE).create(sandbox)
     }
 
     /// False if there is something to keep in it; else it is no longer there.
@@ -79,4 +94,9 @@ impl Sandboxes {
         };
         file && fs::symlink_metadata(sandbox).is_ok_and(made)
     }
+}
+
+/// True if a predecessor left something there.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
 }

@@ -6,6 +6,7 @@ use crate::views::ViewState;
 use axum::Json;
 use axum::extract::{Path, State};
 use orrery_model::id::AgentId;
+use orrery_model::job::did_you_mean;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ pub(super) async fn get(State(app): State<Arc<App>>, Path(agent): Path<String>) 
     let agent = AgentId::parse(&agent)?;
     let state = app.views.read();
     if !state.agents.contains_key(&agent) {
-        let near = orrery_model::job::nearest(agent.as_str(), state.agents.keys().map(AgentId::as_str));
-        return Err(Problem::new("not_found", format!("there is no agent {agent}")).hint(near.map(|near| format!("did you mean {near}?"))));
+        let hint = did_you_mean(agent.as_str(), state.agents.keys().map(AgentId::as_str));
+        return Err(Problem::new("not_found", format!("there is no agent {agent}")).hint(hint));
     }
     Ok(Json(view(&agent, &state)))
 }

@@ -42,7 +42,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Value>, P
         tokio::task::spawn_blocking(read).await??
     };
     let (seen, state) = (app.views.seen(), app.views.read());
-    let lost = state.lost_agents();
+    let (lost, waiting) = (state.lost_agents(), state.waiting().count());
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "ready": seen.ready && (app.config.shards_ready)(),
@@ -51,7 +51,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Value>, P
         "jobs": state.jobs.len(),
         "runs": state.runs.counts(),
         "agents": {"known": state.agents.len(), "lost": lost},
-        "tasks": {"waiting": state.waiting().count(), "placed": state.tasks.len() - state.waiting().count()},
+        "tasks": {"waiting": waiting, "placed": state.tasks.len() - waiting},
         "journals": {"trigger": seen.trigger, "allocator": seen.allocator},
         "topics": topics,
     })))

@@ -47,6 +47,7 @@ fn filter(query: &BTreeMap<String, String>) -> Answer<Filter> {
     Ok(Filter {
         job: job.map(|job| job.to_string()),
         run: query.get("run").cloned(),
+        agent: None,
         kind: query.get("kind").cloned(),
         since: input::time("since", query.get("since"))?,
         until: input::time("until", query.get("until"))?,
@@ -67,7 +68,7 @@ impl Reader {
             let mut items: Vec<EntryView> = Vec::new();
             let mut last_record = None;
             let mut take = |view: EntryView| {
-                let place: Place = view.place.parse().expect("places read back");
+                let place = &view.place;
                 if after.as_ref().is_some_and(|after| (place.offset, place.item) <= (after.offset, after.item)) {
                     return ControlFlow::Continue(());
                 }
@@ -75,7 +76,7 @@ impl Reader {
                 if items.len() >= limit && last_record != Some(place.offset) {
                     return ControlFlow::Break(());
                 }
-                last_record = Some(place.offset);
+                last_record = Some(view.place.offset);
                 items.push(view);
                 ControlFlow::Continue(())
             };
@@ -96,7 +97,7 @@ impl Reader {
         let events = stream::unfold(state, |(reader, mut changes, mut offset, mut after, mut ahead)| async move {
             loop {
                 if let Some(view) = ahead.pop_front() {
-                    let event = Event::default().id(&view.place).event(view.service).json_data(&view).ok()?;
+                    let event = Event::default().id(view.place.to_string()).event(view.service).json_data(&view).ok()?;
                     return Some((Ok::<Event, Infallible>(event), (reader, changes, offset, after, ahead)));
                 }
                 changes.borrow_and_update();

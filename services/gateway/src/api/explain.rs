@@ -64,8 +64,7 @@ pub(super) async fn agent(State(app): State<Arc<App>>, Path(agent): Path<String>
     if view.is_null() {
         return Err(Problem::new("not_found", format!("there is no agent {agent}")));
     }
-    // An agent is named like a job is: by a text of its own.
-    let filter = Filter { job: Some(agent.to_string()), ..Filter::default() };
+    let filter = Filter { agent: Some(agent.to_string()), ..Filter::default() };
     let decisions = newest(&app, "allocator", filter).await?;
     Ok(Json(json!({"agent": view, "decisions": decisions})))
 }

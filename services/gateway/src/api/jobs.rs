@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use orrery_log::clock;
 use orrery_model::id::{JobName, RunId};
-use orrery_model::job::{Format, JobSpec, read_documents};
+use orrery_model::job::{Format, JobSpec, did_you_mean, read_documents};
 use orrery_model::limits::JOB_BYTES;
 use orrery_model::messages::{CatalogEntry, Request};
 use orrery_model::time::Timestamp;
@@ -87,8 +87,8 @@ fn show(app: &App, job: &JobName) -> Answer<Response> {
 
 /// No such job, with the one that was probably meant.
 pub(super) fn unknown(job: &JobName, state: &ViewState) -> Problem {
-    let near = orrery_model::job::nearest(job.as_str(), state.jobs.keys().map(JobName::as_str));
-    Problem::new("not_found", format!("there is no job {job}")).hint(near.map(|near| format!("did you mean {near}?")))
+    let hint = did_you_mean(job.as_str(), state.jobs.keys().map(JobName::as_str));
+    Problem::new("not_found", format!("there is no job {job}")).hint(hint)
 }
 
 pub(super) async fn apply(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Answer<Response> {

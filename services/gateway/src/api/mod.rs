@@ -117,9 +117,8 @@ async fn wait_for_position(State(app): State<Arc<App>>, request: Request, next: 
 
 async fn no_such_route(request: Request) -> Problem {
     let path = request.uri().path().to_owned();
-    let near = orrery_model::job::nearest(&path, ROUTES.iter().map(|route| route.path));
-    Problem::new("no_such_route", format!("there is no {path}"))
-        .hint(Some(near.map_or_else(|| format!("see {BASE}/openapi.json"), |near| format!("did you mean {near}?"))))
+    let hint = orrery_model::job::did_you_mean(&path, ROUTES.iter().map(|route| route.path));
+    Problem::new("no_such_route", format!("there is no {path}")).hint(Some(hint.unwrap_or_else(|| format!("see {BASE}/openapi.json"))))
 }
 
 async fn wrong_method(request: Request) -> Problem {

@@ -59,6 +59,11 @@ const CONSTRAINTS_MAX: usize = 100;
 /// Names of resource limits, as setrlimit has them.
 pub const LIMIT_NAMES: [&str; 7] = ["nofile", "nproc", "core", "fsize", "as", "stack", "cpu"];
 
+/// A hint that names the known word that was probably meant.
+pub fn did_you_mean<'w>(found: &str, known: impl Iterator<Item = &'w str>) -> Option<String> {
+    nearest(found, known).map(|word| format!("did you mean {word}?"))
+}
+
 impl Problem {
     /// A problem of this field.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {

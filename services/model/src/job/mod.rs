@@ -5,7 +5,7 @@ mod constraint;
 mod interval;
 mod read;
 
-pub use check::{LIMIT_NAMES, Problem, check, nearest};
+pub use check::{LIMIT_NAMES, Problem, check, did_you_mean, nearest};
 pub use constraint::{Constraint, ConstraintError, Test};
 pub use interval::{Interval, IntervalError, Period};
 pub use read::{DocumentError, Format, read_documents, read_json};

@@ -89,6 +89,7 @@ impl Which {
         Ok(Filter {
             job: self.job.as_deref().map(JobName::with_default_namespace).transpose()?.map(|job| job.to_string()),
             run: self.run.clone(),
+            agent: None,
             kind: self.kind.clone(),
             since: time("since", &self.since)?,
             until: time("until", &self.until)?,
@@ -136,11 +137,10 @@ fn follow(context: &Context, which: &Which) -> Result<ExitCode> {
 
 fn show(context: &Context, place: &Place) -> Result<ExitCode> {
     let log = open(context)?;
-    let wanted = place.to_string();
     let mut found: Option<EntryView> = None;
     read_entries(&*log, &Cluster::single(), (&place.service, place.shard), place.offset, &Filter::default(), &mut |view| {
-        let behind = view.place.parse::<Place>().is_ok_and(|at| at.offset > place.offset);
-        if view.place == wanted {
+        let behind = view.place.offset > place.offset;
+        if view.place == *place {
             found = Some(view);
         }
         if behind || found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -100,6 +100,7 @@ impl Inputs {
         if shard.position(&topic, partition) != Some(&position) {
             shard.set_position(&topic, partition, position.clone());
         }
+        tell_lag::<D>(&self.log, &at, position.offset)?;
         self.reading.insert((topic, partition), position.offset);
         Ok(())
     }
@@ -131,13 +132,16 @@ impl Inputs {
         let position = self.reading.get_mut(&(topic.clone(), partition)).expect("the keys were taken from this map");
         match self.log.read(&at, *position, READ_BYTES.min(room.bytes)) {
             Ok(fetch) => {
+                let any = !fetch.records.is_empty();
                 for record in fetch.records.into_iter().take(room.records) {
                     *position = record.offset + 1;
                     room.take(&record);
                     arrivals.push(Arrival::Record { topic: topic.clone(), partition, record });
                 }
-                let lag = self.log.end_offset(&at)? - *position;
-                metrics::gauge!("orrery_input_lag", "topic" => topic.to_string(), "reader" => D::SERVICE).set(lag as f64);
+                // An input without news lags no more than it did: nothing to count in every idle turn.
+                if any {
+                    tell_lag::<D>(&self.log, &at, *position)?;
+                }
                 Ok(())
             }
             Err(LogError::OutOfRange { asked, start, end, .. }) => {
@@ -194,6 +198,12 @@ impl Room {
         self.records -= 1;
         self.bytes = self.bytes.saturating_sub(size(&record.key) + size(&record.value));
     }
+}
+
+fn tell_lag<D: Decider>(log: &Arc<dyn Log>, at: &TopicPartition, position: i64) -> Result<(), LogError> {
+    let lag = log.end_offset(at)? - position;
+    metrics::gauge!("orrery_input_lag", "topic" => at.topic.to_string(), "reader" => D::SERVICE).set(lag as f64);
+    Ok(())
 }
 
 /// Where every partition of a topic ends now; a topic that is not there yet begins at 0 when it comes.

@@ -14,7 +14,7 @@ impl Turn<'_> {
     pub(super) fn run_ended(&mut self, record: &RunRecord) {
         let children: Vec<JobName> = self.state.index.by_parent.get(&record.job).into_iter().flatten().cloned().collect();
         for child in children {
-            let Some(compiled) = self.compiled(&child) else { continue };
+            let Some(compiled) = self.state.compiled(&child) else { continue };
             for (i, trigger) in compiled.spec.triggers.iter().enumerate() {
                 if trigger.after.contains(&record.job) && counts(trigger.on.unwrap_or_default(), record.state) {
                     self.parent_ended(&child, i as i32, &trigger.after, record);

@@ -67,7 +67,7 @@ impl Turn<'_> {
     }
 
     fn matches(&mut self, job: &JobName, event: &EventData, view: &EventView<'_>, place: &str) -> bool {
-        let (Some(compiled), Some(entry)) = (self.compiled(job), self.entry(job)) else { return false };
+        let (Some(compiled), Some(entry)) = (self.state.compiled(job), self.entry(job)) else { return false };
         let fired = self.state.fired.get(&(job.clone(), event.source()));
         if !is_behind_start(entry, event) || fired.is_some_and(|fired| fired.offset >= event.offset) {
             return false;

@@ -5,7 +5,7 @@ use crate::check::check_job;
 use crate::facts::{Decision, ScheduleStart};
 use crate::schedule::Schedule;
 use orrery_model::id::{JobName, Principal};
-use orrery_model::job::{JobSpec, Problem, nearest, read_json};
+use orrery_model::job::{JobSpec, Problem, did_you_mean, read_json};
 use orrery_model::messages::{CatalogEntry, StartPosition};
 use orrery_model::time::Timestamp;
 
@@ -68,7 +68,7 @@ impl Turn<'_> {
 
     /// Where each schedule begins. One that is not changed goes on where it stands, so that no slot is lost or repeated.
     fn schedule_starts(&self, spec: &JobSpec) -> Vec<ScheduleStart> {
-        let old = self.compiled(&spec.name);
+        let old = self.state.compiled(&spec.name);
         let start = |(i, trigger): (usize, &orrery_model::job::Trigger)| {
             let schedule = Schedule::compile(trigger, self.at).ok().flatten()?;
             let unchanged = old.as_ref().is_some_and(|old| old.spec.triggers.get(i) == Some(trigger));
@@ -90,7 +90,7 @@ impl Turn<'_> {
                 let field = format!("triggers[{i}].after");
                 if self.entry(parent).is_none() {
                     let known = self.state.jobs.iter().map(|(job, _)| job.as_str());
-                    let hint = nearest(parent.as_str(), known).map_or("apply it first".to_owned(), |near| format!("did you mean {near}?"));
+                    let hint = did_you_mean(parent.as_str(), known).unwrap_or_else(|| "apply it first".to_owned());
                     problems.push(Problem::new(field, format!("there is no job {parent}")).hint(hint));
                 } else if self.has_many_children(parent, &spec.name) {
                     let message = format!("{CHILDREN_PER_JOB} jobs run after {parent} already, which is the limit");
@@ -119,7 +119,7 @@ impl Turn<'_> {
             if last == wanted {
                 return Some(path);
             }
-            if let (true, Some(compiled)) = (seen.insert(last.clone()), self.compiled(last)) {
+            if let (true, Some(compiled)) = (seen.insert(last.clone()), self.state.compiled(last)) {
                 let parents = compiled.spec.triggers.iter().flat_map(|trigger| &trigger.after);
                 open.extend(parents.map(|parent| path.iter().chain([parent]).cloned().collect()));
             }
@@ -163,7 +163,7 @@ impl Turn<'_> {
 
     pub(super) fn unknown_job(&mut self, job: &JobName) {
         let known = self.state.jobs.iter().map(|(name, _)| name.as_str());
-        let hint = nearest(job.as_str(), known).map(|near| format!("did you mean {near}?"));
+        let hint = did_you_mean(job.as_str(), known);
         self.refuse("not_found", format!("there is no job {job}"), hint, Some(job.as_str()));
     }
 }

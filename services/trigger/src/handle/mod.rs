@@ -9,13 +9,12 @@ mod runs;
 mod ticks;
 
 use crate::facts::{Decision, Input};
-use crate::state::{Compiled, Trigger};
+use crate::state::Trigger;
 use orrery_model::decider::Decider;
 use orrery_model::id::{JobName, RunId};
 use orrery_model::limits::DECISIONS_PER_INPUT;
 use orrery_model::messages::{CatalogEntry, RunRecord};
 use orrery_model::time::Timestamp;
-use std::sync::Arc;
 
 /// Decisions kept free for what follows from the last one: a run, its attempt, its event.
 const DECISIONS_MARGIN: usize = 20;
@@ -62,10 +61,6 @@ impl Turn<'_> {
 
     fn entry(&self, job: &JobName) -> Option<&CatalogEntry> {
         self.state.jobs.get(job).map(|row| &row.entry)
-    }
-
-    fn compiled(&self, job: &JobName) -> Option<Arc<Compiled>> {
-        self.state.spec(job)
     }
 
     /// The run's record with `updated_at` set, to be changed and decided.

@@ -53,7 +53,7 @@ impl Turn<'_> {
 
     /// Repeated at once, on another agent if there is one; it does not count towards `retries.max` (§6.2).
     fn attempt_lost(&mut self, record: RunRecord, end: &End) {
-        let repeated = self.compiled(&record.job).is_some_and(|compiled| compiled.spec.retries.on_lost);
+        let repeated = self.state.compiled(&record.job).is_some_and(|compiled| compiled.spec.retries.on_lost);
         let reason = Some(end_in_words(end));
         if repeated {
             let record = RunRecord { state: RunState::Waiting, reason, ended_at: None, next_attempt_at: Some(self.at), ..record };
@@ -64,7 +64,7 @@ impl Turn<'_> {
     }
 
     fn attempt_failed(&mut self, row: &RunRow, record: RunRecord, end: &End) {
-        let retries = self.compiled(&record.job).map(|compiled| compiled.spec.retries).filter(|retries| row.counted < retries.max);
+        let retries = self.state.compiled(&record.job).map(|compiled| compiled.spec.retries).filter(|retries| row.counted < retries.max);
         let reason = Some(end_in_words(end));
         let Some(retries) = retries else { return self.end(RunRecord { state: RunState::Failed, reason, ..record }) };
         let doubled = retries.backoff.0.saturating_mul(1 << row.counted.clamp(0, 30));

@@ -36,7 +36,7 @@ enum Verdict {
 impl Turn<'_> {
     /// Makes the run of this cause, unless it is there already, and starts it if the job's rules allow.
     pub(super) fn create_run(&mut self, job: &JobName, new: NewRun) -> Option<RunId> {
-        let (compiled, entry) = (self.compiled(job)?, self.entry(job)?.clone());
+        let (compiled, entry) = (self.state.compiled(job)?, self.entry(job)?.clone());
         let run = RunId::derive(job, entry.incarnation, &new.cause);
         if self.state.runs.get(&run).is_some() {
             return Some(run);
@@ -113,7 +113,7 @@ impl Turn<'_> {
     /// Wants the run's next attempt; a command that cannot be rendered fails the run.
     pub(super) fn start(&mut self, run: &RunId) {
         let Some(record) = self.record(run) else { return };
-        let Some(compiled) = self.compiled(&record.job) else {
+        let Some(compiled) = self.state.compiled(&record.job) else {
             return self.end(RunRecord {
                 state: RunState::Cancelled,
                 reason: Some("its job was deleted".into()),

@@ -32,7 +32,9 @@ impl Turn<'_> {
     }
 
     fn take_slots(&mut self, job: &JobName, trigger: u32) {
-        let (Some(compiled), Some(row)) = (self.compiled(job), self.state.slots.get(&(job.clone(), trigger)).copied()) else { return };
+        let (Some(compiled), Some(row)) = (self.state.compiled(job), self.state.slots.get(&(job.clone(), trigger)).copied()) else {
+            return;
+        };
         let Some(schedule) = compiled.schedules.get(trigger as usize).and_then(Option::as_ref) else {
             // Accepted by an older version, and not a schedule to this one: it stands still rather than being due for ever.
             let (job, trigger) = (job.clone(), trigger as i32);
