@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock, draws a random number, touches the environment or does I/O; CI proves it.
 
+pub mod avro;
 pub mod codec;
 pub mod decider;
 pub mod id;

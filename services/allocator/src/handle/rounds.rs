@@ -6,7 +6,7 @@
 use super::{Turn, spec_bytes};
 use crate::facts::Decision;
 use crate::index::{QueueKey, Shape};
-use crate::place::{self, Needs, Room, Wish};
+use crate::place::{self, Candidate, Needs, Room, Wish};
 use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::messages::{Reason, TaskSpec};
 use orrery_model::resources::Resources;
@@ -85,30 +85,27 @@ impl Turn<'_> {
         chosen.cloned()
     }
 
-    /// Records anew why the first of the queue wait, where that has changed. `fully`: for all their shapes and all codes; else
-    /// only for the shape of the very first and its leading code, as this is done with every task that ends.
+    /// Records anew why the first of the queue wait, where that has changed: for all of them if `fully` or if the very first
+    /// waits for something else than before. This is done with every task that ends, so the usual answer is found at once.
     fn explain(&mut self, fully: bool) {
-        let first: Vec<AttemptId> = self.state.index.queue.iter().take(EXPLAINED).map(|key| key.attempt.clone()).collect();
-        for (attempt, reasons) in self.changed_reasons(&first, fully) {
+        let Some(first) = self.state.index.queue.first().and_then(|key| self.state.tasks.get(&key.attempt)) else { return };
+        let agents = self.state.candidates();
+        if !fully && leading(&place::reasons(&agents, &first.spec)) == leading(&first.reasons) {
+            return;
+        }
+        let changed = self.changed_reasons(&agents);
+        for (attempt, reasons) in changed {
             self.decide(Decision::TaskWaits { attempt, reasons });
         }
     }
 
-    fn changed_reasons(&self, attempts: &[AttemptId], fully: bool) -> Vec<(AttemptId, Vec<Reason>)> {
-        if attempts.is_empty() {
-            return Vec::new();
-        }
-        let agents = self.state.candidates();
-        let (shapes, compared) = if fully { (EXPLAINED, usize::MAX) } else { (1, 1) };
+    fn changed_reasons(&self, agents: &[Candidate<'_>]) -> Vec<(AttemptId, Vec<Reason>)> {
         let mut known: BTreeMap<Shape, Vec<Reason>> = BTreeMap::new();
         let mut changed = Vec::new();
-        for task in attempts.iter().filter_map(|attempt| self.state.tasks.get(attempt)) {
-            let shape = Shape::of(&task.spec);
-            if known.len() >= shapes && !known.contains_key(&shape) {
-                continue;
-            }
-            let reasons = known.entry(shape).or_insert_with(|| place::reasons(&agents, &task.spec));
-            if codes(reasons, compared) != codes(&task.reasons, compared) {
+        let first = self.state.index.queue.iter().take(EXPLAINED);
+        for task in first.filter_map(|key| self.state.tasks.get(&key.attempt)) {
+            let reasons = known.entry(Shape::of(&task.spec)).or_insert_with(|| place::reasons(agents, &task.spec));
+            if codes(reasons) != codes(&task.reasons) {
                 changed.push((task.spec.attempt.clone(), reasons.clone()));
             }
         }
@@ -116,7 +113,12 @@ impl Turn<'_> {
     }
 }
 
+/// What keeps a task waiting most of all.
+fn leading(reasons: &[Reason]) -> Option<&str> {
+    reasons.first().map(|reason| reason.code.as_str())
+}
+
 /// The codes tell whether a task waits for something else than before; the numbers change all the time.
-fn codes(reasons: &[Reason], compared: usize) -> BTreeSet<&str> {
-    reasons.iter().take(compared).map(|reason| reason.code.as_str()).collect()
+fn codes(reasons: &[Reason]) -> BTreeSet<&str> {
+    reasons.iter().map(|reason| reason.code.as_str()).collect()
 }
