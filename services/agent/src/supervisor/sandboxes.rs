@@ -4,7 +4,7 @@
 //! last seconds (measured: a third of the supervisor's time at 800 attempts per second).
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ impl Sandboxes {
         })?;
         let file = sandbox.join(EVENT_FILE);
         match event {
-            Some(bytes) => fs::write(&file, bytes),
+            Some(bytes) => overwrite(&file, bytes),
             None => fs::remove_file(&file).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) }),
         }
     }
@@ -94,6 +94,14 @@ impl Sandboxes {
         };
         file && fs::symlink_metadata(sandbox).is_ok_and(made)
     }
+}
+
+/// Writes a file from its beginning and cuts it to length. Not `fs::write`: ext4 takes the end of a file that was cut to nothing
+/// first for the end of a careful replacement, and begins to write it to the disk at once.
+fn overwrite(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(file)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)
 }
 
 /// True if a predecessor left something there.
