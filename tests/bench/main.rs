@@ -32,6 +32,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!("usage: orrery-bench SUITE, where SUITE is {}", suite::names());
+    eprintln!("ONLY=name,name runs these measurements of it (those that they are compared with come first)");
     eprintln!("QUICK=1 makes every number small; BENCH_OUT names the file of results (target/bench/SUITE.jsonl)");
     ExitCode::from(2)
 }

@@ -63,13 +63,21 @@ pub(crate) struct Settings {
     pub(crate) sizes: Sizes,
     /// File of results.
     pub(crate) out: PathBuf,
+    /// Measurements by name, if not all are wanted.
+    only: Vec<String>,
 }
 
 impl Settings {
     pub(crate) fn from_environment(suite: &str) -> Self {
         let quick = variable("QUICK").is_some_and(|text| text != "0");
         let out = variable("BENCH_OUT").map_or_else(|| format!("target/bench/{suite}.jsonl").into(), PathBuf::from);
-        Self { quick, sizes: if quick { QUICK } else { FULL }, out }
+        let only = variable("ONLY").map_or_else(Vec::new, |names| names.split(',').map(str::to_owned).collect());
+        Self { quick, sizes: if quick { QUICK } else { FULL }, out, only }
+    }
+
+    /// True if this measurement is wanted.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| wanted == name)
     }
 }
 

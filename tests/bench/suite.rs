@@ -78,7 +78,7 @@ pub(crate) fn run(measurements: &[Measurement], settings: &Settings) -> ExitCode
         println!("QUICK: the numbers are small, the results are no results");
     }
     println!("{}", head());
-    for measurement in measurements {
+    for measurement in measurements.iter().filter(|measurement| settings.wants(measurement.name)) {
         match guarded(measurement, &mut context) {
             Ok(metrics) => {
                 metrics.iter().for_each(|metric| println!("{}", metric.row()));
