@@ -44,7 +44,7 @@ fmt: ## Format all sources
 schemas: ## Make schemas/*.avsc follow the Rust types
 	ORRERY_WRITE_SCHEMAS=1 $(CARGO) test --workspace files_and_types_agree
 
-bench: ## Run the benchmarks of SUITE (main); BENCH_OUT names the file of results
+bench: ## Run the benchmarks of SUITE (main), or ONLY some; BENCH_OUT names the file of results
 	$(CARGO) build --workspace
 	@mkdir -p "$(dir $(BENCH_OUT))"
 	BENCH_OUT="$(BENCH_OUT)" "$(TARGET)/debug/orrery-bench" $(SUITE)

@@ -11,7 +11,7 @@ use crate::entries::{Place, journal_of};
 use joins::Joins;
 use orrery_log::{Log, TopicPartition};
 use orrery_model::codec::{Codec, HEADER_LEN, read_long};
-use orrery_model::decider::Decider;
+use orrery_model::decider::{Decider, Fact};
 use orrery_model::journal::Entry;
 use orrery_model::time::Timestamp;
 use orrery_runtime::chain::{chained, is_chained};
@@ -65,9 +65,22 @@ pub struct Divergence {
     pub derived: serde_json::Value,
 }
 
+/// An entry's place in its journal; most of them are never named.
+#[derive(Clone, Copy)]
+struct At {
+    offset: i64,
+    item: usize,
+}
+
+impl At {
+    fn named<D: Decider>(self, shard: u32) -> String {
+        Place { service: D::SERVICE.into(), shard, offset: self.offset, item: self.item }.to_string()
+    }
+}
+
 /// An entry with its place, after its chain was checked.
 struct Checked<D: Decider> {
-    place: Place,
+    place: At,
     entry: Entry<D::Input, D::Decision>,
     fault: Option<Divergence>,
 }
@@ -99,8 +112,7 @@ fn read_and_check<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, batc
             position = fetch.next;
             for record in fetch.records {
                 let Some(value) = &record.value else { continue };
-                let place = |item| Place { service: D::SERVICE.into(), shard: journal.partition, offset: record.offset, item };
-                let read = read_batch::<D>(&items, &mut previous, &place, value.as_bytes());
+                let read = read_batch::<D>(&items, &mut previous, (journal.partition, record.offset), value.as_bytes());
                 let checked =
                     read.map_err(|why| AuditError::Unreadable { topic: journal.topic.to_string(), offset: record.offset, why })?;
                 if batches.send(Ok(checked)).is_err() {
@@ -119,7 +131,7 @@ fn read_and_check<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, batc
 fn read_batch<D: Decider>(
     items: &Codec<Entry<D::Input, D::Decision>>,
     previous: &mut Option<Link>,
-    place: &dyn Fn(usize) -> Place,
+    (shard, offset): (u32, i64),
     value: &[u8],
 ) -> Result<Vec<Checked<D>>, String> {
     let Some((header, mut rest)) = value.split_first_chunk::<HEADER_LEN>() else { return Err("it is too short".into()) };
@@ -127,19 +139,21 @@ fn read_batch<D: Decider>(
     let Some(count) = count.filter(|_| D::journal().wrote(header)) else {
         // Another schema, or a list written in another way: read as a whole, or refused with the reason.
         let batch = D::journal().decode(value).map_err(|e| e.to_string())?;
-        let check = |(item, entry)| check_link::<D>(previous, place(item), entry, None);
+        let check = |(item, entry)| check_link::<D>(previous, shard, At { offset, item }, entry, None);
         return Ok(batch.entries.into_iter().enumerate().map(check).collect());
     };
     let mut checked = Vec::new();
     for item in 0..count as usize {
         let before = rest;
         let entry = items.read_datum(&mut rest).map_err(|e| e.to_string())?;
-        checked.push(check_link::<D>(previous, place(item), entry, Some((header, &before[..before.len() - rest.len()]))));
+        let written = Some((header, &before[..before.len() - rest.len()]));
+        checked.push(check_link::<D>(previous, shard, At { offset, item }, entry, written));
     }
     if rest == [0] || (count == 0 && rest.is_empty()) { Ok(checked) } else { Err("something is left over behind its entries".into()) }
 }
 
 /// What the next entry must follow.
+#[derive(Default)]
 struct Link {
     lineage: String,
     epoch: i64,
@@ -148,18 +162,27 @@ struct Link {
     chain: String,
 }
 
+impl Link {
+    fn move_to<I: Fact, D: Fact>(&mut self, entry: &Entry<I, D>) {
+        self.lineage.clone_from(&entry.lineage);
+        self.chain.clone_from(&entry.chain);
+        (self.epoch, self.seq, self.at) = (entry.epoch, entry.seq, entry.at);
+    }
+}
+
 fn check_link<D: Decider>(
     previous: &mut Option<Link>,
-    place: Place,
+    shard: u32,
+    place: At,
     entry: Entry<D::Input, D::Decision>,
     written: Option<(&[u8; HEADER_LEN], &[u8])>,
 ) -> Checked<D> {
-    let recorded = entry.chain.clone();
     let before = previous.as_ref().map_or("", |link| &link.chain);
     let is_proved = written.is_some_and(|(header, bytes)| is_chained(header, before, bytes));
+    let recorded = if is_proved { None } else { Some(entry.chain.clone()) };
     let entry = if is_proved { entry } else { chained(D::journal(), before, entry) };
     let fault = |what: &str, recorded: serde_json::Value, derived: serde_json::Value| {
-        Some(Divergence { place: place.to_string(), seq: entry.seq, what: what.into(), recorded, derived })
+        Some(Divergence { place: place.named::<D>(shard), seq: entry.seq, what: what.into(), recorded, derived })
     };
     let wrong = match previous {
         None if entry.seq != 1 => fault("the journal does not begin with entry 1", entry.seq.into(), 1.into()),
@@ -167,13 +190,11 @@ fn check_link<D: Decider>(
         Some(link) if link.seq + 1 != entry.seq => fault("entries are missing or repeated", entry.seq.into(), (link.seq + 1).into()),
         Some(link) if link.epoch > entry.epoch => fault("an older owner wrote later", entry.epoch.into(), link.epoch.into()),
         Some(link) if link.at > entry.at => fault("time went back", entry.at.to_string().into(), link.at.to_string().into()),
-        _ if recorded != entry.chain => {
+        _ => recorded.filter(|recorded| *recorded != entry.chain).and_then(|recorded| {
             fault("the hash chain is broken: this entry or the one before was altered", recorded.into(), entry.chain.clone().into())
-        }
-        _ => None,
+        }),
     };
-    let (lineage, chain) = (entry.lineage.clone(), entry.chain.clone());
-    *previous = Some(Link { lineage, epoch: entry.epoch, seq: entry.seq, at: entry.at, chain });
+    previous.get_or_insert_default().move_to(&entry);
     Checked { place, entry, fault: wrong }
 }
 
@@ -201,10 +222,10 @@ fn derive<D: Decider>(
     };
     while let Ok(batch) = batches.recv() {
         for checked in batch? {
-            let (place, seq) = (checked.place.to_string(), checked.entry.seq);
+            let ends_at = head.filter(|head| head.last_seq == checked.entry.seq).map(|head| (checked.place, head));
             deriver.report.divergence = deriver.entry(checked);
-            if deriver.report.divergence.is_none() && head.is_some_and(|head| head.last_seq == seq) {
-                deriver.compare_state(place, head.expect("it was looked at"));
+            if let (None, Some((place, head))) = (&deriver.report.divergence, ends_at) {
+                deriver.compare_state(place.named::<D>(shard), head);
             }
             if deriver.report.divergence.is_some() {
                 return Ok(deriver.report);
@@ -227,7 +248,9 @@ impl<D: Decider> Deriver<D> {
         let Checked { place, entry, fault } = checked;
         self.report.from = self.report.from.or(Some(entry.at));
         self.report.to = Some(entry.at);
-        let at = |what: String, recorded, derived| Some(Divergence { place: place.to_string(), seq: entry.seq, what, recorded, derived });
+        let shard = self.report.shard;
+        let at =
+            |what: String, recorded, derived| Some(Divergence { place: place.named::<D>(shard), seq: entry.seq, what, recorded, derived });
         if fault.is_some() {
             return fault;
         }

@@ -76,12 +76,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
         let schema: &'static Schema = Box::leak(Box::new(schema));
         let mut fingerprint = [0; 8];
         fingerprint.copy_from_slice(&schema.fingerprint::<Rabin>().bytes);
-        Self {
-            name: schema.name().map_or_else(|| "unnamed".into(), ToString::to_string),
-            fingerprint,
-            schema,
-            record: PhantomData,
-        }
+        Self { name: schema.name().map_or_else(|| "unnamed".into(), ToString::to_string), fingerprint, schema, record: PhantomData }
     }
 
     /// The record in single-object encoding.
@@ -164,7 +159,9 @@ pub fn read_long(rest: &mut &[u8]) -> Option<i64> {
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    let mut out = String::with_capacity(2 * bytes.len());
+    out.extend(bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])));
+    out
 }
 
 /// Gives a type that serde writes as text the Avro schema `string`.

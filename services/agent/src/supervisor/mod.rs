@@ -1,6 +1,7 @@
 //! The supervisor: one small process for all tasks of an agent, which outlives the agent.
 //!
-//! One thread, one epoll. It starts tasks with posix_spawn, each in its own session; moves their output from pipes into rotating files;
+//! One thread, one epoll (a second thread lives for the length of a turn's starts, see `starting`). It starts tasks with
+//! posix_spawn, each in its own session; moves their output from pipes into rotating files;
 //! reaps them; kills what is left of a task's tree before it reports the end; and holds the lease: at its deadline every task is
 //! killed, whatever the agent, the log or the network do. It never waits for the agent.
 //!

@@ -37,10 +37,6 @@ impl<'de> Reader<'_, 'de> {
     fn text(&mut self) -> Result<&'de str, AvroError> {
         std::str::from_utf8(self.bytes()?).map_err(|_| AvroError::Text)
     }
-
-    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], AvroError> {
-        self.take(N)?.try_into().map_err(|_| AvroError::End)
-    }
 }
 
 macro_rules! numbers {
@@ -68,6 +64,8 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'_, 'de> {
         deserialize_identifier = "a field's name",
         deserialize_u64 = "u64",
         deserialize_char = "char",
+        deserialize_f32 = "a float",
+        deserialize_f64 = "a float",
         deserialize_map = "a map",
     }
 
@@ -75,17 +73,11 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'_, 'de> {
         false
     }
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, AvroError> {
-        match self.fixed()? {
+        match self.take(1)? {
             [0] => visitor.visit_bool(false),
             [1] => visitor.visit_bool(true),
-            [other] => Err(AvroError::Bool(other)),
+            other => Err(AvroError::Bool(other[0])),
         }
-    }
-    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, AvroError> {
-        visitor.visit_f32(f32::from_le_bytes(self.fixed()?))
-    }
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, AvroError> {
-        visitor.visit_f64(f64::from_le_bytes(self.fixed()?))
     }
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, AvroError> {
         visitor.visit_borrowed_str(self.text()?)

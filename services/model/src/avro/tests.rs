@@ -1,8 +1,8 @@
 //! The Avro library is the judge: what it writes we read, what we write it reads, and the bytes are the same.
 
 use super::*;
-use apache_avro::{AvroSchema, Schema, reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};
 use crate::journal::DropReason as Word;
+use apache_avro::{AvroSchema, Schema, reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,6 @@ struct Everything {
     flag: bool,
     small: i32,
     big: i64,
-    real: f64,
     text: String,
     payload: crate::payload::Payload,
     maybe: Option<String>,
@@ -47,14 +46,14 @@ fn shapes() -> impl Strategy<Value = Shape> {
 
 prop_compose! {
     fn everything()(
-        (flag, small, big, real) in (any::<bool>(), any::<i32>(), any::<i64>(), -1e300..1e300),
+        (flag, small, big) in any::<(bool, i32, i64)>(),
         (text, payload, maybe) in (".{0,100}", proptest::collection::vec(any::<u8>(), 0..200), proptest::option::of(".{0,9}")),
         shapes in proptest::collection::vec(shapes(), 0..4),
         nested in proptest::collection::vec(proptest::collection::vec(any::<Option<i64>>(), 0..3), 0..3),
         word in proptest::option::of(words()),
     ) -> Everything {
         let payload = payload.as_slice().into();
-        Everything { flag, small, big, real, text, payload, maybe, shapes, nested, word }
+        Everything { flag, small, big, text, payload, maybe, shapes, nested, word }
     }
 }
 
@@ -127,4 +126,5 @@ fn what_has_no_form_is_refused() {
     let map = std::collections::BTreeMap::from([(1, 2)]);
     assert_eq!(write(&mut Vec::new(), &map), Err(AvroError::Unsupported("a map")));
     assert_eq!(write(&mut Vec::new(), &1u64), Err(AvroError::Unsupported("u64")));
+    assert_eq!(write(&mut Vec::new(), &1.5), Err(AvroError::Unsupported("a float")), "no decision depends on one");
 }

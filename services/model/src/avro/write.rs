@@ -69,6 +69,8 @@ impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
     }
     unsupported! {
         serialize_u64(u64) -> () = "u64",
+        serialize_f32(f32) -> () = "a float",
+        serialize_f64(f64) -> () = "a float",
         serialize_char(char) -> () = "char",
         serialize_map(Option<usize>) -> Self::SerializeMap = "a map",
     }
@@ -78,14 +80,6 @@ impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
     }
     fn serialize_bool(self, value: bool) -> Result<(), AvroError> {
         self.out.push(u8::from(value));
-        Ok(())
-    }
-    fn serialize_f32(self, value: f32) -> Result<(), AvroError> {
-        self.out.extend_from_slice(&value.to_le_bytes());
-        Ok(())
-    }
-    fn serialize_f64(self, value: f64) -> Result<(), AvroError> {
-        self.out.extend_from_slice(&value.to_le_bytes());
         Ok(())
     }
     fn serialize_str(self, value: &str) -> Result<(), AvroError> {
