@@ -45,7 +45,7 @@ const REFUSED: &str = "serde's trait names it in the signature of the function t
 const AVRO: &str = "apache-avro's trait wants the set of names already described as an argument; it is passed on, never iterated";
 
 /// Every exception. One that is not needed any more is a finding, so that the list stays true.
-pub(crate) const ALLOWED: [Allowance; 6] = [
+pub(crate) const ALLOWED: [Allowance; 8] = [
     Allowance { file: "services/model/src/codec.rs", word: "HashSet", reason: AVRO },
     Allowance { file: "services/model/src/payload.rs", word: "HashSet", reason: AVRO },
     Allowance { file: "services/model/src/words.rs", word: "HashSet", reason: AVRO },
