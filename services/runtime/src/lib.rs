@@ -1,12 +1,14 @@
 //! The shard loop: intake, stamps, one commit, head rows, restore.
 //!
-//! [`shard::Shard`] is sans-IO: it is given records and returns the transaction to commit. [`driver`] is the thin thread
-//! around it. Paragraph numbers in comments are those of the log protocol (services/ARCHITECTURE.md, "the log's rules").
+//! [`shard::Shard`] is sans-IO: it is given records and returns the transaction to commit. [`owner::Owner`] is one ownership of
+//! it, without threads or clocks; [`driver`] is the thin thread around that. Paragraph numbers in comments are those of the log protocol (services/ARCHITECTURE.md, "the log's rules").
 
 pub mod chain;
+pub mod committing;
 pub mod driver;
 pub mod leases;
 pub mod messages;
+pub mod owner;
 pub mod restore;
 pub mod rows;
 pub mod shard;

@@ -7,7 +7,7 @@ use crate::messages::{Cluster, Outbox, Sender};
 use crate::rows::{self, Head, Mark, Position};
 use crate::shard::Restored;
 use crate::statehash::StateHash;
-use crate::store::{RowBatch, Store, StoreError};
+use crate::store::{OpenStore, RowBatch, Store, StoreError};
 use orrery_log::{Log, LogError, TopicPartition, Writer};
 use orrery_model::decider::Decider;
 use orrery_model::journal::{Entry, Observation, Source};
@@ -15,7 +15,6 @@ use orrery_model::record::NewRecord;
 use orrery_model::table::FIRST_DECIDER_TABLE;
 use orrery_model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of one read while restoring.
@@ -79,7 +78,7 @@ pub struct Acquired<D> {
     /// The fenced writer.
     pub writer: Box<dyn Writer>,
     /// The store, at the head.
-    pub store: Store,
+    pub store: Box<dyn Store>,
     /// The shard's parts.
     pub restored: Restored<D>,
     /// Messages to send again with the first transaction.
@@ -98,8 +97,8 @@ pub struct Target<'a> {
     pub cluster: &'a Cluster,
     /// Shard number.
     pub shard: u32,
-    /// Folder of the local store.
-    pub folder: &'a Path,
+    /// Opens the local store.
+    pub open_store: OpenStore<'a>,
     /// Lineage if the shard turns out to be empty.
     pub fresh_lineage: &'a str,
     /// The wall clock now, to judge the store's age.
@@ -117,14 +116,14 @@ pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireEr
     let (journal_end, changelog_end) = (ends(&journal)?, ends(&changelog)?);
 
     let mut store = usable_store(target, &changelog, changelog_end)?;
-    follow_changelog(target.log, &store, &changelog, changelog_end)?;
-    let mut restored = match load::<D>(&store).and_then(|found| summed_up(found, &name)) {
+    follow_changelog(target.log, &mut *store, &changelog, changelog_end)?;
+    let mut restored = match load::<D>(&*store).and_then(|found| summed_up(found, &name)) {
         Ok(restored) => restored,
         Err(why) => {
             tracing::warn!(shard = name, %why, "the local store cannot be trusted; restoring from the changelog");
-            store = store.wiped()?;
-            follow_changelog(target.log, &store, &changelog, changelog_end)?;
-            summed_up(load::<D>(&store)?, &name)?
+            store.wipe()?;
+            follow_changelog(target.log, &mut *store, &changelog, changelog_end)?;
+            summed_up(load::<D>(&*store)?, &name)?
         }
     };
     if restored.head.lineage.is_empty() {
@@ -136,16 +135,8 @@ pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireEr
 }
 
 /// The local store if it can be trusted, else an empty one.
-fn usable_store(target: &Target<'_>, changelog: &TopicPartition, end: i64) -> Result<Store, AcquireError> {
-    let store = match Store::open(target.folder) {
-        Ok(store) => store,
-        Err(error) => {
-            tracing::warn!(%error, "wiping the local store");
-            std::fs::remove_dir_all(target.folder)
-                .map_err(|e| StoreError { path: target.folder.into(), what: format!("cannot be removed: {e}") })?;
-            Store::open(target.folder)?
-        }
-    };
+fn usable_store(target: &Target<'_>, changelog: &TopicPartition, end: i64) -> Result<Box<dyn Store>, AcquireError> {
+    let mut store = (target.open_store)()?;
     let start =
         target.log.start_offset(changelog).map_err(|source| AcquireError::Log { doing: "asking for the changelog's start", source })?;
     let why_not = match store.head() {
@@ -160,8 +151,9 @@ fn usable_store(target: &Target<'_>, changelog: &TopicPartition, end: i64) -> Re
     match why_not {
         None => Ok(store),
         Some(why) => {
-            tracing::warn!(folder = %target.folder.display(), why, "wiping the local store");
-            Ok(store.wiped()?)
+            tracing::warn!(store = store.name(), why, "wiping the local store");
+            store.wipe()?;
+            Ok(store)
         }
     }
 }
@@ -179,7 +171,7 @@ fn lineage_differs(target: &Target<'_>, changelog: &TopicPartition, head: &Head,
 }
 
 /// Brings the store up to the changelog's last head. Rows behind it are ignored: their transaction never ended.
-fn follow_changelog(log: &Arc<dyn Log>, store: &Store, changelog: &TopicPartition, end: i64) -> Result<(), AcquireError> {
+fn follow_changelog(log: &Arc<dyn Log>, store: &mut dyn Store, changelog: &TopicPartition, end: i64) -> Result<(), AcquireError> {
     let start = log.start_offset(changelog).map_err(|source| AcquireError::Log { doing: "asking for the changelog's start", source })?;
     let from = store.head()?.map_or(start, |(_, offset)| offset + 1);
     let mut rows: RowBatch = Vec::new();
@@ -196,12 +188,12 @@ fn follow_changelog(log: &Arc<dyn Log>, store: &Store, changelog: &TopicPartitio
 }
 
 /// Loads every row of the store into a decider and sums them up.
-fn load<D: Decider>(store: &Store) -> Result<Restored<D>, AcquireError> {
+fn load<D: Decider>(store: &dyn Store) -> Result<Restored<D>, AcquireError> {
     let mut decider = D::default();
     let mut hash = StateHash::default();
     let mut positions: BTreeMap<(Arc<str>, u32), Position> = BTreeMap::new();
     let mut marks: BTreeMap<Vec<u8>, Mark> = BTreeMap::new();
-    store.each_row(|table, key, value| {
+    store.each_row(&mut |table, key, value| {
         let unreadable = |why: String| store.refused(format!("has an unreadable row in table {table}: {why}"));
         match table {
             rows::POSITIONS => {
@@ -327,8 +319,8 @@ fn follow_position<D>(
 }
 
 /// The observation that begins an ownership (§1.1).
-pub fn acquired_observation(epoch: i64, member: &str, resend_from: i64) -> Observation {
-    Observation::Acquired { epoch, member: member.into(), generation: 1, binary: env!("CARGO_PKG_VERSION").into(), resend_from }
+pub fn acquired_observation(epoch: i64, member: &str, generation: i64, resend_from: i64) -> Observation {
+    Observation::Acquired { epoch, member: member.into(), generation, binary: env!("CARGO_PKG_VERSION").into(), resend_from }
 }
 
 fn read_head(changelog: &TopicPartition, record: &orrery_model::record::Record) -> Result<Option<Head>, AcquireError> {

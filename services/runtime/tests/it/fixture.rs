@@ -14,7 +14,7 @@ use orrery_runtime::restore::{AcquireError, Acquired, Target, acquire, acquired_
 use orrery_runtime::rows::{HEAD, HEAD_ROW, Head, Position, full_key};
 use orrery_runtime::shard::{Arrival, Shard};
 use orrery_runtime::stamp::Now;
-use orrery_runtime::store::Store;
+use orrery_runtime::store::{RocksStore, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -142,7 +142,7 @@ pub(crate) struct Hand {
     log: Arc<dyn Log>,
     jobs: TopicPartition,
     writer: Box<dyn Writer>,
-    store: Store,
+    store: Box<dyn Store>,
     began: Instant,
 }
 
@@ -159,7 +159,7 @@ impl Hand {
     /// As [`Self::acquire`], with the store of another member.
     pub(crate) fn acquire_in(fixture: &Fixture, log: &Arc<dyn Log>, folder: &Path) -> Result<Self, Crashed> {
         let (mut hand, again) = Self::restore_in(fixture, log, folder).map_err(|e| Crashed(e.to_string()))?;
-        let acquired = acquired_observation(hand.head.epoch + 1, "hand", hand.resend_from);
+        let acquired = acquired_observation(hand.head.epoch + 1, "hand", 1, hand.resend_from);
         hand.step(vec![Arrival::Observed(acquired)], again)?;
         Ok(hand)
     }
@@ -171,7 +171,8 @@ impl Hand {
 
     fn restore_in(fixture: &Fixture, log: &Arc<dyn Log>, folder: &Path) -> Result<(Self, Vec<NewRecord>), AcquireError> {
         let cluster = &fixture.cluster;
-        let target = Target { log, cluster, shard: 0, folder, fresh_lineage: "beef", now: clock::wall() };
+        let open = || RocksStore::open_or_begin(folder).map(|store| Box::new(store) as Box<dyn Store>);
+        let target = Target { log, cluster, shard: 0, open_store: &open, fresh_lineage: "beef", now: clock::wall() };
         let Acquired { writer, store, restored, again, resend_from, .. } = acquire::<Counting>(&target)?;
         let (began, head, jobs) = (clock::monotonic(), restored.head.clone(), fixture.at(topics::JOBS, 0));
         let mut shard = Shard::new(restored, cluster.clone(), 0, head.epoch + 1, now(began));

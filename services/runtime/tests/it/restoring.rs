@@ -4,7 +4,7 @@ use crate::counting::{SUM_ROW, SUMS, Sum};
 use crate::fixture::{Fixture, Hand};
 use crate::joins;
 use orrery_runtime::rows::full_key;
-use orrery_runtime::store::Store;
+use orrery_runtime::store::{RocksStore, Store as _};
 
 /// A shard that has counted to 10 and was left.
 fn counted() -> Fixture {
@@ -16,7 +16,7 @@ fn counted() -> Fixture {
 
 /// Overwrites the row of the total in the store.
 fn overwrite(fixture: &Fixture, value: &[u8]) {
-    let store = Store::open(&fixture.store(0)).expect("a store");
+    let mut store = RocksStore::open_or_begin(&fixture.store(0)).expect("a store");
     let (_, offset) = store.head().expect("readable").expect("a head");
     store.write(&vec![(full_key(SUMS, b"total"), Some(value.to_vec()))], offset).expect("written");
 }

@@ -1,6 +1,6 @@
 //! The inputs of a shard: which topic partitions it reads, from where, and how much at a time.
 
-use super::{Lost, ShardConfig};
+use super::{Lost, Setting};
 use crate::rows::Position;
 use crate::shard::{Arrival, Shard};
 use orrery_log::{Bell, Log, LogError, TopicPartition};
@@ -37,11 +37,11 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn new(config: &ShardConfig, bell: Arc<Bell>) -> Self {
+    pub(super) fn new(setting: &Setting, bell: Arc<Bell>) -> Self {
         Self {
-            log: config.log.clone(),
-            cluster: config.cluster.clone(),
-            shard: config.shard,
+            log: setting.log.clone(),
+            cluster: setting.cluster.clone(),
+            shard: setting.shard,
             bell,
             reading: BTreeMap::new(),
             subscribed: None,

@@ -1,0 +1,95 @@
+//! One commit: the transaction, then the store. What is not clean ends the writer's life (§1.2, §1.3).
+
+use crate::messages::Cluster;
+use crate::owner::Lost;
+use crate::shard::Transaction;
+use crate::store::Store;
+use orrery_log::{Commit, Log, LogError, TopicPartition, Writer};
+use orrery_model::record::NewRecord;
+use orrery_model::topics::{Cleanup, DLQ_SUFFIX};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A commit slower than this is not clean: the writer is not used again (§1.3).
+pub const CLEAN_COMMIT: Duration = Duration::from_millis(250);
+/// How long dead letters are kept.
+const DLQ_MS: i64 = 30 * 86_400_000;
+
+/// Transactional id of a shard.
+pub fn transactional_id(cluster: &Cluster, service: &str, shard: u32) -> String {
+    format!("{}{service}.{shard}", cluster.prefix)
+}
+
+/// An owner's writer and store.
+pub struct Committing {
+    log: Arc<dyn Log>,
+    writer: Box<dyn Writer>,
+    store: Box<dyn Store>,
+    service: &'static str,
+    transactional_id: String,
+}
+
+impl Committing {
+    /// Of a shard that was just acquired.
+    pub fn new(
+        log: Arc<dyn Log>,
+        cluster: &Cluster,
+        (service, shard): (&'static str, u32),
+        writer: Box<dyn Writer>,
+        store: Box<dyn Store>,
+    ) -> Self {
+        Self { log, writer, store, service, transactional_id: transactional_id(cluster, service, shard) }
+    }
+
+    /// Commits, then writes the store; returns the journal's end. `elapsed` is asked how long the commit took.
+    pub fn commit(&mut self, mut transaction: Transaction, elapsed: &mut dyn FnMut() -> Duration) -> Result<i64, Lost> {
+        self.place_dead_letters(&mut transaction.records)?;
+        let parts = [&transaction.records[transaction.changelog.start - 1], &transaction.records[transaction.changelog.end - 1]];
+        let places = parts.map(|record| TopicPartition::new(&record.topic, record.partition));
+        let committed = self.writer.commit(transaction.records)?;
+        let took = elapsed();
+        metrics::histogram!("orrery_commit_seconds", "service" => self.service).record(took.as_secs_f64());
+        let offsets = match committed {
+            Commit::Committed(offsets) => offsets,
+            Commit::Fenced => return Err(Lost::Fenced),
+            Commit::Unknown(why) => return Err(Lost::Unclean(format!("nobody knows whether it was committed ({why})"))),
+        };
+        metrics::counter!("orrery_entries_total", "service" => self.service).increment(transaction.entries as u64);
+        let (journal_end, head_offset) = (offsets[transaction.changelog.start - 1] + 1, offsets[transaction.changelog.end - 1]);
+        self.store.write(&transaction.rows, head_offset).map_err(|e| Lost::Unclean(e.to_string()))?;
+        if took > CLEAN_COMMIT {
+            self.renew_writer(&places, [journal_end, head_offset + 1])?;
+        }
+        Ok(journal_end)
+    }
+
+    /// Gives dead letters a topic with as many partitions as theirs has; in one that is there already, a partition that it has.
+    fn place_dead_letters(&self, records: &mut [NewRecord]) -> Result<(), LogError> {
+        for record in records.iter_mut() {
+            let Some(of) = record.topic.strip_suffix(DLQ_SUFFIX) else { continue };
+            let topic = match self.log.topic(&record.topic)? {
+                Some(topic) => topic,
+                None => {
+                    let partitions = self.log.topic(of)?.map_or(record.partition + 1, |topic| topic.partitions);
+                    self.log.ensure_topic(&record.topic, partitions, Cleanup::DeleteAfterMs(DLQ_MS))?
+                }
+            };
+            record.partition %= topic.partitions;
+        }
+        Ok(())
+    }
+
+    /// After a slow commit a late copy of it could hit the next transaction; a fence ends the old writer's chances (§1.3).
+    /// Another owner may have fenced, written and been fenced by this meanwhile: then journal or changelog end elsewhere than at
+    /// `ends`, this owner's last commit, and its memory is stale (§1.2).
+    fn renew_writer(&mut self, places: &[TopicPartition; 2], ends: [i64; 2]) -> Result<(), Lost> {
+        tracing::debug!(service = self.service, "a slow commit: using a new writer");
+        self.writer = self.log.fence(&self.transactional_id)?;
+        for (place, end) in places.iter().zip(ends) {
+            if self.log.end_offset(place)? != end {
+                return Err(Lost::Fenced);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! The store in RocksDB: one write batch per transaction; no fsync, because what is missing is read again from the changelog.
+
+use super::{EachRow, RowBatch, Store, StoreError};
+use crate::rows::{self, Head, full_key};
+use rocksdb::{BlockBasedOptions, DB, IteratorMode, Options, WriteBatch};
+use std::path::{Path, PathBuf};
+
+/// Key of the changelog offset: table tag 0 like the head, told apart by a row key.
+const OFFSET_KEY: &[u8] = b"\0offset";
+/// Memory for rows not yet in files.
+const WRITE_BUFFER_BYTES: usize = 4 << 20;
+
+/// One shard's store in a folder of its own.
+pub struct RocksStore {
+    path: PathBuf,
+    /// None only while it is wiped.
+    db: Option<DB>,
+}
+
+impl RocksStore {
+    /// Opens the store of this folder; one that cannot be opened is removed and begun anew.
+    pub fn open_or_begin(path: &Path) -> Result<Self, StoreError> {
+        Self::open(path).or_else(|error| {
+            tracing::warn!(%error, "wiping the local store");
+            Self::remove(path)?;
+            Self::open(path)
+        })
+    }
+
+    /// Opens or creates the store of this folder.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(&rocksdb::Cache::new_lru_cache(4 << 20));
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+        options.set_max_write_buffer_number(2);
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        options.set_block_based_table_factory(&blocks);
+        options.set_max_open_files(64);
+        options.set_keep_log_file_num(2);
+        options.set_max_background_jobs(1);
+        let refused = |what: String| StoreError { store: path.display().to_string(), what };
+        std::fs::create_dir_all(path).map_err(|e| refused(format!("cannot be made: {e}")))?;
+        let db = DB::open(&options, path).map_err(|e| refused(format!("cannot be opened: {e}")))?;
+        Ok(Self { path: path.into(), db: Some(db) })
+    }
+
+    fn remove(path: &Path) -> Result<(), StoreError> {
+        std::fs::remove_dir_all(path).map_err(|e| StoreError { store: path.display().to_string(), what: format!("cannot be removed: {e}") })
+    }
+
+    fn db(&self) -> Result<&DB, StoreError> {
+        self.db.as_ref().ok_or_else(|| self.refused("could not be opened again after it was wiped".into()))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db()?.get(key).map_err(|e| self.refused(format!("cannot be read: {e}")))
+    }
+}
+
+impl Store for RocksStore {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn wipe(&mut self) -> Result<(), StoreError> {
+        self.db = None;
+        Self::remove(&self.path)?;
+        *self = Self::open(&self.path)?;
+        Ok(())
+    }
+
+    fn head(&self) -> Result<Option<(Head, i64)>, StoreError> {
+        let (Some(head), Some(offset)) = (self.get(&full_key(rows::HEAD, &[]))?, self.get(OFFSET_KEY)?) else { return Ok(None) };
+        let head = rows::HEAD_ROW.decode(&head).map_err(|e| self.refused(format!("has an unreadable head: {e}")))?;
+        let offset = <[u8; 8]>::try_from(offset.as_slice()).map_err(|_| self.refused("has an unreadable offset".into()))?;
+        Ok(Some((head, i64::from_be_bytes(offset))))
+    }
+
+    fn write(&mut self, rows: &RowBatch, changelog_offset: i64) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        for (key, value) in rows {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
+        }
+        batch.put(OFFSET_KEY, changelog_offset.to_be_bytes());
+        self.db()?.write(batch).map_err(|e| self.refused(format!("cannot be written: {e}")))
+    }
+
+    fn each_row(&self, row: &mut EachRow<'_>) -> Result<(), StoreError> {
+        for item in self.db()?.iterator(IteratorMode::Start) {
+            let (key, value) = item.map_err(|e| self.refused(format!("cannot be read: {e}")))?;
+            if let Some((table, rest)) = key.split_first()
+                && (*table != rows::HEAD)
+            {
+                row(*table, rest, &value)?;
+            }
+        }
+        Ok(())
+    }
+}
