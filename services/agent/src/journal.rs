@@ -165,7 +165,8 @@ impl Recovered {
         Self { agent, cell, counter: 0, boot_id: String::new(), attempts: BTreeMap::new(), forgotten: VecDeque::new() }
     }
 
-    fn take(&mut self, line: Line) {
+    /// What a line says.
+    pub fn take(&mut self, line: Line) {
         match line {
             Line::Agent { id, cell } => (self.agent, self.cell) = (id, cell),
             Line::Session { counter, boot_id } => (self.counter, self.boot_id) = (counter, boot_id),

@@ -8,7 +8,7 @@ mod committer;
 
 use crate::committing::Committing;
 use crate::messages::Cluster;
-use crate::owner::{Lost, Owner, Setting, Turn};
+use crate::owner::{Claim, Lost, Owner, Setting, Turn};
 use crate::stamp::Now;
 use crate::store::{RocksStore, Store};
 use committer::Committer;
@@ -20,10 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// First back-off after a failure; doubles …
-const BACKOFF_FIRST: Duration = Duration::from_millis(200);
-/// … up to this (§1.5).
-const BACKOFF_MOST: Duration = Duration::from_secs(10);
+/// Assignment generation: a process is assigned its shards once, at its start.
+const GENERATION: i64 = 1;
 
 /// What a shard's thread needs.
 pub struct ShardConfig {
@@ -91,38 +89,31 @@ pub fn start<D: Decider>(config: ShardConfig) -> Result<ShardHandle, LogError> {
     Ok(ShardHandle { stop, bell, ready, thread: Some(thread) })
 }
 
-/// Owns the shard again and again until stopped.
+/// Owns the shard again and again, until stopped or fenced.
 fn supervise<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, bell: &Arc<Bell>) {
-    let mut backoff = BACKOFF_FIRST;
+    let began = clock::monotonic();
+    let now_us = || i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX);
+    let mut claim = Claim::default();
     while !stop.load(Ordering::Acquire) {
-        let began = clock::monotonic();
+        claim.acquiring(now_us());
         let owned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| own::<D>(config, stop, ready, bell)));
         ready.store(false, Ordering::Release);
-        match owned {
+        let lost = match owned {
             Ok(Ok(())) => return,
-            // Two believers would fence each other for ever: the shard is started again by a newer assignment (§1.5).
-            Ok(Err(Lost::Fenced)) => {
-                tracing::error!(service = D::SERVICE, shard = config.shard, "another owner has fenced this one; the shard is given up");
-                return;
-            }
-            Ok(Err(lost)) => tracing::error!(service = D::SERVICE, shard = config.shard, %lost, "the shard is given up and acquired again"),
-            Err(_panic) => tracing::error!(service = D::SERVICE, shard = config.shard, "the decider panicked; the shard is acquired again"),
-        }
+            Ok(Err(lost)) => Some(lost),
+            Err(_panic) => None,
+        };
+        let why = lost.as_ref().map_or_else(|| "the decider panicked".to_owned(), ToString::to_string);
+        tracing::error!(service = D::SERVICE, shard = config.shard, why, "the shard is given up");
         metrics::counter!("orrery_shard_restarts_total", "service" => D::SERVICE).increment(1);
-        if began.elapsed() > BACKOFF_MOST {
-            backoff = BACKOFF_FIRST;
+        claim.lost(lost.as_ref(), GENERATION, now_us(), clock::wall().0.to_le_bytes()[0]);
+        if !claim.is_open(GENERATION) {
+            return;
         }
-        let until = clock::monotonic() + jittered(backoff);
-        while !stop.load(Ordering::Acquire) && clock::monotonic() < until {
-            bell.wait(until.saturating_duration_since(clock::monotonic()));
+        while !stop.load(Ordering::Acquire) && now_us() < claim.not_before_us() {
+            bell.wait(Duration::from_micros((claim.not_before_us() - now_us()).max(0).unsigned_abs()));
         }
-        backoff = (backoff * 2).min(BACKOFF_MOST);
     }
-}
-
-/// Between half and all of the back-off, by the clock's low bits: two members must not retry in step.
-fn jittered(backoff: Duration) -> Duration {
-    backoff / 2 + backoff * ((clock::wall().0 & 0xff) as u32) / 512
 }
 
 /// One ownership, from acquisition to stop or loss.
@@ -134,7 +125,7 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
         cluster: config.cluster.clone(),
         shard: config.shard,
         member: config.member.clone(),
-        generation: 1,
+        generation: GENERATION,
     };
     let open = || RocksStore::open_or_begin(&config.folder).map(|store| Box::new(store) as Box<dyn Store>);
     let mut owner = Owner::<D, Committer>::acquire(&setting, &(config.draw_lineage)(), now(), &open, bell, |writer, store| {

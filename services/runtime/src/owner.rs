@@ -3,7 +3,10 @@
 //! No thread and no waiting: [`driver`](crate::driver) turns it on a thread, the simulator in simulated time. Everything that an
 //! ownership holds is dropped with it, so that nothing of it is left for the next one (§1.6).
 
+mod claim;
 mod inputs;
+
+pub use claim::Claim;
 
 use crate::leases::Leases;
 use crate::messages::Cluster;

@@ -5,7 +5,8 @@ use super::{AgentCore, CommandRecord, Effect, KNOWN_MAX, Now, REFUSED_MAX};
 use crate::journal::Line;
 use crate::wire::{STARTS_PER_FRAME, StartTask};
 use orrery_model::id::AttemptId;
-use orrery_model::messages::{Command, Order, TaskSpec};
+use orrery_model::messages::{COMMANDS, Command, Order, TaskSpec};
+use orrery_model::record::{ID_HEADER, MessageId, Record};
 use std::collections::BTreeSet;
 
 /// Why a command was not followed.
@@ -27,6 +28,29 @@ pub enum Dropped {
     TooMany,
     /// A kill of an attempt that is not known.
     KillUnknown,
+}
+
+impl CommandRecord {
+    /// Reads a record of `commands`; none if it is not an allocator's.
+    pub fn read(record: &Record) -> Option<Self> {
+        let id = record.header(ID_HEADER).and_then(MessageId::parse);
+        let packed = record.value.as_ref().map(|value| COMMANDS.decode(value.as_bytes()));
+        match (id, packed) {
+            (Some(id), Some(Ok(packed))) => {
+                let commands = packed.items.into_iter().map(|item| (item.seq, item.body)).collect();
+                Some(Self { cell: i32::try_from(id.shard).ok()?, epoch: id.epoch, commands })
+            }
+            (None, _) => {
+                tracing::warn!(offset = record.offset, "a record on commands has no orrery-id; it is left out");
+                None
+            }
+            (_, None) => None,
+            (_, Some(Err(error))) => {
+                tracing::warn!(offset = record.offset, %error, "a record on commands cannot be read; it is left out");
+                None
+            }
+        }
+    }
 }
 
 impl Dropped {

@@ -11,8 +11,7 @@ use crate::journal::{Journal, JournalError};
 use crate::wire::Request;
 use orrery_log::{Log, LogError, TopicPartition, clock};
 use orrery_model::limits::PACKED_BYTES;
-use orrery_model::messages::COMMANDS;
-use orrery_model::record::{ID_HEADER, MessageId, Offset, Record};
+use orrery_model::record::Offset;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,7 +130,7 @@ impl AgentLoop {
         match self.log.read(&self.commands, self.position, READ_BYTES) {
             Ok(fetch) => {
                 self.position = fetch.next;
-                let records: Vec<_> = fetch.records.iter().filter_map(command_record).collect();
+                let records: Vec<_> = fetch.records.iter().filter_map(CommandRecord::read).collect();
                 if !records.is_empty() {
                     self.step(Input::Commands(records))?;
                 }
@@ -174,27 +173,6 @@ impl AgentLoop {
         if *self.core.dropped() != self.dropped {
             self.dropped.clone_from(self.core.dropped());
             tracing::info!(agent = %self.core.agent(), dropped = ?self.dropped, "commands were dropped");
-        }
-    }
-}
-
-/// None for records that are not an allocator's.
-fn command_record(record: &Record) -> Option<CommandRecord> {
-    let id = record.header(ID_HEADER).and_then(MessageId::parse);
-    let packed = record.value.as_ref().map(|value| COMMANDS.decode(value.as_bytes()));
-    match (id, packed) {
-        (Some(id), Some(Ok(packed))) => {
-            let commands = packed.items.into_iter().map(|item| (item.seq, item.body)).collect();
-            Some(CommandRecord { cell: i32::try_from(id.shard).ok()?, epoch: id.epoch, commands })
-        }
-        (None, _) => {
-            tracing::warn!(offset = record.offset, "a record on commands has no orrery-id; it is left out");
-            None
-        }
-        (_, None) => None,
-        (_, Some(Err(error))) => {
-            tracing::warn!(offset = record.offset, %error, "a record on commands cannot be read; it is left out");
-            None
         }
     }
 }

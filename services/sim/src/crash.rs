@@ -1,0 +1,97 @@
+//! Crash points: where a process can die within a call. They lie at the calls of the ports, so that production code needs none
+//! of its own: whatever stands between two calls only changes memory, which is lost anyway.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// A place where a process can die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Point {
+    /// A shard is to be acquired; nothing has happened.
+    BeforeFence,
+    /// Older owners are fenced, nothing is restored.
+    AfterFence,
+    /// In a read: while restoring, or before a step.
+    Read,
+    /// Decided, not handed to the committer.
+    Decided,
+    /// The transaction is about to be sent.
+    BeforeCommit,
+    /// Committed; the store does not know.
+    AfterCommit,
+    /// The store is about to be written (also while restoring).
+    BeforeStore,
+    /// The store is written.
+    AfterStore,
+}
+
+impl Point {
+    /// Every point.
+    pub const ALL: [Self; 8] = [
+        Self::BeforeFence,
+        Self::AfterFence,
+        Self::Read,
+        Self::Decided,
+        Self::BeforeCommit,
+        Self::AfterCommit,
+        Self::BeforeStore,
+        Self::AfterStore,
+    ];
+}
+
+/// What unwinds a process that dies here.
+#[derive(Debug)]
+pub struct Crashed(pub Point);
+
+/// Which point kills next, and which have killed.
+#[derive(Debug, Default)]
+pub struct CrashPoints {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The point, and how often it is passed before it kills.
+    armed: Option<(Point, u32)>,
+    killed: BTreeMap<Point, u64>,
+}
+
+impl CrashPoints {
+    /// Whoever passes this point for the `after`-th time from now on dies there.
+    pub fn arm(&self, point: Point, after: u32) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).armed = Some((point, after));
+    }
+
+    /// Nobody dies any more.
+    pub fn disarm(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).armed = None;
+    }
+
+    /// A point is passed; it may be the last thing that this process does.
+    pub fn pass(&self, point: Point) {
+        let dies = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            match &mut state.armed {
+                Some((armed, 0)) if *armed == point => {
+                    state.armed = None;
+                    *state.killed.entry(point).or_default() += 1;
+                    true
+                }
+                Some((armed, left)) if *armed == point => {
+                    *left -= 1;
+                    false
+                }
+                _ => false,
+            }
+        };
+        if dies {
+            // Not `panic!`: nothing is wrong, so nothing is to be printed.
+            std::panic::resume_unwind(Box::new(Crashed(point)));
+        }
+    }
+
+    /// How often each point has killed.
+    pub fn killed(&self) -> BTreeMap<Point, u64> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).killed.clone()
+    }
+}

@@ -1,0 +1,94 @@
+//! One partition: records by offset, read positions, cleaning.
+
+use orrery_log::{Fetch, LogError, TopicPartition};
+use orrery_model::payload::Payload;
+use orrery_model::record::{NewRecord, Offset, Record, data_bytes};
+use orrery_model::time::Timestamp;
+use orrery_model::topics::Cleanup;
+use std::collections::BTreeMap;
+
+/// Newer records are not compacted (protocol §9.1).
+const COMPACTION_LAG_MS: i64 = 3_600_000;
+/// Tombstones stay for so long (protocol §9.1).
+const TOMBSTONES_MS: i64 = 7 * 86_400_000;
+
+#[derive(Default)]
+pub(super) struct Partition {
+    records: Vec<Record>,
+    start: Offset,
+    end: Offset,
+}
+
+impl Partition {
+    pub(super) const fn start(&self) -> Offset {
+        self.start
+    }
+
+    pub(super) const fn end(&self) -> Offset {
+        self.end
+    }
+
+    pub(super) fn append(&mut self, record: &NewRecord, appended: Timestamp, gap: i64) -> Offset {
+        let offset = self.end + gap;
+        self.end = offset + 1;
+        let NewRecord { key, value, headers, .. } = record.clone();
+        self.records.push(Record { offset, prev: 0, appended, key, value, headers });
+        offset
+    }
+
+    pub(super) fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError> {
+        if from < self.start || from > self.end {
+            let topic = at.topic.to_string();
+            return Err(LogError::OutOfRange { topic, partition: at.partition, asked: from, start: self.start, end: self.end });
+        }
+        let first = self.records.partition_point(|record| record.offset < from);
+        let (mut records, mut bytes, mut next) = (Vec::new(), 0, from);
+        for record in &self.records[first..] {
+            bytes += data_bytes(record.key.as_ref(), record.value.as_ref());
+            if bytes > max_bytes && !records.is_empty() {
+                break;
+            }
+            records.push(Record { prev: next, ..record.clone() });
+            next = record.offset + 1;
+        }
+        Ok(Fetch { records, next })
+    }
+
+    pub(super) fn offset_at(&self, time: Timestamp) -> Offset {
+        self.records.iter().find(|record| record.appended >= time).map_or(self.end, |record| record.offset)
+    }
+
+    pub(super) fn clean(&mut self, cleanup: Cleanup, now: Timestamp) {
+        match cleanup {
+            Cleanup::Forever => {}
+            Cleanup::Compact => self.compact(now),
+            Cleanup::DeleteAfterMs(ms) => self.delete_before(now.plus_ms(-ms)),
+            Cleanup::CompactAndDeleteAfterMs(ms) => {
+                self.compact(now);
+                self.delete_before(now.plus_ms(-ms));
+            }
+        }
+    }
+
+    fn delete_before(&mut self, time: Timestamp) {
+        let kept = self.records.partition_point(|record| record.appended < time);
+        if kept > 0 {
+            self.start = self.records.get(kept).map_or(self.end, |record| record.offset);
+            self.records.drain(..kept);
+        }
+    }
+
+    /// The newest of each key stays; of those that are old enough, the others go, and old tombstones too.
+    fn compact(&mut self, now: Timestamp) {
+        let mut newest: BTreeMap<Payload, Offset> = BTreeMap::new();
+        for record in &self.records {
+            newest.extend(record.key.clone().map(|key| (key, record.offset)));
+        }
+        let young = now.plus_ms(-COMPACTION_LAG_MS);
+        let dead = now.plus_ms(-TOMBSTONES_MS);
+        self.records.retain(|record| {
+            let is_newest = record.key.as_ref().is_none_or(|key| newest.get(key) == Some(&record.offset));
+            record.appended >= young || (is_newest && (record.value.is_some() || record.appended >= dead))
+        });
+    }
+}

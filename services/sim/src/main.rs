@@ -1,0 +1,2 @@
+//! `orrery-sim`: runs seeds.
+fn main() {}
