@@ -2,7 +2,8 @@
 //! of its own: whatever stands between two calls only changes memory, which is lost anyway.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A place where a process can die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,24 +55,39 @@ struct State {
     /// The point, and how often it is passed before it kills.
     armed: Option<(Point, u32)>,
     killed: BTreeMap<Point, u64>,
+    /// A process that may die is running.
+    mortal: bool,
 }
 
 impl CrashPoints {
+    /// Runs a piece of a process that may die in it. Any other panic is a defect, and goes on.
+    pub fn mortal<T>(&self, piece: impl FnOnce() -> T) -> Result<T, Crashed> {
+        self.lock().mortal = true;
+        let result = catch_unwind(AssertUnwindSafe(piece));
+        self.lock().mortal = false;
+        result.map_err(|panic| match panic.downcast::<Crashed>() {
+            Ok(crashed) => *crashed,
+            Err(panic) => resume_unwind(panic),
+        })
+    }
+
     /// Whoever passes this point for the `after`-th time from now on dies there.
     pub fn arm(&self, point: Point, after: u32) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).armed = Some((point, after));
+        self.lock().armed = Some((point, after));
     }
 
     /// Nobody dies any more.
     pub fn disarm(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).armed = None;
+        self.lock().armed = None;
     }
 
     /// A point is passed; it may be the last thing that this process does.
     pub fn pass(&self, point: Point) {
         let dies = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.lock();
+            let mortal = state.mortal;
             match &mut state.armed {
+                _ if !mortal => false,
                 Some((armed, 0)) if *armed == point => {
                     state.armed = None;
                     *state.killed.entry(point).or_default() += 1;
@@ -86,12 +102,16 @@ impl CrashPoints {
         };
         if dies {
             // Not `panic!`: nothing is wrong, so nothing is to be printed.
-            std::panic::resume_unwind(Box::new(Crashed(point)));
+            resume_unwind(Box::new(Crashed(point)));
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How often each point has killed.
     pub fn killed(&self) -> BTreeMap<Point, u64> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).killed.clone()
+        self.lock().killed.clone()
     }
 }

@@ -4,6 +4,12 @@
 //! the log, the store's disk, clocks, network, supervisors and processes. One thread, one seed: the same seed gives the same
 //! bytes.
 
+pub mod checkers;
 pub mod crash;
 pub mod disk;
+pub mod history;
 pub mod log;
+pub mod machine;
+pub mod plan;
+pub mod run;
+pub mod world;

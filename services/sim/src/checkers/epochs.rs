@@ -1,0 +1,41 @@
+//! Ownerships of a shard have strictly rising epochs, one lineage, and entries without a gap.
+
+use super::Outcome;
+use orrery_allocator::Allocator;
+use orrery_model::decider::Decider;
+use orrery_model::journal::Observation;
+use orrery_trigger::Trigger;
+
+pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
+    let triggers = outcome.trigger_shards().flat_map(|shard| of::<Trigger>(outcome, shard));
+    triggers.chain(outcome.cells().flat_map(|cell| of::<Allocator>(outcome, cell))).collect()
+}
+
+fn of<D: Decider>(outcome: &Outcome<'_>, shard: u32) -> Vec<String> {
+    let name = format!("{}/{shard}", D::SERVICE);
+    let mut found = Vec::new();
+    let (mut epoch, mut seq, mut lineage) = (0, 0, None);
+    for entry in outcome.journal::<D>(shard) {
+        if entry.seq != seq + 1 {
+            found.push(format!("{name}: entry {} follows {seq}", entry.seq));
+        }
+        seq = entry.seq;
+        let first = *lineage.get_or_insert_with(|| entry.lineage.clone()) == entry.lineage;
+        if !first {
+            found.push(format!("{name}: entry {seq} has another lineage"));
+        }
+        match D::observation(&entry.input) {
+            Some(Observation::Acquired { epoch: acquired, .. }) if *acquired <= epoch || *acquired != entry.epoch => {
+                found.push(format!("{name}: entry {seq} acquires epoch {acquired} after {epoch}"));
+            }
+            Some(Observation::Acquired { .. }) => {}
+            _ if entry.epoch != epoch => found.push(format!("{name}: entry {seq} of epoch {} within {epoch}", entry.epoch)),
+            _ => {}
+        }
+        epoch = entry.epoch;
+    }
+    if seq == 0 {
+        found.push(format!("{name} never decided anything"));
+    }
+    found
+}

@@ -1,0 +1,72 @@
+//! What really happened, noted by the world itself: the oracle of the checkers.
+
+use orrery_model::id::AttemptId;
+use orrery_model::messages::EndKind;
+use std::collections::BTreeMap;
+
+/// One process.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Which attempt.
+    pub attempt: AttemptId,
+    /// On which agent's machine.
+    pub agent: String,
+    /// When, microseconds of true time.
+    pub at_us: i64,
+    /// Its end; none while it runs.
+    pub end: Option<(i64, EndKind)>,
+}
+
+/// A record that the log has accepted from somebody outside.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Accepted {
+    /// An event.
+    Event {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: u32,
+        /// Offset.
+        offset: i64,
+        /// The number in its data.
+        number: i64,
+    },
+    /// A request to run a job, by its idempotency key.
+    Request {
+        /// Which job.
+        job: String,
+        /// The key.
+        key: String,
+    },
+}
+
+/// Everything noted, in order.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Processes.
+    pub starts: Vec<Start>,
+    /// Records.
+    pub accepted: Vec<(i64, Accepted)>,
+    /// Faults that struck, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// A trace of what happened, for people.
+    pub trace: Vec<String>,
+    /// Shards that stopped for a reason that needs a person.
+    pub stopped: Vec<String>,
+    open: BTreeMap<AttemptId, usize>,
+}
+
+impl History {
+    /// A process starts.
+    pub fn started(&mut self, attempt: &AttemptId, agent: &str, at_us: i64) {
+        self.open.insert(attempt.clone(), self.starts.len());
+        self.starts.push(Start { attempt: attempt.clone(), agent: agent.into(), at_us, end: None });
+    }
+
+    /// It ends.
+    pub fn ended(&mut self, attempt: &AttemptId, kind: EndKind, at_us: i64) {
+        if let Some(start) = self.open.remove(attempt) {
+            self.starts[start].end = Some((at_us, kind));
+        }
+    }
+}

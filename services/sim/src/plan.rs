@@ -1,0 +1,195 @@
+//! What a seed decides before anything happens: the cluster, the load, the faults.
+
+use crate::crash::Point;
+use crate::log::Fate;
+use fastrand::Rng;
+
+/// One second of simulated time.
+pub const SECOND: i64 = 1_000_000;
+/// One minute.
+pub const MINUTE: i64 = 60 * SECOND;
+
+/// A whole run of the simulator.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Seed of everything that is drawn while it runs.
+    pub seed: u64,
+    /// Trigger shards.
+    pub trigger_shards: u32,
+    /// Cells.
+    pub cells: u32,
+    /// Processes that may own shards.
+    pub members: usize,
+    /// Agents.
+    pub agents: usize,
+    /// Faults strike until then.
+    pub faults_until: i64,
+    /// Load comes until then, and the world ends at `ends`.
+    pub ends: i64,
+    /// Between two events, on average.
+    pub event_every: i64,
+    /// What goes wrong, in order of time.
+    pub faults: Vec<(i64, Fault)>,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Whoever passes this point next (after some that live) dies there.
+    CrashAt(Point, u32),
+    /// kill -9 of a member; it comes back.
+    KillMember(usize),
+    /// A member's machine loses power: its last store writes are gone.
+    PowerLoss(usize),
+    /// A member's disk is replaced.
+    LoseDisk(usize),
+    /// A member's disk is full for so long.
+    DiskFull(usize, i64),
+    /// A member stops, does not notice, and goes on.
+    Pause(usize, i64),
+    /// A shard is given to this member; the old owner hears of it so much later.
+    Reassign(u32, usize, i64),
+    /// Two members are told to own a shard, in one generation.
+    Contradict(u32, usize, usize),
+    /// What becomes of the next commit of a shard.
+    Commit(u32, Fate),
+    /// The next commits of a shard take so long.
+    SlowCommits(u32, i64),
+    /// An agent and the log do not hear each other for so long.
+    Cut(usize, i64),
+    /// An agent reaches the log, but no answer comes back.
+    CutAnswers(usize, i64),
+    /// What an agent sends arrives so much later.
+    Lag(usize, i64),
+    /// kill -9 of an agent, at once or between two of its effects.
+    KillAgent(usize, Option<u32>),
+    /// An agent dies and its folder is gone.
+    LoseAgentFolder(usize),
+    /// An agent's supervisor dies.
+    KillSupervisor(usize),
+    /// An agent's machine loses power and starts again.
+    Reboot(usize),
+    /// A member's wall clock is off by so much from now on.
+    MemberClock(usize, i64),
+    /// An agent's wall clock is off by so much from now on.
+    AgentClock(usize, i64),
+    /// Nobody reaches the log for so long.
+    LogOutage(i64),
+    /// So many events at once.
+    Burst(u32),
+    /// A record that is none, on one of our topics.
+    Poison(u32),
+    /// A job is defined anew.
+    Redefine(u32),
+}
+
+impl Fault {
+    /// Its kind, for counting.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::CrashAt(..) => "crash",
+            Self::KillMember(_) => "kill_member",
+            Self::PowerLoss(_) => "power_loss",
+            Self::LoseDisk(_) => "lose_disk",
+            Self::DiskFull(..) => "disk_full",
+            Self::Pause(..) => "pause",
+            Self::Reassign(..) => "reassign",
+            Self::Contradict(..) => "contradict",
+            Self::Commit(..) => "commit_fate",
+            Self::SlowCommits(..) => "slow_commits",
+            Self::Cut(..) => "cut",
+            Self::CutAnswers(..) => "cut_answers",
+            Self::Lag(..) => "lag",
+            Self::KillAgent(..) => "kill_agent",
+            Self::LoseAgentFolder(_) => "lose_agent_folder",
+            Self::KillSupervisor(_) => "kill_supervisor",
+            Self::Reboot(_) => "reboot",
+            Self::MemberClock(..) => "member_clock",
+            Self::AgentClock(..) => "agent_clock",
+            Self::LogOutage(_) => "log_outage",
+            Self::Burst(_) => "burst",
+            Self::Poison(_) => "poison",
+            Self::Redefine(_) => "redefine",
+        }
+    }
+}
+
+/// Bursts of one world.
+const BURSTS_MAX: usize = 4;
+/// Number of kinds that [`draw`] chooses from.
+const KINDS: u32 = 23;
+
+impl Plan {
+    /// What this seed decides: a cluster of at least eight agents, two hours, a fault a minute or more, of some kinds only.
+    pub fn of(seed: u64) -> Self {
+        let mut chance = Rng::with_seed(seed);
+        let hours = 2;
+        let faults_until = hours * 60 * MINUTE;
+        let mut plan = Self {
+            seed: chance.u64(..),
+            trigger_shards: 1,
+            cells: 1,
+            members: chance.usize(2..=4),
+            agents: chance.usize(8..=10),
+            faults_until,
+            ends: faults_until + 20 * MINUTE,
+            event_every: chance.i64(5..40) * SECOND,
+            faults: Vec::new(),
+        };
+        // Some kinds only, each seed others: many faults of few kinds find what few of many do not.
+        let kinds: Vec<u32> = (0..KINDS).filter(|_| chance.u8(0..3) == 0).collect();
+        let mean = chance.i64(10..50) * SECOND;
+        // The first minute is calm: jobs are defined, agents join.
+        let mut at = MINUTE;
+        while at < faults_until && !kinds.is_empty() {
+            let kind = kinds[chance.usize(..kinds.len())];
+            let fault = draw(kind, &plan, &mut chance);
+            // What has piled up must be worked off before the end.
+            let bursts = plan.faults.iter().filter(|(_, fault)| matches!(fault, Fault::Burst(_))).count();
+            if !matches!(fault, Fault::Burst(_)) || (bursts < BURSTS_MAX && at < faults_until / 2) {
+                plan.faults.push((at, fault));
+            }
+            at += chance.i64(SECOND..2 * mean);
+        }
+        plan
+    }
+
+    /// Shards of both services: trigger shards first.
+    pub const fn shards(&self) -> u32 {
+        self.trigger_shards + self.cells
+    }
+}
+
+fn draw(kind: u32, plan: &Plan, chance: &mut Rng) -> Fault {
+    let member = chance.usize(..plan.members);
+    let agent = chance.usize(..plan.agents);
+    let shard = chance.u32(..plan.shards());
+    // Mostly short, sometimes beyond every lease.
+    let long = chance.u8(0..4) == 0;
+    let span = if long { chance.i64(SECOND..180 * SECOND) } else { chance.i64(SECOND / 10..10 * SECOND) };
+    match kind {
+        0 | 1 => Fault::CrashAt(Point::ALL[chance.usize(..Point::ALL.len())], chance.u32(..6)),
+        2 => Fault::KillMember(member),
+        3 => Fault::PowerLoss(member),
+        4 => Fault::LoseDisk(member),
+        5 => Fault::DiskFull(member, span),
+        6 => Fault::Pause(member, span),
+        7 => Fault::Reassign(shard, member, span),
+        8 => Fault::Contradict(shard, member, chance.usize(..plan.members)),
+        9 => Fault::Commit(shard, [Fate::UnknownDone, Fate::UnknownLost, Fate::UnknownLate][chance.usize(..3)]),
+        10 => Fault::SlowCommits(shard, chance.i64(SECOND / 4..5 * SECOND)),
+        11 => Fault::Cut(agent, span),
+        12 => Fault::CutAnswers(agent, span),
+        13 => Fault::Lag(agent, span.min(30 * SECOND)),
+        14 => Fault::KillAgent(agent, chance.bool().then(|| chance.u32(..6))),
+        15 => Fault::LoseAgentFolder(agent),
+        16 => Fault::KillSupervisor(agent),
+        17 => Fault::Reboot(agent),
+        18 => Fault::MemberClock(member, chance.i64(-2 * SECOND..2 * SECOND)),
+        19 => Fault::AgentClock(agent, chance.i64(-3_600 * SECOND..3_600 * SECOND)),
+        20 => Fault::LogOutage(span.min(90 * SECOND)),
+        21 => Fault::Burst(chance.u32(20..200)),
+        _ if chance.bool() => Fault::Poison(chance.u32(..)),
+        _ => Fault::Redefine(chance.u32(..)),
+    }
+}

@@ -1,0 +1,231 @@
+//! The world: one queue of what happens when, in true time, and everything that it happens to.
+
+mod agents;
+mod faults;
+mod load;
+mod members;
+
+use crate::crash::CrashPoints;
+use crate::history::History;
+use crate::log::SimLog;
+use crate::machine::wall;
+use crate::plan::{MINUTE, Plan, SECOND};
+use agents::{Appended, Node};
+use fastrand::Rng;
+use members::{Key, Member};
+use orrery_log::Log;
+use orrery_model::record::NewRecord;
+use orrery_model::topics::{Cleanup, TOPICS};
+use orrery_runtime::messages::Cluster;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Something that will happen.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    /// A member looks after one of its shards. The number is that of the member's life.
+    Turn(usize, Key, u64),
+    /// The commit under way of a member's shard comes to its end.
+    Commit(usize, Key, u64),
+    /// A member hears of an assignment: the shard, the generation, whether it is to own it.
+    Told(usize, Key, i64, bool),
+    /// A dead member comes back.
+    MemberStarts(usize),
+    /// The controller looks for shards without an owner.
+    Control,
+    /// An agent looks around. The number is that of its life.
+    AgentLooks(usize, u64),
+    /// What an agent sent reaches the log.
+    AgentSends(usize, u64, Appended, NewRecord),
+    /// The answer reaches the agent.
+    AgentHears(usize, u64, Appended, bool),
+    /// Something happens on an agent's machine by itself.
+    MachineMoves(usize),
+    /// A dead agent comes back.
+    AgentStarts(usize),
+    /// A fault strikes: its place in the plan.
+    Strikes(usize),
+    /// What a fault has broken works again.
+    Heals(faults::Healing),
+    /// Somebody sends an event.
+    Event,
+    /// Somebody asks for a run.
+    Request,
+    /// Late commits arrive at the log.
+    LateCommits,
+    /// The log is cleaned.
+    Clean,
+}
+
+/// Everything there is.
+pub struct World {
+    pub(crate) plan: Plan,
+    pub(crate) log: SimLog,
+    pub(crate) cluster: Cluster,
+    pub(crate) crash: Arc<CrashPoints>,
+    pub(crate) history: History,
+    pub(crate) chance: Rng,
+    now: Arc<AtomicI64>,
+    queue: BTreeMap<(i64, u64), Happening>,
+    counter: u64,
+    written: u64,
+    members: Vec<Member>,
+    nodes: Vec<Node>,
+    assigned: BTreeMap<Key, members::Assigned>,
+    load: load::Load,
+    slow: BTreeMap<Key, (i64, u32)>,
+    healed: bool,
+}
+
+impl World {
+    /// The world of a plan, before its first moment.
+    pub fn new(plan: Plan) -> Self {
+        let now = Arc::new(AtomicI64::new(0));
+        let crash = Arc::new(CrashPoints::default());
+        let broker = now.clone();
+        let log = SimLog::new(plan.seed, crash.clone(), Arc::new(move || wall(broker.load(Ordering::Relaxed))));
+        let cluster = Cluster { trigger_shards: plan.trigger_shards, cells: plan.cells, ..Cluster::single() };
+        let mut world = Self {
+            chance: Rng::with_seed(plan.seed),
+            load: load::Load::default(),
+            plan,
+            log,
+            cluster,
+            crash,
+            history: History::default(),
+            now,
+            queue: BTreeMap::new(),
+            counter: 0,
+            written: 0,
+            members: Vec::new(),
+            nodes: Vec::new(),
+            assigned: BTreeMap::new(),
+            slow: BTreeMap::new(),
+            healed: false,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for topic in TOPICS {
+            let partitions = self.cluster.partitions(topic.partitions);
+            self.log.ensure_topic(&self.cluster.topic(topic.name), partitions, topic.cleanup).expect("an empty log takes topics");
+        }
+        self.log.ensure_topic(load::TOPIC, load::PARTITIONS, Cleanup::DeleteAfterMs(7 * 86_400_000)).expect("an empty log takes topics");
+        self.begin_members();
+        self.begin_agents();
+        self.define_jobs();
+        for (place, (at, _)) in self.plan.faults.clone().into_iter().enumerate() {
+            self.at(at, Happening::Strikes(place));
+        }
+        self.at(MINUTE, Happening::Event);
+        self.at(MINUTE, Happening::Request);
+        self.at(10 * MINUTE, Happening::Clean);
+        self.at(10 * SECOND, Happening::Control);
+    }
+
+    /// Runs to the end of the plan.
+    pub fn run(&mut self) {
+        while let Some(((at, _), happening)) = self.queue.pop_first() {
+            if at >= self.plan.ends {
+                break;
+            }
+            if at >= self.plan.faults_until && !self.healed {
+                self.healed = true;
+                self.heal_everything();
+            }
+            self.now.store(at, Ordering::Relaxed);
+            self.happen(happening);
+            self.listen();
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Turn(member, key, life) => self.turn(member, key, life),
+            Happening::Commit(member, key, life) => self.commit(member, key, life),
+            Happening::Told(member, key, generation, own) => self.told(member, key, generation, own),
+            Happening::MemberStarts(member) => self.member_starts(member),
+            Happening::Control => self.control(),
+            Happening::AgentLooks(node, life) => self.agent_looks(node, life),
+            Happening::AgentSends(node, life, what, record) => self.agent_sends(node, life, what, record),
+            Happening::AgentHears(node, life, what, ok) => self.agent_hears(node, life, what, ok),
+            Happening::MachineMoves(node) => self.machine_moves(node),
+            Happening::AgentStarts(node) => self.agent_starts(node),
+            Happening::Strikes(place) => self.strike(place),
+            Happening::Heals(healing) => self.heal(healing),
+            Happening::Event => self.send_event(),
+            Happening::Request => self.send_request(),
+            Happening::LateCommits => self.log.settle_late(),
+            Happening::Clean => {
+                self.log.clean();
+                self.after(10 * MINUTE, Happening::Clean);
+            }
+        }
+    }
+
+    /// Whoever waits for what was written just now looks soon.
+    fn listen(&mut self) {
+        let written = self.log.written();
+        if written != self.written {
+            self.written = written;
+            self.wake_members();
+            self.wake_agents();
+        }
+    }
+
+    /// True time.
+    pub(crate) fn now(&self) -> i64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn at(&mut self, at: i64, happening: Happening) {
+        self.counter += 1;
+        self.queue.insert((at.max(self.now()), self.counter), happening);
+    }
+
+    pub(crate) fn after(&mut self, span: i64, happening: Happening) {
+        self.at(self.now() + span, happening);
+    }
+
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
+        let line = format!("{:>12} {}", self.now(), text());
+        self.history.trace.push(line);
+    }
+
+    /// What an auditor needs to look at the end of this world.
+    pub fn outcome(&mut self) -> crate::checkers::Outcome<'_> {
+        crate::checkers::Outcome { plan: &self.plan, log: Arc::new(self.log.clone()), cluster: &self.cluster, history: &self.history }
+    }
+
+    /// What happened so far.
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// How often each crash point has killed.
+    pub fn killed(&self) -> BTreeMap<crate::crash::Point, u64> {
+        self.crash.killed()
+    }
+
+    /// Records on the log.
+    pub fn records(&self) -> u64 {
+        self.log.written()
+    }
+
+    /// A hash over everything that is on the log and everything that really happened.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        self.log.each_partition(|at| {
+            let from = self.log.start_offset(at).unwrap_or_default();
+            let fetch = self.log.read(at, from, usize::MAX).unwrap_or_default();
+            for record in fetch.records {
+                hasher.update(format!("{at:?} {record:?}").as_bytes());
+            }
+        });
+        hasher.update(format!("{:?}", self.history.starts).as_bytes());
+        hasher.finalize().to_hex().to_string()
+    }
+}

@@ -1,0 +1,96 @@
+//! Faults: what the plan says goes wrong, and how it is mended.
+
+use super::{Happening, World};
+use crate::plan::{Fault, SECOND};
+use orrery_runtime::committing::transactional_id;
+
+/// What is mended by itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Healing {
+    /// A member's disk has room again.
+    Disk(usize),
+    /// The log answers again.
+    Log,
+}
+
+/// Commits that are slow after a fault.
+const SLOW_COMMITS: u32 = 3;
+
+impl World {
+    pub(super) fn strike(&mut self, place: usize) {
+        let (_, fault) = self.plan.faults[place];
+        *self.history.faults.entry(fault.kind()).or_default() += 1;
+        self.note(|| format!("fault {fault:?}"));
+        let now = self.now();
+        match fault {
+            Fault::CrashAt(point, after) => self.crash.arm(point, after),
+            Fault::KillMember(m) => self.kill_member(m),
+            Fault::PowerLoss(m) => {
+                self.kill_member(m);
+                let kept = self.chance.usize(..16);
+                self.members[m].disks.values().for_each(|disk| disk.lose_power(kept));
+            }
+            Fault::LoseDisk(m) => {
+                self.kill_member(m);
+                self.members[m].disks.values().for_each(crate::disk::Disk::replace);
+            }
+            Fault::DiskFull(m, span) => {
+                self.members[m].disks.values().for_each(|disk| disk.set_full(true));
+                self.after(span, Happening::Heals(Healing::Disk(m)));
+            }
+            Fault::Pause(m, span) => self.members[m].paused_until = now + span,
+            Fault::Reassign(shard, m, heard) => self.assign(self.key(shard), m, heard),
+            Fault::Contradict(shard, first, second) => self.contradict(self.key(shard), first, second),
+            Fault::Commit(shard, fate) => {
+                let (service, shard) = self.key(shard);
+                self.log.plan(&transactional_id(&self.cluster, service, shard), fate);
+                let span = self.chance.i64(SECOND / 100..5 * SECOND);
+                self.after(span, Happening::LateCommits);
+            }
+            Fault::SlowCommits(shard, span) => drop(self.slow.insert(self.key(shard), (span, SLOW_COMMITS))),
+            Fault::Cut(n, span) => self.nodes[n].link.cut_until = now + span,
+            Fault::CutAnswers(n, span) => self.nodes[n].link.mute_until = now + span,
+            Fault::Lag(n, span) => {
+                self.nodes[n].link.lag = span;
+                self.nodes[n].link.lags_until = now + 60 * SECOND;
+            }
+            Fault::KillAgent(n, None) => self.kill_agent(n),
+            Fault::KillAgent(n, after) => self.nodes[n].doom = after,
+            Fault::LoseAgentFolder(n) => self.lose_agent_folder(n),
+            Fault::KillSupervisor(n) => self.lose_supervisor(n),
+            Fault::Reboot(n) => self.reboot(n),
+            Fault::MemberClock(m, skew) => self.members[m].skew = skew,
+            Fault::AgentClock(n, skew) => self.nodes[n].skew = skew,
+            Fault::LogOutage(span) => {
+                self.log.set_reachable(false);
+                self.after(span, Happening::Heals(Healing::Log));
+            }
+            Fault::Burst(count) => self.events(count),
+            Fault::Poison(which) => self.poison(which),
+            Fault::Redefine(which) => self.redefine(which),
+        }
+    }
+
+    pub(super) fn heal(&mut self, healing: Healing) {
+        match healing {
+            Healing::Disk(m) => self.members[m].disks.values().for_each(|disk| disk.set_full(false)),
+            Healing::Log => self.log.set_reachable(true),
+        }
+    }
+
+    /// From now on nothing goes wrong any more, and everything must come to its end.
+    pub(super) fn heal_everything(&mut self) {
+        self.note(|| "everything heals".into());
+        self.crash.disarm();
+        self.log.set_reachable(true);
+        self.slow.clear();
+        for m in 0..self.members.len() {
+            self.members[m].paused_until = self.members[m].paused_until.min(self.now());
+            self.members[m].disks.values().for_each(|disk| disk.set_full(false));
+        }
+        for node in &mut self.nodes {
+            node.link = super::agents::Link::default();
+            node.doom = None;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Load: jobs of every kind, events, requests. What the log accepts is noted: it must have its effect.
+
+use super::{Happening, World};
+use crate::history::Accepted;
+use crate::plan::SECOND;
+use orrery_log::Log;
+use orrery_model::payload::Payload;
+use orrery_model::record::NewRecord;
+use orrery_model::topics;
+use serde_json::{Value, json};
+
+/// The topic of the data team.
+pub(crate) const TOPIC: &str = "orders";
+/// Its partitions.
+pub(crate) const PARTITIONS: u32 = 3;
+/// Between two tries of a client whom nobody answered.
+const AGAIN: i64 = 2 * SECOND;
+
+/// What clients remember.
+#[derive(Default)]
+pub(crate) struct Load {
+    events: i64,
+    requests: i64,
+}
+
+/// The jobs of every world.
+pub(crate) fn jobs() -> Vec<Value> {
+    let job = |name: &str, triggers: Value, more: Value| {
+        let mut job = json!({"name": name, "triggers": triggers, "command": ["true"], "resources": {"cpus": "300m", "memory": "64MiB"}});
+        if let (Some(job), Some(more)) = (job.as_object_mut(), more.as_object()) {
+            job.extend(more.clone());
+        }
+        job
+    };
+    vec![
+        job("all", json!([{"event": TOPIC}]), json!({"concurrency": "allow", "retries": {"max": 2, "backoff": "5s"}})),
+        job("even", json!([{"event": TOPIC, "when": "data.n % 2 == 0"}]), json!({"concurrency": "allow", "constraints": ["zone == z0"]})),
+        job("queued", json!([{"event": TOPIC, "when": "data.n % 20 == 0"}]), json!({"concurrency": "queue"})),
+        job("minutes", json!([{"cron": "*/2 * * * *"}]), json!({"concurrency": "allow", "catch_up": {"policy": "all", "window": "6h"}})),
+        job("paris", json!([{"cron": "*/30 * * * *", "zone": "Europe/Paris"}]), json!({"concurrency": "forbid"})),
+        job("after", json!([{"after": ["minutes"]}]), json!({"concurrency": "allow", "priority": 80})),
+        job("asked", json!([]), json!({"concurrency": "allow", "timeout": "2m", "resources": {"cpus": "1500m", "memory": "512MiB"}})),
+        job("replaced", json!([{"interval": "R/2026-10-24T20:05:00Z/PT3M"}]), json!({"concurrency": "replace"})),
+    ]
+}
+
+impl World {
+    pub(super) fn define_jobs(&mut self) {
+        for job in jobs() {
+            let name = format!("default/{}", job["name"].as_str().unwrap_or_default());
+            self.send_job(&name, &job);
+        }
+    }
+
+    fn send_job(&mut self, name: &str, job: &Value) {
+        let record = self.inbox(topics::JOBS, name, job);
+        // A definition that the log does not take is nobody's: the client would tell its user.
+        let _refused = self.log.append(vec![record]);
+    }
+
+    fn inbox(&self, topic: &str, job: &str, value: &Value) -> NewRecord {
+        let partition = orrery_model::murmur2::partition_of(job.as_bytes(), self.cluster.trigger_shards);
+        let value = Some(Payload::from(value.to_string().as_bytes()));
+        NewRecord { topic: self.cluster.topic(topic), partition, key: Some(job.as_bytes().into()), value, headers: Vec::new() }
+    }
+
+    pub(super) fn send_event(&mut self) {
+        if self.now() < self.plan.faults_until {
+            self.events(1);
+            let span = self.chance.i64(SECOND / 10..2 * self.plan.event_every);
+            self.after(span, Happening::Event);
+        }
+    }
+
+    /// So many events; what the log does not take is never sent again, as its producer was told so.
+    pub(super) fn events(&mut self, count: u32) {
+        for _ in 0..count {
+            self.load.events += 1;
+            let number = self.load.events;
+            let partition = self.chance.u32(..PARTITIONS);
+            let value = Some(Payload::from(json!({"n": number}).to_string().as_bytes()));
+            let record = NewRecord { topic: TOPIC.into(), partition, key: None, value, headers: Vec::new() };
+            if let Ok(offsets) = self.log.append(vec![record]) {
+                let accepted = Accepted::Event { topic: TOPIC.into(), partition, offset: offsets[0], number };
+                self.history.accepted.push((self.now(), accepted));
+            }
+        }
+    }
+
+    pub(super) fn send_request(&mut self) {
+        if self.now() >= self.plan.faults_until {
+            return;
+        }
+        self.load.requests += 1;
+        let key = format!("request-{}", self.load.requests);
+        let job = "default/asked";
+        let value = json!({"request": {"run_job": {"job": job}}, "idempotency_key": key});
+        let record = self.inbox(topics::REQUESTS, job, &value);
+        let taken = self.log.append(vec![record.clone()]).is_ok();
+        // Some clients do not hear the answer, and ask again with the same key.
+        if taken && self.chance.u8(0..4) == 0 {
+            let _again = self.log.append(vec![record]);
+        }
+        if taken {
+            self.history.accepted.push((self.now(), Accepted::Request { job: job.into(), key }));
+        }
+        let span = if taken { self.chance.i64(SECOND..4 * self.plan.event_every) } else { AGAIN };
+        self.after(span, Happening::Request);
+    }
+
+    /// Defines one of the jobs anew, with another priority.
+    pub(super) fn redefine(&mut self, which: u32) {
+        let mut all = jobs();
+        let count = all.len();
+        let job = &mut all[which as usize % count];
+        job["priority"] = json!(which % 101);
+        let name = format!("default/{}", job["name"].as_str().unwrap_or_default());
+        let job = job.clone();
+        self.send_job(&name, &job);
+    }
+
+    /// Bytes that are no record, on one of our topics or the data team's.
+    pub(super) fn poison(&mut self, which: u32) {
+        let topics = [topics::JOBS, topics::REQUESTS, topics::STATUS, topics::HEARTBEATS, topics::TASKS, topics::OUTCOMES];
+        let topic = self.cluster.topic(topics[which as usize % topics.len()]);
+        let values: [&[u8]; 4] = [b"{", b"\xc3\x01garbage", b"", b"\x00\x00\x00\x00\x07x"];
+        let value = Some(Payload::from(values[(which / 7) as usize % values.len()]));
+        let _refused = self.log.append(vec![NewRecord { topic, partition: 0, key: None, value, headers: Vec::new() }]);
+    }
+}

@@ -1,0 +1,445 @@
+//! Members: processes that own shards, and the controller that assigns them, late and wrongly at times.
+
+use super::{Happening, World};
+use crate::crash::{CrashPoints, Crashed, Point};
+use crate::disk::Disk;
+use crate::machine::wall;
+use crate::plan::SECOND;
+use orrery_allocator::Allocator;
+use orrery_log::Bell;
+use orrery_model::decider::Decider;
+use orrery_runtime::committing::Committing;
+use orrery_runtime::owner::{Claim, Commits, Lost, Owner, Setting, Turn};
+use orrery_runtime::shard::Transaction;
+use orrery_runtime::stamp::Now;
+use orrery_trigger::Trigger;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Service and shard.
+pub(crate) type Key = (&'static str, u32);
+
+/// Transactions that wait for the one under way; with more the owner does not turn.
+const WAITING_MAX: usize = 2;
+/// Between two turns with something to do, and from a ring to the turn.
+const TURN_US: i64 = 500;
+/// The controller believes a member dead that owned nothing for so long (a group's session timeout).
+const DEAD_AFTER: i64 = 6 * SECOND;
+/// Between two looks of the controller.
+const CONTROL_EVERY: i64 = 2 * SECOND;
+
+/// One process that may own shards, on a machine of its own.
+pub(crate) struct Member {
+    name: String,
+    pub(crate) alive: bool,
+    /// Counts its starts: what was meant for an earlier life is void.
+    life: u64,
+    pub(crate) paused_until: i64,
+    /// Wall clock minus true time.
+    pub(crate) skew: i64,
+    pub(crate) disks: BTreeMap<Key, Disk>,
+    shards: BTreeMap<Key, Held>,
+}
+
+/// A shard as a member sees it.
+struct Held {
+    generation: i64,
+    claim: Claim,
+    owner: Option<AnyOwner>,
+    bell: Arc<Bell>,
+    /// When the next turn is planned.
+    turn_at: Option<i64>,
+    committing: bool,
+    /// How long the commit under way takes.
+    took_us: i64,
+}
+
+/// What the controller believes about a shard.
+pub(crate) struct Assigned {
+    member: usize,
+    generation: i64,
+    /// Nobody was seen to own it since then.
+    missing_since: Option<i64>,
+}
+
+enum AnyOwner {
+    Trigger(Box<Owner<Trigger, Queue>>),
+    Allocator(Box<Owner<Allocator, Queue>>),
+}
+
+macro_rules! either {
+    ($owner:expr, $name:ident => $body:expr) => {
+        match $owner {
+            AnyOwner::Trigger($name) => $body,
+            AnyOwner::Allocator($name) => $body,
+        }
+    };
+}
+
+/// Transactions in the order of their commits; the world decides when each is committed.
+pub(crate) struct Queue {
+    committing: Committing,
+    waiting: VecDeque<Transaction>,
+    journal_end: Option<i64>,
+    failed: Option<Lost>,
+    crash: Arc<CrashPoints>,
+}
+
+impl Commits for Queue {
+    fn hand_over(&mut self, transaction: Transaction) -> Result<(), Lost> {
+        self.crash.pass(Point::Decided);
+        self.check()?;
+        self.waiting.push_back(transaction);
+        Ok(())
+    }
+    fn check(&self) -> Result<(), Lost> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+    fn journal_end(&self) -> Option<i64> {
+        self.journal_end
+    }
+}
+
+impl Queue {
+    fn commit_next(&mut self, took: Duration) {
+        let Some(transaction) = self.waiting.pop_front() else { return };
+        match self.committing.commit(transaction, &mut || took) {
+            Ok(end) => self.journal_end = Some(end),
+            Err(lost) => self.failed = Some(lost),
+        }
+    }
+    /// The transaction that began the ownership is committed.
+    const fn has_begun(&self) -> bool {
+        self.journal_end.is_some()
+    }
+}
+
+impl World {
+    pub(super) fn begin_members(&mut self) {
+        for n in 0..self.plan.members {
+            let member = Member {
+                name: format!("m{n}"),
+                alive: true,
+                life: 0,
+                paused_until: 0,
+                skew: 0,
+                disks: BTreeMap::new(),
+                shards: BTreeMap::new(),
+            };
+            self.members.push(member);
+        }
+        let keys: Vec<Key> = (0..self.plan.shards()).map(|n| self.key(n)).collect();
+        for (n, key) in keys.into_iter().enumerate() {
+            let member = n % self.plan.members;
+            self.assigned.insert(key, Assigned { member, generation: 1, missing_since: None });
+            self.at(0, Happening::Told(member, key, 1, true));
+        }
+    }
+
+    /// The plan's number of a shard as service and shard.
+    pub(super) fn key(&self, shard: u32) -> Key {
+        match shard.checked_sub(self.plan.trigger_shards) {
+            None => (Trigger::SERVICE, shard),
+            Some(cell) => (Allocator::SERVICE, cell),
+        }
+    }
+
+    pub(super) fn told(&mut self, member: usize, key: Key, generation: i64, own: bool) {
+        if !self.members[member].alive {
+            return;
+        }
+        let held = self.members[member].shards.get_mut(&key);
+        match (held, own) {
+            (Some(held), _) if held.generation > generation => return,
+            (Some(held), true) => held.generation = generation,
+            (Some(_), false) => {
+                self.members[member].shards.remove(&key);
+                return;
+            }
+            (None, false) => return,
+            (None, true) => {
+                let bell = Arc::new(Bell::default());
+                let held = Held { generation, claim: Claim::default(), owner: None, bell, turn_at: None, committing: false, took_us: 0 };
+                self.members[member].shards.insert(key, held);
+            }
+        }
+        self.plan_turn(member, key, 0);
+    }
+
+    fn plan_turn(&mut self, member: usize, key: Key, span: i64) {
+        let at = (self.now() + span).max(self.members[member].paused_until);
+        let life = self.members[member].life;
+        let Some(held) = self.members[member].shards.get_mut(&key) else { return };
+        if held.turn_at.is_none_or(|planned| planned > at) {
+            held.turn_at = Some(at);
+            self.at(at, Happening::Turn(member, key, life));
+        }
+    }
+
+    pub(super) fn wake_members(&mut self) {
+        let rung = |(key, held): (&Key, &Held)| (held.owner.is_some() && held.bell.wait(Duration::ZERO)).then_some(*key);
+        let woken: Vec<(usize, Vec<Key>)> =
+            self.members.iter().enumerate().map(|(n, member)| (n, member.shards.iter().filter_map(rung).collect())).collect();
+        for (member, keys) in woken {
+            keys.into_iter().for_each(|key| self.plan_turn(member, key, TURN_US));
+        }
+    }
+
+    pub(super) fn turn(&mut self, m: usize, key: Key, life: u64) {
+        let now = self.now();
+        let member = &mut self.members[m];
+        if !member.alive || member.life != life {
+            return;
+        }
+        let Some(held) = member.shards.get_mut(&key) else { return };
+        if held.turn_at != Some(now) {
+            return;
+        }
+        held.turn_at = None;
+        if member.paused_until > now {
+            let span = member.paused_until - now;
+            return self.plan_turn(m, key, span);
+        }
+        if held.owner.is_none() {
+            return self.acquire(m, key);
+        }
+        let skew = member.skew;
+        let clock = || Now { wall: wall(now + skew), monotonic_us: now };
+        let Some(owner) = &mut held.owner else { return };
+        let may = either!(owner, o => o.commits().has_begun() && o.commits().waiting.len() < WAITING_MAX);
+        if !may {
+            // A failed commit is seen by `check`; else the commit's end plans the next turn.
+            let failed = either!(owner, o => o.commits().check().err());
+            if let Some(lost) = failed {
+                self.lost(m, key, Some(&lost));
+            }
+            return;
+        }
+        match self.crash.mortal(|| either!(owner, o => o.turn(&clock))) {
+            Ok(Ok(Turn::Went)) => self.plan_turn(m, key, TURN_US),
+            Ok(Ok(Turn::Idle(wait))) => self.plan_turn(m, key, micros(wait).max(TURN_US)),
+            Ok(Err(lost)) => return self.lost(m, key, Some(&lost)),
+            Err(crashed) => return self.died(m, &crashed),
+        }
+        self.plan_commit(m, key);
+    }
+
+    fn acquire(&mut self, m: usize, key: Key) {
+        let now = self.now();
+        let fresh_lineage = format!("{:016x}", self.chance.u64(..));
+        let member = &mut self.members[m];
+        let Some(held) = member.shards.get_mut(&key) else { return };
+        if !held.claim.may_acquire(held.generation, now) {
+            let span = held.claim.not_before_us() - now;
+            let open = held.claim.is_open(held.generation);
+            if open {
+                self.plan_turn(m, key, span);
+            }
+            return;
+        }
+        held.claim.acquiring(now);
+        let setting = Setting {
+            log: Arc::new(self.log.clone()),
+            cluster: self.cluster.clone(),
+            shard: key.1,
+            member: member.name.clone(),
+            generation: held.generation,
+        };
+        let clock = Now { wall: wall(now + member.skew), monotonic_us: now };
+        let disk = member.disks.entry(key).or_default().clone();
+        let (name, crash) = (format!("{}/{}-{}", member.name, key.0, key.1), self.crash.clone());
+        let bell = Arc::new(Bell::default());
+        held.bell = bell.clone();
+        let acquired = self.crash.mortal(|| {
+            if key.0 == Trigger::SERVICE {
+                acquire_as::<Trigger>(&setting, &fresh_lineage, clock, &disk, &name, &bell, &crash).map(|o| AnyOwner::Trigger(Box::new(o)))
+            } else {
+                acquire_as::<Allocator>(&setting, &fresh_lineage, clock, &disk, &name, &bell, &crash)
+                    .map(|o| AnyOwner::Allocator(Box::new(o)))
+            }
+        });
+        match acquired {
+            Ok(Ok(owner)) => {
+                held.owner = Some(owner);
+                self.plan_commit(m, key);
+            }
+            Ok(Err(lost)) => self.lost(m, key, Some(&lost)),
+            Err(crashed) => self.died(m, &crashed),
+        }
+    }
+
+    /// Plans the end of the next commit, if one is to begin.
+    fn plan_commit(&mut self, m: usize, key: Key) {
+        let span = match self.slow.get_mut(&key) {
+            Some((span, left)) if *left > 0 => {
+                *left -= 1;
+                *span
+            }
+            _ => self.chance.i64(1_000..6_000),
+        };
+        let life = self.members[m].life;
+        let Some(held) = self.members[m].shards.get_mut(&key) else { return };
+        let Some(owner) = &mut held.owner else { return };
+        if !held.committing && either!(owner, o => !o.commits().waiting.is_empty()) {
+            held.committing = true;
+            held.took_us = span;
+            self.after(span, Happening::Commit(m, key, life));
+        }
+    }
+
+    pub(super) fn commit(&mut self, m: usize, key: Key, life: u64) {
+        let now = self.now();
+        let member = &mut self.members[m];
+        if !member.alive || member.life != life {
+            return;
+        }
+        if member.paused_until > now {
+            let until = member.paused_until;
+            return self.at(until, Happening::Commit(m, key, life));
+        }
+        let Some(held) = member.shards.get_mut(&key) else { return };
+        held.committing = false;
+        let Some(owner) = &mut held.owner else { return };
+        let took = Duration::from_micros(held.took_us.unsigned_abs());
+        let committed = self.crash.mortal(|| either!(owner, o => o.commits().commit_next(took)));
+        match committed {
+            Ok(()) => {
+                let failed = either!(owner, o => o.commits().check().err());
+                match failed {
+                    Some(lost) => return self.lost(m, key, Some(&lost)),
+                    None => self.plan_turn(m, key, TURN_US),
+                }
+            }
+            Err(crashed) => return self.died(m, &crashed),
+        }
+        self.plan_commit(m, key);
+    }
+
+    /// An ownership has ended; the member tries again when its claim says so.
+    fn lost(&mut self, m: usize, key: Key, why: Option<&Lost>) {
+        let (now, jitter) = (self.now(), self.chance.u8(..));
+        let name = self.members[m].name.clone();
+        if let Some(why) = why {
+            self.note(|| format!("{name} lost {}/{}: {why}", key.0, key.1));
+            if needs_a_person(why) {
+                self.history.stopped.push(format!("{name} {}/{}: {why}", key.0, key.1));
+            }
+        }
+        let Some(held) = self.members[m].shards.get_mut(&key) else { return };
+        held.owner = None;
+        held.committing = false;
+        held.claim.lost(why, held.generation, now, jitter);
+        let (open, span) = (held.claim.is_open(held.generation), held.claim.not_before_us() - now);
+        if open {
+            self.plan_turn(m, key, span);
+        }
+    }
+
+    fn died(&mut self, m: usize, crashed: &Crashed) {
+        let name = self.members[m].name.clone();
+        self.note(|| format!("{name} dies at {:?}", crashed.0));
+        self.kill_member(m);
+    }
+
+    pub(super) fn kill_member(&mut self, m: usize) {
+        let member = &mut self.members[m];
+        if !member.alive {
+            return;
+        }
+        member.alive = false;
+        member.life += 1;
+        member.paused_until = 0;
+        member.shards.clear();
+        let span = self.chance.i64(SECOND / 2..20 * SECOND);
+        self.after(span, Happening::MemberStarts(m));
+    }
+
+    pub(super) fn member_starts(&mut self, m: usize) {
+        self.members[m].alive = true;
+        let mine: Vec<(Key, i64)> =
+            self.assigned.iter().filter(|(_, assigned)| assigned.member == m).map(|(key, assigned)| (*key, assigned.generation)).collect();
+        for (key, generation) in mine {
+            self.after(TURN_US, Happening::Told(m, key, generation, true));
+        }
+    }
+
+    /// Gives shards that nobody was seen to own for a while to somebody who lives.
+    pub(super) fn control(&mut self) {
+        let now = self.now();
+        let keys: Vec<Key> = self.assigned.keys().copied().collect();
+        for key in keys {
+            let Some(Assigned { member, missing_since, .. }) = self.assigned.get_mut(&key) else { continue };
+            let seen = &self.members[*member];
+            let owns = seen.alive && seen.paused_until <= now && seen.shards.get(&key).is_some_and(|held| held.owner.is_some());
+            if owns {
+                *missing_since = None;
+            } else if now - *missing_since.get_or_insert(now) >= DEAD_AFTER {
+                let alive: Vec<usize> = (0..self.members.len()).filter(|m| self.members[*m].alive).collect();
+                if !alive.is_empty() {
+                    let to = alive[self.chance.usize(..alive.len())];
+                    let heard = self.chance.i64(0..30 * SECOND);
+                    self.assign(key, to, heard);
+                }
+            }
+        }
+        self.after(CONTROL_EVERY, Happening::Control);
+    }
+
+    /// A newer assignment; the old owner hears of it later.
+    pub(super) fn assign(&mut self, key: Key, to: usize, heard: i64) {
+        let Some(assigned) = self.assigned.get_mut(&key) else { return };
+        let old = std::mem::replace(&mut assigned.member, to);
+        assigned.generation += 1;
+        assigned.missing_since = None;
+        let generation = assigned.generation;
+        let span = self.chance.i64(0..SECOND);
+        self.after(span, Happening::Told(to, key, generation, true));
+        if old != to {
+            self.after(heard, Happening::Told(old, key, generation, false));
+        }
+    }
+
+    /// Two members are told the same; the controller believes in the first.
+    pub(super) fn contradict(&mut self, key: Key, first: usize, second: usize) {
+        self.assign(key, first, 5 * SECOND);
+        let generation = self.assigned.get(&key).map_or(1, |assigned| assigned.generation);
+        let span = self.chance.i64(0..2 * SECOND);
+        self.after(span, Happening::Told(second, key, generation, true));
+    }
+}
+
+fn acquire_as<D: Decider>(
+    setting: &Setting,
+    fresh_lineage: &str,
+    now: Now,
+    disk: &Disk,
+    name: &str,
+    bell: &Arc<Bell>,
+    crash: &Arc<CrashPoints>,
+) -> Result<Owner<D, Queue>, Lost> {
+    let open = || Ok(disk.open(name.to_owned(), crash.clone()));
+    Owner::acquire(setting, fresh_lineage, now, &open, bell, |writer, store| Queue {
+        committing: Committing::new(setting.log.clone(), &setting.cluster, (D::SERVICE, setting.shard), writer, store),
+        waiting: VecDeque::new(),
+        journal_end: None,
+        failed: None,
+        crash: crash.clone(),
+    })
+}
+
+/// What no retry mends: in this world only a defect leads there.
+fn needs_a_person(lost: &Lost) -> bool {
+    use orrery_runtime::restore::AcquireError;
+    match lost {
+        Lost::NotAcquired(error) => {
+            matches!(**error, AcquireError::JournalBehind { .. } | AcquireError::Unreadable { .. } | AcquireError::Diverged { .. })
+        }
+        Lost::Step(_) => true,
+        _ => false,
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
