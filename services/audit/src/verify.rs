@@ -92,7 +92,7 @@ pub fn verify<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32) -> 
     let (batches, checked) = sync_channel::<Result<Vec<Checked<D>>, AuditError>>(AHEAD);
     std::thread::scope(|scope| {
         scope.spawn(|| read_and_check::<D>(log, &journal, batches));
-        derive::<D>(&checked, shard, head.as_ref())
+        derive::<D>(checked, shard, head.as_ref())
     })
 }
 
@@ -198,9 +198,10 @@ fn check_link<D: Decider>(
     Checked { place, entry, fault: wrong }
 }
 
-/// Re-derives the decisions, entry by entry, up to the first divergence.
+/// Re-derives the decisions, entry by entry, up to the first divergence. It owns its end of the channel: a reader that is ahead must
+/// not wait for somebody who takes no more.
 fn derive<D: Decider>(
-    batches: &Receiver<Result<Vec<Checked<D>>, AuditError>>,
+    batches: Receiver<Result<Vec<Checked<D>>, AuditError>>,
     shard: u32,
     head: Option<&Head>,
 ) -> Result<Report, AuditError> {

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod messages;
 pub mod murmur2;
 pub mod payload;
+pub mod planted;
 pub mod record;
 pub mod resources;
 pub mod schemas;

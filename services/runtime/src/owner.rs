@@ -18,6 +18,7 @@ use inputs::{InputEnds, Inputs};
 use orrery_log::{Bell, Log, LogError, Writer, clock};
 use orrery_model::decider::Decider;
 use orrery_model::journal::Observation;
+use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
 use orrery_model::topics;
 use std::sync::Arc;
@@ -192,7 +193,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         }
         let asked = self.asked.take();
         let (asked_us, ends) = asked.map_or_else(|| Ok((now_us, self.inputs.ends_of(topics::HEARTBEATS)?)), Ok::<_, Lost>)?;
-        if self.inputs.stands_behind(&ends) {
+        if self.inputs.stands_behind(&ends) || planted(Bug::LeaseUnread) {
             return Ok(self.leases.take_expired(asked_us));
         }
         self.asked = Some((asked_us, ends));

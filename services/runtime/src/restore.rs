@@ -11,6 +11,7 @@ use crate::store::{OpenStore, RowBatch, Store, StoreError};
 use orrery_log::{Log, LogError, TopicPartition, Writer};
 use orrery_model::decider::Decider;
 use orrery_model::journal::{Entry, Observation, Source};
+use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
 use orrery_model::table::FIRST_DECIDER_TABLE;
 use orrery_model::time::Timestamp;
@@ -244,6 +245,9 @@ fn follow_journal<D: Decider>(
     if last < restored.head.last_seq {
         return Err(AcquireError::JournalBehind { shard: name.into(), journal: last, head: restored.head.last_seq });
     }
+    if planted(Bug::NoRollForward) {
+        entries.retain(|entry| entry.seq <= restored.head.last_seq);
+    }
     let resend_from = resend_from::<D>(&entries, &restored.head);
     let mut outbox = Outbox::new(target.cluster);
     let mut sender = Sender { service: D::SERVICE, shard: target.shard, lineage: restored.head.lineage.clone(), epoch: 0 };
@@ -256,7 +260,7 @@ fn follow_journal<D: Decider>(
             entry.decisions.iter().for_each(|decision| restored.decider.apply(entry.at, decision));
             follow_input(target, restored, &entry)?;
         }
-        if entry.seq >= resend_from {
+        if entry.seq >= resend_from && !planted(Bug::NoResend) {
             sender.epoch = entry.epoch;
             let mut messages = Vec::new();
             entry.decisions.iter().for_each(|decision| D::messages(entry.at, decision, &mut messages));

@@ -14,6 +14,7 @@ use orrery_model::journal::{DropReason, Dropped, Entry, EntryBatch, Observation,
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
 use orrery_model::messages::StartPosition;
 use orrery_model::payload::Payload;
+use orrery_model::planted::{Bug, planted};
 use orrery_model::record::{MessageId, NewRecord, Record, data_bytes};
 use orrery_model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,7 +242,7 @@ impl<D: Decider> Shard<D> {
         let Some(position) = self.positions.get(&(topic.clone(), partition)).cloned() else {
             return Err(StepError::NotAnInput { topic: name(), partition });
         };
-        if record.prev != position.offset {
+        if record.prev != position.offset && !planted(Bug::NoPrevCheck) {
             return Err(StepError::WrongPrev { topic: name(), partition, prev: record.prev, position: position.offset });
         }
         let behind = record.offset + 1;

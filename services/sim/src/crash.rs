@@ -106,6 +106,11 @@ impl CrashPoints {
         }
     }
 
+    /// True while a piece of a process runs that may die.
+    pub fn is_mortal(&self) -> bool {
+        self.lock().mortal
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -53,6 +53,8 @@ pub struct History {
     pub trace: Vec<String>,
     /// Shards that stopped for a reason that needs a person.
     pub stopped: Vec<String>,
+    /// Attempts that ended before everything healed, and whose end nobody has acknowledged to their agent at the end.
+    pub unanswered: Vec<AttemptId>,
     open: BTreeMap<AttemptId, usize>,
 }
 

@@ -8,6 +8,7 @@ mod partition;
 
 use crate::crash::{CrashPoints, Point};
 use orrery_log::{Bell, Commit, Fetch, Log, LogError, Topic, TopicPartition, Writer};
+use orrery_model::planted::{Bug, planted};
 use orrery_model::record::{NewRecord, Offset, data_bytes};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::Cleanup;
@@ -28,6 +29,8 @@ pub enum Fate {
     UnknownDone,
     /// Not committed, and nobody says so.
     UnknownLost,
+    /// A part of it is committed, its journal at least: a late end of an earlier transaction hit it. (Kafka before KIP-890.)
+    Torn,
     /// Not committed yet: the log completes it later, unless the writer is fenced before. (Kafka before KIP-890.)
     UnknownLate,
 }
@@ -52,6 +55,9 @@ struct Inner {
     last_append: Timestamp,
     records: u64,
     reachable: bool,
+    /// With a planted defect: records that can be read and will be lost.
+    unsynced: Vec<(String, u32, Offset)>,
+    stray: Option<(TopicPartition, usize)>,
 }
 
 struct Held {
@@ -80,6 +86,8 @@ impl SimLog {
             last_append: Timestamp(0),
             records: 0,
             reachable: true,
+            unsynced: Vec::new(),
+            stray: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)), crash, clock }
     }
@@ -93,11 +101,22 @@ impl SimLog {
     pub fn settle_late(&self) {
         let now = (self.clock)();
         let mut inner = self.lock();
+        for (topic, partition, offset) in std::mem::take(&mut inner.unsynced) {
+            if let Some(held) = inner.topics.get_mut(&topic) {
+                held.partitions[partition as usize].lose(offset);
+            }
+        }
         for late in std::mem::take(&mut inner.late) {
             if inner.writers.get(&late.transactional_id) == Some(&late.epoch) {
                 inner.write(late.records, now);
             }
         }
+    }
+
+    /// The next read of this partition with enough to read delivers records from further on, as if an earlier ownership's fetch
+    /// came back: they say themselves where they were read from.
+    pub fn stray(&self, at: TopicPartition, further: usize) {
+        self.lock().stray = Some((at, further));
     }
 
     /// Unreachable, it refuses everything: nobody of the cluster has a log.
@@ -240,7 +259,15 @@ impl Log for SimLog {
 
     fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError> {
         self.crash.pass(Point::Read);
-        self.reach()?.partition(at)?.read(at, from, max_bytes)
+        let mut inner = self.reach()?;
+        let mut fetch = inner.partition(at)?.read(at, from, max_bytes)?;
+        // Only readers that may die are shards.
+        if self.crash.is_mortal()
+            && let Some((_, further)) = inner.stray.take_if(|(place, further)| place == at && fetch.records.len() > *further)
+        {
+            fetch.records.drain(..further);
+        }
+        Ok(fetch)
     }
 
     fn start_offset(&self, at: &TopicPartition) -> Result<Offset, LogError> {
@@ -306,7 +333,19 @@ impl SimWriter {
                 inner.write(records, now);
                 unknown("the answer was lost")
             }
+            Fate::UnknownLost if planted(Bug::VisibleBeforeSync) => {
+                let offsets = inner.write(records.clone(), now);
+                let places = records.iter().zip(&offsets).map(|(record, offset)| (record.topic.clone(), record.partition, *offset));
+                inner.unsynced.extend(places);
+                Ok(Commit::Committed(offsets))
+            }
             Fate::UnknownLost => unknown("the request was lost"),
+            Fate::Torn => {
+                let journal = records.iter().take_while(|record| record.topic.ends_with(".journal")).count();
+                let sent = inner.chance.usize(journal..=records.len());
+                inner.write(records[..sent].to_vec(), now);
+                unknown("a transaction was ended in its middle")
+            }
             Fate::UnknownLate => {
                 let transactional_id = self.transactional_id.clone();
                 inner.late.push(Late { transactional_id, epoch: self.epoch, records });

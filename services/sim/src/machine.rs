@@ -93,6 +93,11 @@ impl Machine {
         attempts.iter().for_each(|attempt| drop(self.ended.remove(attempt)));
     }
 
+    /// Ends before this time that the supervisor still keeps, as nobody has told it to forget them.
+    pub fn ended_before(&self, at_us: i64) -> Vec<AttemptId> {
+        self.ended.iter().filter(|(_, ended)| ended.end.ended_at < wall(at_us)).map(|(attempt, _)| attempt.clone()).collect()
+    }
+
     /// When something happens here by itself.
     pub fn next_us(&self) -> Option<i64> {
         let lease = self.lease_until_boot_ms.map(|until| self.booted_us + until * 1_000);

@@ -1,6 +1,7 @@
 //! `orrery-sim`: runs worlds, one seed after the other, and says which promises were not kept.
 
 use clap::Parser;
+use orrery_model::planted::{Bug, plant};
 use orrery_sim::plan::Plan;
 use orrery_sim::run::run;
 use std::process::ExitCode;
@@ -14,6 +15,9 @@ struct Arguments {
     /// How many seeds
     #[arg(long, default_value_t = 1)]
     count: u64,
+    /// Plant a defect, by its name
+    #[arg(long)]
+    plant: Option<String>,
     /// Print what happened in each world
     #[arg(long)]
     trace: bool,
@@ -22,6 +26,13 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut failed = 0;
+    if let Some(name) = &arguments.plant {
+        let Some(bug) = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == *name) else {
+            eprintln!("--plant {name}: no such defect; there are {:?}", Bug::ALL);
+            return ExitCode::from(2);
+        };
+        plant(Some(bug));
+    }
     for seed in arguments.seed..arguments.seed + arguments.count {
         let report = run(Plan::of(seed));
         println!(

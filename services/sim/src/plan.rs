@@ -73,6 +73,8 @@ pub enum Fault {
     MemberClock(usize, i64),
     /// An agent's wall clock is off by so much from now on.
     AgentClock(usize, i64),
+    /// The next read of a shard delivers what an earlier ownership asked for: from so many records further on.
+    Stray(u32, usize),
     /// Nobody reaches the log for so long.
     LogOutage(i64),
     /// So many events at once.
@@ -106,6 +108,7 @@ impl Fault {
             Self::Reboot(_) => "reboot",
             Self::MemberClock(..) => "member_clock",
             Self::AgentClock(..) => "agent_clock",
+            Self::Stray(..) => "stray",
             Self::LogOutage(_) => "log_outage",
             Self::Burst(_) => "burst",
             Self::Poison(_) => "poison",
@@ -114,10 +117,12 @@ impl Fault {
     }
 }
 
+/// What can become of a commit, apart from what should.
+const FATES: [Fate; 4] = [Fate::UnknownDone, Fate::UnknownLost, Fate::UnknownLate, Fate::Torn];
 /// Bursts of one world.
 const BURSTS_MAX: usize = 4;
 /// Number of kinds that [`draw`] chooses from.
-const KINDS: u32 = 23;
+const KINDS: u32 = 24;
 
 impl Plan {
     /// What this seed decides: a cluster of at least eight agents, two hours, a fault a minute or more, of some kinds only.
@@ -176,7 +181,7 @@ fn draw(kind: u32, plan: &Plan, chance: &mut Rng) -> Fault {
         6 => Fault::Pause(member, span),
         7 => Fault::Reassign(shard, member, span),
         8 => Fault::Contradict(shard, member, chance.usize(..plan.members)),
-        9 => Fault::Commit(shard, [Fate::UnknownDone, Fate::UnknownLost, Fate::UnknownLate][chance.usize(..3)]),
+        9 => Fault::Commit(shard, FATES[chance.usize(..FATES.len())]),
         10 => Fault::SlowCommits(shard, chance.i64(SECOND / 4..5 * SECOND)),
         11 => Fault::Cut(agent, span),
         12 => Fault::CutAnswers(agent, span),
@@ -187,6 +192,7 @@ fn draw(kind: u32, plan: &Plan, chance: &mut Rng) -> Fault {
         17 => Fault::Reboot(agent),
         18 => Fault::MemberClock(member, chance.i64(-2 * SECOND..2 * SECOND)),
         19 => Fault::AgentClock(agent, chance.i64(-3_600 * SECOND..3_600 * SECOND)),
+        23 => Fault::Stray(shard, chance.usize(1..4)),
         20 => Fault::LogOutage(span.min(90 * SECOND)),
         21 => Fault::Burst(chance.u32(20..200)),
         _ if chance.bool() => Fault::Poison(chance.u32(..)),

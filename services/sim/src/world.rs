@@ -26,8 +26,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 pub(crate) enum Happening {
     /// A member looks after one of its shards. The number is that of the member's life.
     Turn(usize, Key, u64),
-    /// The commit under way of a member's shard comes to its end.
+    /// The commit under way of a member's shard comes to its end. The number is that of the ownership.
     Commit(usize, Key, u64),
+    /// A member makes sure that an unclean commit does no harm.
+    Settle(usize, Key, u64),
     /// A member hears of an assignment: the shard, the generation, whether it is to own it.
     Told(usize, Key, i64, bool),
     /// A dead member comes back.
@@ -75,6 +77,8 @@ pub struct World {
     assigned: BTreeMap<Key, members::Assigned>,
     load: load::Load,
     slow: BTreeMap<Key, (i64, u32)>,
+    /// Ownerships so far.
+    tenures: u64,
     healed: bool,
 }
 
@@ -102,6 +106,7 @@ impl World {
             nodes: Vec::new(),
             assigned: BTreeMap::new(),
             slow: BTreeMap::new(),
+            tenures: 0,
             healed: false,
         };
         world.begin();
@@ -145,7 +150,8 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Turn(member, key, life) => self.turn(member, key, life),
-            Happening::Commit(member, key, life) => self.commit(member, key, life),
+            Happening::Commit(member, key, tenure) => self.commit(member, key, tenure),
+            Happening::Settle(member, key, tenure) => self.settle(member, key, tenure),
             Happening::Told(member, key, generation, own) => self.told(member, key, generation, own),
             Happening::MemberStarts(member) => self.member_starts(member),
             Happening::Control => self.control(),
@@ -197,6 +203,8 @@ impl World {
 
     /// What an auditor needs to look at the end of this world.
     pub fn outcome(&mut self) -> crate::checkers::Outcome<'_> {
+        let due = self.plan.faults_until;
+        self.history.unanswered = self.nodes.iter().flat_map(|node| node.machine.ended_before(due)).collect();
         crate::checkers::Outcome { plan: &self.plan, log: Arc::new(self.log.clone()), cluster: &self.cluster, history: &self.history }
     }
 

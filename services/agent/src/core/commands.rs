@@ -6,6 +6,7 @@ use crate::journal::Line;
 use crate::wire::{STARTS_PER_FRAME, StartTask};
 use orrery_model::id::AttemptId;
 use orrery_model::messages::{COMMANDS, Command, Order, TaskSpec};
+use orrery_model::planted::{Bug, planted};
 use orrery_model::record::{ID_HEADER, MessageId, Record};
 use std::collections::BTreeSet;
 
@@ -108,7 +109,7 @@ impl AgentCore {
     }
 
     fn take_command(&mut self, now: Now, seq: i64, command: Command, orders: &mut Orders, out: &mut Vec<Effect>) {
-        if command.session != self.session {
+        if command.session != self.session && !planted(Bug::AnySession) {
             return self.count(Dropped::OtherSession, true);
         }
         match command.order {
@@ -140,7 +141,9 @@ impl AgentCore {
 
     fn launch(&mut self, now: Now, fence: i64, spec: TaskSpec, orders: &mut Orders) {
         let attempt = spec.attempt.clone();
-        if self.attempts.contains_key(&attempt) {
+        if self.attempts.contains_key(&attempt) && planted(Bug::RunAgain) {
+            orders.starts.push(StartTask::new(spec, fence));
+        } else if self.attempts.contains_key(&attempt) {
             self.queue_again(&attempt);
         } else if self.forgotten.contains(&attempt) {
             self.count(Dropped::LaunchForgotten, true);
@@ -165,7 +168,7 @@ impl AgentCore {
 impl Orders {
     fn into_effects(self, out: &mut Vec<Effect>) {
         if !self.launched.is_empty() {
-            out.push(Effect::Journal { lines: self.launched, sync: true });
+            out.push(Effect::Journal { lines: self.launched, sync: !planted(Bug::LaunchUnsynced) });
         }
         let mut starts = self.starts.into_iter().peekable();
         while starts.peek().is_some() {

@@ -17,6 +17,7 @@ use crate::wire::{Ended, Event, Snapshot, StartTask};
 use attempts::Attempt;
 use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::messages::{Attribute, Command, Heartbeat, Session, Status};
+use orrery_model::planted::{Bug, planted};
 use orrery_model::resources::Resources;
 use orrery_model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -298,7 +299,8 @@ impl AgentCore {
     /// The heartbeat under way is in the log. (A welcome says so too, and may be read before the append has come back.)
     fn renew_lease(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some((session, sent_boot_ms)) = &self.heartbeat_under_way else { return };
-        let until = sent_boot_ms + self.config.lease_ms;
+        let from = if planted(Bug::LeaseFromAnswer) { now.boot_ms } else { *sent_boot_ms };
+        let until = from + self.config.lease_ms;
         // A heartbeat of a session that is over renews nothing; one that took longer than the lease is too late.
         if *session == self.session && until > now.boot_ms && self.lease_until.is_none_or(|earlier| until > earlier) {
             self.lease_until = Some(until);

@@ -5,6 +5,7 @@ use crate::apply::SECOND_MS;
 use crate::facts::Decision;
 use crate::rows::AgentRow;
 use orrery_model::messages::{Status, StatusChange};
+use orrery_model::planted::{Bug, planted};
 
 /// Repeated acknowledgements to one agent within one second. An agent sends what is not acknowledged every two seconds, 400 in
 /// one record; with one a second, it would take hours to settle what a failed commit left open.
@@ -44,6 +45,9 @@ impl Turn<'_> {
     }
 
     fn acknowledge_again(&mut self, status: &Status, seq: i64, kill: Option<String>) {
+        if planted(Bug::NoReack) {
+            return;
+        }
         let has_room = |row: &AgentRow| self.at.since_ms(row.reacked_at) >= SECOND_MS || row.reacked < REACKS_PER_SECOND;
         let Some(row) = self.state.agents.get(&status.agent).filter(|row| row.lost.is_none() && has_room(row)) else { return };
         let session = row.session.clone();

@@ -62,6 +62,7 @@ fn run(committing: &mut Committing, transactions: &Receiver<Transaction>, shared
             let began = clock::monotonic();
             let journal_end = committing.commit(transaction, &mut || began.elapsed())?;
             shared.journal_end.store(journal_end, Ordering::Release);
+            committing.settle()?;
         }
     }
     Ok(())

@@ -29,5 +29,6 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
         .collect();
     let left = outcome.history.starts.iter().filter(|start| start.end.is_none() && start.at_us < outcome.plan.ends - LONGEST);
     found.extend(left.map(|start| format!("the process of {} on {} never ended", start.attempt, start.agent)));
+    found.extend(outcome.history.unanswered.iter().map(|attempt| format!("the end of {attempt} was never acknowledged to its agent")));
     found
 }

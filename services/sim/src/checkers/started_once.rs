@@ -21,9 +21,13 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
         for pair in starts.windows(2) {
             let [first, second] = pair else { continue };
             match first.end {
-                None => found.push(format!("{} started on {} while {} still runs on {}", second.attempt, second.agent, first.attempt, first.agent)),
+                None => found
+                    .push(format!("{} started on {} while {} still runs on {}", second.attempt, second.agent, first.attempt, first.agent)),
                 Some((end, _)) if end > second.at_us => {
-                    let what = format!("{} on {} until {end}, {} on {} from {}", first.attempt, first.agent, second.attempt, second.agent, second.at_us);
+                    let what = format!(
+                        "{} on {} until {end}, {} on {} from {}",
+                        first.attempt, first.agent, second.attempt, second.agent, second.at_us
+                    );
                     found.push(format!("two attempts of a run at once: {what}"));
                 }
                 Some((_, EndKind::Succeeded)) if first.attempt != second.attempt => {

@@ -54,6 +54,11 @@ impl Partition {
         Ok(Fetch { records, next })
     }
 
+    /// A record that was never durable is gone. (Only with a planted defect.)
+    pub(super) fn lose(&mut self, offset: Offset) {
+        self.records.retain(|record| record.offset != offset);
+    }
+
     pub(super) fn offset_at(&self, time: Timestamp) -> Offset {
         self.records.iter().find(|record| record.appended >= time).map_or(self.end, |record| record.offset)
     }

@@ -136,8 +136,7 @@ impl World {
             return;
         }
         let recovered = node.folder.read();
-        let config =
-            CoreConfig { boot_id: node.machine.boot_id(), lease_ms: LEASE_MS, heartbeat_ms: HEARTBEAT_MS, resend_ms: RESEND_MS };
+        let config = CoreConfig { boot_id: node.machine.boot_id(), lease_ms: LEASE_MS, heartbeat_ms: HEARTBEAT_MS, resend_ms: RESEND_MS };
         node.core = Some(AgentCore::new(config, node.offer(), recovered));
         node.bell = Arc::new(Bell::default());
         node.look_at = None;

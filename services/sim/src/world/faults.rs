@@ -2,6 +2,8 @@
 
 use super::{Happening, World};
 use crate::plan::{Fault, SECOND};
+use orrery_log::TopicPartition;
+use orrery_model::topics;
 use orrery_runtime::committing::transactional_id;
 
 /// What is mended by itself.
@@ -61,6 +63,11 @@ impl World {
             Fault::Reboot(n) => self.reboot(n),
             Fault::MemberClock(m, skew) => self.members[m].skew = skew,
             Fault::AgentClock(n, skew) => self.nodes[n].skew = skew,
+            Fault::Stray(shard, further) => {
+                let (service, shard) = self.key(shard);
+                let topic = if service == "trigger" { topics::OUTCOMES } else { topics::TASKS };
+                self.log.stray(TopicPartition::new(&self.cluster.topic(topic), shard), further);
+            }
             Fault::LogOutage(span) => {
                 self.log.set_reachable(false);
                 self.after(span, Happening::Heals(Healing::Log));

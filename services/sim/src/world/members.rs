@@ -8,7 +8,7 @@ use crate::plan::SECOND;
 use orrery_allocator::Allocator;
 use orrery_log::Bell;
 use orrery_model::decider::Decider;
-use orrery_runtime::committing::Committing;
+use orrery_runtime::committing::{CLEAN_COMMIT, Committing};
 use orrery_runtime::owner::{Claim, Commits, Lost, Owner, Setting, Turn};
 use orrery_runtime::shard::Transaction;
 use orrery_runtime::stamp::Now;
@@ -51,6 +51,8 @@ struct Held {
     /// When the next turn is planned.
     turn_at: Option<i64>,
     committing: bool,
+    /// Number of the ownership: what was meant for an earlier one is void.
+    tenure: u64,
     /// How long the commit under way takes.
     took_us: i64,
 }
@@ -109,6 +111,11 @@ impl Queue {
             Err(lost) => self.failed = Some(lost),
         }
     }
+    fn settle(&mut self) {
+        if let Err(lost) = self.committing.settle() {
+            self.failed = Some(lost);
+        }
+    }
     /// The transaction that began the ownership is committed.
     const fn has_begun(&self) -> bool {
         self.journal_end.is_some()
@@ -160,7 +167,16 @@ impl World {
             (None, false) => return,
             (None, true) => {
                 let bell = Arc::new(Bell::default());
-                let held = Held { generation, claim: Claim::default(), owner: None, bell, turn_at: None, committing: false, took_us: 0 };
+                let held = Held {
+                    generation,
+                    claim: Claim::default(),
+                    owner: None,
+                    bell,
+                    turn_at: None,
+                    committing: false,
+                    tenure: 0,
+                    took_us: 0,
+                };
                 self.members[member].shards.insert(key, held);
             }
         }
@@ -239,6 +255,8 @@ impl World {
             return;
         }
         held.claim.acquiring(now);
+        self.tenures += 1;
+        held.tenure = self.tenures;
         let setting = Setting {
             log: Arc::new(self.log.clone()),
             cluster: self.cluster.clone(),
@@ -278,42 +296,65 @@ impl World {
             }
             _ => self.chance.i64(1_000..6_000),
         };
-        let life = self.members[m].life;
         let Some(held) = self.members[m].shards.get_mut(&key) else { return };
         let Some(owner) = &mut held.owner else { return };
         if !held.committing && either!(owner, o => !o.commits().waiting.is_empty()) {
             held.committing = true;
             held.took_us = span;
-            self.after(span, Happening::Commit(m, key, life));
+            let tenure = held.tenure;
+            self.after(span, Happening::Commit(m, key, tenure));
         }
     }
 
-    pub(super) fn commit(&mut self, m: usize, key: Key, life: u64) {
-        let now = self.now();
-        let member = &mut self.members[m];
-        if !member.alive || member.life != life {
-            return;
-        }
-        if member.paused_until > now {
-            let until = member.paused_until;
-            return self.at(until, Happening::Commit(m, key, life));
-        }
-        let Some(held) = member.shards.get_mut(&key) else { return };
-        held.committing = false;
-        let Some(owner) = &mut held.owner else { return };
-        let took = Duration::from_micros(held.took_us.unsigned_abs());
-        let committed = self.crash.mortal(|| either!(owner, o => o.commits().commit_next(took)));
+    pub(super) fn commit(&mut self, m: usize, key: Key, tenure: u64) {
+        let took = Duration::from_micros(self.tenure(m, key, tenure).map_or(0, |held| held.took_us.unsigned_abs()));
+        let clean = took <= CLEAN_COMMIT;
+        // Between an unclean commit and what is made of it, others may act.
+        let span = if clean { 0 } else { self.chance.i64(0..2 * SECOND) };
+        let committed = self.of_ownership(m, key, tenure, Happening::Commit(m, key, tenure), |queue| queue.commit_next(took));
         match committed {
-            Ok(()) => {
-                let failed = either!(owner, o => o.commits().check().err());
-                match failed {
-                    Some(lost) => return self.lost(m, key, Some(&lost)),
-                    None => self.plan_turn(m, key, TURN_US),
-                }
-            }
-            Err(crashed) => return self.died(m, &crashed),
+            Some(()) if clean => self.settled(m, key),
+            Some(()) => self.after(span, Happening::Settle(m, key, tenure)),
+            None => {}
         }
+    }
+
+    pub(super) fn settle(&mut self, m: usize, key: Key, tenure: u64) {
+        if self.of_ownership(m, key, tenure, Happening::Settle(m, key, tenure), Queue::settle).is_some() {
+            self.settled(m, key);
+        }
+    }
+
+    /// A commit is over: the next may begin.
+    fn settled(&mut self, m: usize, key: Key) {
+        if let Some(held) = self.members[m].shards.get_mut(&key) {
+            held.committing = false;
+        }
+        self.plan_turn(m, key, TURN_US);
         self.plan_commit(m, key);
+    }
+
+    fn tenure(&mut self, m: usize, key: Key, tenure: u64) -> Option<&mut Held> {
+        self.members[m].shards.get_mut(&key).filter(|held| held.tenure == tenure)
+    }
+
+    /// Does something with the commits of an ownership, if it still lasts and has not failed; a paused process does it `later`.
+    fn of_ownership(&mut self, m: usize, key: Key, tenure: u64, later: Happening, act: impl FnOnce(&mut Queue)) -> Option<()> {
+        let (crash, until) = (self.crash.clone(), self.members[m].paused_until);
+        if until > self.now() {
+            self.at(until, later);
+            return None;
+        }
+        let owner = self.tenure(m, key, tenure)?.owner.as_mut()?;
+        if let Err(crashed) = crash.mortal(|| either!(owner, o => act(o.commits()))) {
+            self.died(m, &crashed);
+            return None;
+        }
+        if let Some(lost) = either!(owner, o => o.commits().check().err()) {
+            self.lost(m, key, Some(&lost));
+            return None;
+        }
+        Some(())
     }
 
     /// An ownership has ended; the member tries again when its claim says so.
@@ -431,11 +472,13 @@ fn acquire_as<D: Decider>(
 /// What no retry mends: in this world only a defect leads there.
 fn needs_a_person(lost: &Lost) -> bool {
     use orrery_runtime::restore::AcquireError;
+    use orrery_runtime::shard::StepError;
     match lost {
         Lost::NotAcquired(error) => {
             matches!(**error, AcquireError::JournalBehind { .. } | AcquireError::Unreadable { .. } | AcquireError::Diverged { .. })
         }
-        Lost::Step(_) => true,
+        // A stray record is refused, and that is that.
+        Lost::Step(error) => !matches!(**error, StepError::WrongPrev { .. }),
         _ => false,
     }
 }

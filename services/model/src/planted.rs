@@ -1,0 +1,83 @@
+//! Defects that can be planted, to prove that the simulator finds them: one for each rule whose break must not go unseen.
+//!
+//! Without the feature `planted`, which only the simulator asks for, [`planted`] is always false and costs nothing. With it, a
+//! defect is planted in one thread at a time, by [`plant`].
+
+/// A rule that is broken on purpose; the paragraph is the log protocol's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// §1.2: after a re-fence nobody asks whether another owner has written meanwhile.
+    NoHeadCheck,
+    /// §1.3: a writer goes on after a commit of which nobody knows.
+    ReuseWriter,
+    /// §1.4: a journal that is ahead of its head is not followed.
+    NoRollForward,
+    /// §1.4: messages of the last transaction are not sent again.
+    NoResend,
+    /// §1.6: a record that does not join the position is taken.
+    NoPrevCheck,
+    /// §3.3: a repeated status is not answered.
+    NoReack,
+    /// §7.2: a lease runs out before `heartbeats` has been read to an end asked for afterwards.
+    LeaseUnread,
+    /// §7.3: the agent counts its lease from the answer to a heartbeat, not from before its first send.
+    LeaseFromAnswer,
+    /// §8.1: an agent follows commands of another session.
+    AnySession,
+    /// §8.3: a launch is not in the journal before its start.
+    LaunchUnsynced,
+    /// §8.3: a launch of a known attempt is run again.
+    RunAgain,
+    /// §10.2: a record is readable before it is durable.
+    VisibleBeforeSync,
+}
+
+impl Bug {
+    /// Every defect.
+    pub const ALL: [Self; 12] = [
+        Self::NoHeadCheck,
+        Self::ReuseWriter,
+        Self::NoRollForward,
+        Self::NoResend,
+        Self::NoPrevCheck,
+        Self::NoReack,
+        Self::LeaseUnread,
+        Self::LeaseFromAnswer,
+        Self::AnySession,
+        Self::LaunchUnsynced,
+        Self::RunAgain,
+        Self::VisibleBeforeSync,
+    ];
+}
+
+#[cfg(feature = "planted")]
+mod switch {
+    use super::Bug;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Plants a defect in this thread, or takes it out.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    /// True if this defect is planted in this thread.
+    #[must_use]
+    pub fn planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
+
+#[cfg(not(feature = "planted"))]
+mod switch {
+    /// Always false: this build has no defects to plant.
+    #[must_use]
+    pub const fn planted(_: super::Bug) -> bool {
+        false
+    }
+}
+
+pub use switch::*;
