@@ -157,7 +157,7 @@ pub struct Poison {
 /// What can leave a shard: the closed set of all messages, so that packing and topics stand in one place.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
-    /// On `tasks`, to the cell.
+    /// On `tasks`, to the cell that it names.
     Task(Box<TaskMessage>),
     /// On `outcomes`, to the owner of the job.
     Outcome(Outcome),

@@ -24,11 +24,15 @@ use std::sync::LazyLock;
 pub enum TaskMessage {
     /// Run this attempt somewhere.
     TaskWanted {
+        /// Cell that is to run it.
+        cell: i32,
         /// What to run.
         spec: TaskSpec,
     },
     /// This attempt is no longer wanted: drop it if it waits, kill it if it runs.
     TaskUnwanted {
+        /// Cell that it was sent to.
+        cell: i32,
         /// Which.
         attempt: AttemptId,
         /// Hand-over count that it is known under.
@@ -36,6 +40,15 @@ pub enum TaskMessage {
         /// Why ("cancelled by alice", "replaced by run …").
         reason: String,
     },
+}
+
+impl TaskMessage {
+    /// The cell that it is for.
+    pub fn cell(&self) -> i32 {
+        match self {
+            Self::TaskWanted { cell, .. } | Self::TaskUnwanted { cell, .. } => *cell,
+        }
+    }
 }
 
 /// One attempt, complete: everything an agent needs to start it and an allocator to place it.
@@ -49,6 +62,8 @@ pub struct TaskSpec {
     pub version: i64,
     /// How many cells have handed it back.
     pub hop: i32,
+    /// True if another cell is to be tried should this one not place it soon; else it waits here.
+    pub may_decline: bool,
     /// Accounted to.
     pub role: Role,
     /// For whom.

@@ -175,7 +175,7 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
         owner.leases.renew(lease, now().monotonic_us);
     }
     owner.inputs.subscribe(&mut owner.shard)?;
-    let acquired = Arrival::Observed(acquired_observation(epoch, &config.member, resend_from));
+    let acquired = Arrival::Observed(acquired_observation(&config.cluster, config.shard, epoch, &config.member, resend_from));
     owner.step(now(), vec![acquired], again)?;
     owner.committer.settle()?;
     ready.store(true, Ordering::Release);

@@ -3,6 +3,7 @@
 use apache_avro::AvroSchemaComponent;
 use orrery_model::codec::{Codec, hex};
 use orrery_model::decider::{Message, Poison};
+use orrery_model::journal::Shards;
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
 use orrery_model::messages::{self, Item, Packed, RunRecord};
 use orrery_model::murmur2::partition_of;
@@ -39,6 +40,10 @@ impl Cluster {
             topics::Partitions::PerCell => self.cells,
             topics::Partitions::One => 1,
         }
+    }
+    /// What a decider is told of the cluster and of its own place in it.
+    pub fn shards(&self, shard: u32) -> Shards {
+        Shards { shard: shard as i32, trigger_shards: self.trigger_shards as i32, cells: self.cells as i32 }
     }
     /// Trigger shard that owns a job.
     pub fn owner_of_job(&self, job: &orrery_model::id::JobName) -> u32 {
@@ -86,7 +91,7 @@ impl<'c> Outbox<'c> {
     pub fn add(&mut self, sender: &Sender, seq: i64, index: i32, message: Message) {
         match message {
             Message::Task(body) => {
-                let cell = 0; // One cell so far: every job's tasks go to it.
+                let cell = body.cell() as u32;
                 let pack = self.packs.entry((sender.epoch, topics::TASKS, cell)).or_insert_with(|| Pack::Tasks(Vec::new()));
                 if let Pack::Tasks(items) = pack {
                     items.push(Item { seq, index, body: *body });

@@ -327,8 +327,9 @@ fn follow_position<D>(
 }
 
 /// The observation that begins an ownership (§1.1).
-pub fn acquired_observation(epoch: i64, member: &str, resend_from: i64) -> Observation {
-    Observation::Acquired { epoch, member: member.into(), generation: 1, binary: env!("CARGO_PKG_VERSION").into(), resend_from }
+pub fn acquired_observation(cluster: &Cluster, shard: u32, epoch: i64, member: &str, resend_from: i64) -> Observation {
+    let binary = env!("CARGO_PKG_VERSION").into();
+    Observation::Acquired { epoch, member: member.into(), generation: 1, binary, resend_from, shards: cluster.shards(shard) }
 }
 
 fn read_head(changelog: &TopicPartition, record: &orrery_model::record::Record) -> Result<Option<Head>, AcquireError> {

@@ -13,6 +13,7 @@ const ANSWERS_FORGOTTEN: usize = 2;
 
 pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
     match decision {
+        Decision::ShardsLearned { shards } => state.learn(*shards),
         Decision::JobDefined { entry, slots } => state.define(entry, slots),
         Decision::JobPaused { entry } | Decision::JobResumed { entry } => {
             state.unindex_slots(&entry.job);
@@ -44,7 +45,7 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
                 record: record.clone(),
                 incarnation: *incarnation,
                 order: 0,
-                hop: 0,
+                tried: Vec::new(),
                 live: false,
                 counted: 0,
                 leads_to: None,
@@ -54,7 +55,7 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
             };
             state.create(row, *joined);
         }
-        Decision::AttemptWanted { record, spec } => state.change_run(record, |row| want(row, spec)),
+        Decision::AttemptWanted { record, cell, spec } => state.change_run(record, |row| want(row, *cell, spec)),
         Decision::AttemptUnwanted { record, leads_to, .. } => state.change_run(record, |row| row.leads_to = Some(*leads_to)),
         Decision::RunProgressed { record } => {
             let reopened = state.runs.get(&record.run).is_some_and(|row| row.record.state.is_final());
@@ -74,9 +75,10 @@ pub(crate) fn join_key(trigger: i32, parent: &JobName) -> String {
     format!("{trigger}/{parent}")
 }
 
-fn want(row: &mut RunRow, spec: &TaskSpec) {
+fn want(row: &mut RunRow, cell: i32, spec: &TaskSpec) {
     row.live = true;
-    row.hop = spec.hop;
+    row.tried.truncate(spec.hop as usize);
+    row.tried.push(cell);
     row.leads_to = None;
 }
 

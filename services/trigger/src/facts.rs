@@ -3,7 +3,7 @@
 use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
 use orrery_model::id::{JobName, Principal, RunId};
-use orrery_model::journal::{EntryBatch, Observation};
+use orrery_model::journal::{EntryBatch, Observation, Shards};
 use orrery_model::messages::{CatalogEntry, EnvVar, Outcome, Request, RunRecord, StartPosition, TaskSpec};
 use orrery_model::payload::Payload;
 use orrery_model::record::data_bytes;
@@ -129,7 +129,13 @@ pub struct Header {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, AvroSchema)]
 #[serde(rename_all = "snake_case")]
 #[avro(repr = "bare_union")]
+#[expect(clippy::large_enum_variant, reason = "the large variants are the common ones, and Avro derives no boxes")]
 pub enum Decision {
+    /// The numbers of the cluster and of this shard are known, or differ from those that were.
+    ShardsLearned {
+        /// They.
+        shards: Shards,
+    },
     /// A definition is accepted.
     JobDefined {
         /// As published.
@@ -247,10 +253,12 @@ pub enum Decision {
         /// For an `after` run: which trigger, whose pending parents it uses up.
         joined: Option<i32>,
     },
-    /// An attempt is wanted.
+    /// An attempt is wanted; or, having been handed back, it is wanted of another cell.
     AttemptWanted {
         /// The run from now on.
         record: RunRecord,
+        /// Cell that is to run it.
+        cell: i32,
         /// The task, complete.
         spec: TaskSpec,
     },
@@ -258,6 +266,8 @@ pub enum Decision {
     AttemptUnwanted {
         /// The run from now on.
         record: RunRecord,
+        /// Cell that has the attempt.
+        cell: i32,
         /// Hop of the attempt.
         hop: i32,
         /// Why.

@@ -8,7 +8,7 @@ use orrery_model::codec::Codec;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Message, Poison};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{Concurrency, JobSpec, TriggerKind};
-use orrery_model::journal::{EntryBatch, Observation};
+use orrery_model::journal::{EntryBatch, Observation, Shards};
 use orrery_model::messages::StartPosition;
 use orrery_model::record::Record;
 use orrery_model::table::{Change, RowError, Table};
@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Deadline of what is due as soon as there is room for it.
 pub(crate) const AT_ONCE: Timestamp = Timestamp(0);
 
+/// Key of the one row about the cluster.
+const CLUSTER_KEY: u32 = 0;
+
 /// The trigger's state machine.
 pub struct Trigger {
     pub(crate) jobs: Table<JobName, JobRow>,
@@ -30,6 +33,7 @@ pub struct Trigger {
     pub(crate) joins: Table<(JobName, String), JoinRow>,
     pub(crate) answers: Table<String, AnswerRow>,
     pub(crate) events: Table<String, EventRow>,
+    cluster: Table<u32, Shards>,
     pub(crate) index: Index,
 }
 
@@ -122,6 +126,7 @@ impl Default for Trigger {
             joins: Table::new(rows::JOINS, &rows::JOIN),
             answers: Table::new(rows::ANSWERS, &rows::ANSWER),
             events: Table::new(rows::EVENTS, &rows::EVENT),
+            cluster: Table::new(rows::CLUSTER, &rows::SHARDS),
             index: Index::default(),
         }
     }
@@ -169,6 +174,7 @@ impl Decider for Trigger {
         self.joins.take_changes(out);
         self.answers.take_changes(out);
         self.events.take_changes(out);
+        self.cluster.take_changes(out);
     }
     fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
         let taken = self.jobs.load(table, key, value)?
@@ -178,7 +184,8 @@ impl Decider for Trigger {
             || self.fired.load(table, key, value)?
             || self.joins.load(table, key, value)?
             || self.answers.load(table, key, value)?
-            || self.events.load(table, key, value)?;
+            || self.events.load(table, key, value)?
+            || self.cluster.load(table, key, value)?;
         if taken { Ok(()) } else { Err(RowError::no_such_table(table, key)) }
     }
     fn loaded(&mut self) {
@@ -214,6 +221,20 @@ impl Decider for Trigger {
 }
 
 impl Trigger {
+    /// The numbers of the cluster and of this shard, if it was told.
+    pub fn known_shards(&self) -> Option<Shards> {
+        self.cluster.get(&CLUSTER_KEY).copied()
+    }
+
+    /// What it goes by.
+    pub(crate) fn shards(&self) -> Shards {
+        self.known_shards().unwrap_or_default()
+    }
+
+    pub(crate) fn learn(&mut self, shards: Shards) {
+        self.cluster.insert(CLUSTER_KEY, shards);
+    }
+
     /// Definition of a job.
     pub(crate) fn compiled(&self, job: &JobName) -> Option<Arc<Compiled>> {
         self.index.compiled.get(job).cloned()

@@ -167,7 +167,7 @@ impl Decider for Counting {
     fn messages(_: Timestamp, decision: &Decision, out: &mut Vec<Message>) {
         let Decision::Added { n, .. } = decision else { return };
         let attempt = AttemptId::parse(&format!("run.{n}")).expect("an id");
-        out.push(Message::Task(Box::new(TaskMessage::TaskUnwanted { attempt, hop: 0, reason: n.to_string() })));
+        out.push(Message::Task(Box::new(TaskMessage::TaskUnwanted { cell: 0, attempt, hop: 0, reason: n.to_string() })));
     }
     fn next_deadline(&self) -> Option<Timestamp> {
         self.sums.get(&"due".to_owned()).map(|due| Timestamp(due.value))

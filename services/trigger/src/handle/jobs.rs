@@ -21,6 +21,7 @@ impl Turn<'_> {
             Err(error) => return self.refuse("invalid", error.to_string(), None, None),
         };
         let mut problems = check_job(&spec, self.at);
+        problems.extend(self.check_cell(&spec));
         problems.extend(self.check_parents(&spec));
         if !problems.is_empty() {
             let detail = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");

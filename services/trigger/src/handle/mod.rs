@@ -1,6 +1,7 @@
 //! The deciding, one file per kind of input.
 
 mod after;
+mod cells;
 mod events;
 mod jobs;
 mod outcomes;
@@ -12,6 +13,7 @@ use crate::facts::{Decision, Input};
 use crate::state::Trigger;
 use orrery_model::decider::Decider;
 use orrery_model::id::{JobName, RunId};
+use orrery_model::journal::Observation;
 use orrery_model::limits::DECISIONS_PER_INPUT;
 use orrery_model::messages::{CatalogEntry, RunRecord};
 use orrery_model::time::Timestamp;
@@ -30,7 +32,7 @@ pub(crate) fn handle(state: &mut Trigger, at: Timestamp, input: &Input, out: &mu
         Input::EventArrived { event } => turn.event_arrived(event),
         Input::OutcomeArrived { outcome } => turn.outcome_arrived(outcome),
         Input::Tick {} => turn.tick(),
-        Input::ShellObserved { .. } => {}
+        Input::ShellObserved { observation } => turn.observed(observation),
     }
 }
 
@@ -47,6 +49,14 @@ impl Turn<'_> {
     fn decide(&mut self, decision: Decision) {
         self.state.apply(self.at, &decision);
         self.out.push(decision);
+    }
+
+    fn observed(&mut self, observation: &Observation) {
+        if let Observation::Acquired { shards, .. } = observation
+            && self.state.known_shards() != Some(*shards)
+        {
+            self.decide(Decision::ShardsLearned { shards: *shards });
+        }
     }
 
     fn refuse(&mut self, code: &str, detail: impl Into<String>, hint: Option<String>, subject: Option<&str>) {

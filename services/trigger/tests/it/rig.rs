@@ -1,9 +1,10 @@
 //! A trigger shard on the desk: inputs go in, decisions come out as lines.
 
-use orrery_model::decider::Decider;
-use orrery_model::id::{AgentId, JobName, RunId};
+use orrery_model::decider::{Decider, Message};
+use orrery_model::id::{AgentId, AttemptId, JobName, RunId};
 use orrery_model::job::{Format, read_documents};
-use orrery_model::messages::{End, EndKind, Outcome, OutcomeChange, Request, RunRecord};
+use orrery_model::journal::{Observation, Shards};
+use orrery_model::messages::{End, EndKind, Outcome, OutcomeChange, Request, RunRecord, TaskMessage};
 use orrery_model::table::Change;
 use orrery_model::time::Timestamp;
 use orrery_trigger::{Decision, EventData, Input, Trigger};
@@ -65,6 +66,7 @@ impl Rig {
         restored.loaded();
         assert_eq!(restored.next_deadline(), self.trigger.next_deadline());
         assert_eq!(restored.subscriptions(), self.trigger.subscriptions());
+        assert_eq!(restored.known_shards(), self.trigger.known_shards());
     }
 
     /// Goes on with a trigger that was restored from the rows.
@@ -79,6 +81,13 @@ impl Rig {
     /// All rows, as they would be stored.
     pub(crate) fn rows(&self) -> &std::collections::BTreeMap<(u8, Vec<u8>), Vec<u8>> {
         &self.rows
+    }
+
+    /// Tells it which shard it is.
+    pub(crate) fn acquire(&mut self, shards: Shards) -> Vec<Decision> {
+        let binary = "b".into();
+        let acquired = Observation::Acquired { epoch: 1, member: "m".into(), generation: 1, binary, resend_from: 0, shards };
+        self.input(&Trigger::observed(acquired))
     }
 
     pub(crate) fn define(&mut self, yaml: &str) -> Vec<Decision> {
@@ -126,18 +135,26 @@ impl Rig {
     }
 
     pub(crate) fn ends(&mut self, record: &RunRecord, kind: EndKind) -> Vec<Decision> {
+        self.end_of_hop(record, 0, kind)
+    }
+
+    pub(crate) fn end_of_hop(&mut self, record: &RunRecord, hop: i32, kind: EndKind) -> Vec<Decision> {
         let code = match kind {
             EndKind::Succeeded => Some(0),
             EndKind::Failed => Some(3),
             _ => None,
         };
         let end = End { kind, code, signal: None, reason: None, wall_ms: 5, cpu_ms: 1, peak_memory: 1, ended_at: self.at };
-        self.outcome(record, OutcomeChange::AttemptEnded { agent: Some(agent()), end })
+        self.outcome_of_hop(record, hop, OutcomeChange::AttemptEnded { agent: Some(agent()), end })
     }
 
     pub(crate) fn outcome(&mut self, record: &RunRecord, change: OutcomeChange) -> Vec<Decision> {
+        self.outcome_of_hop(record, 0, change)
+    }
+
+    pub(crate) fn outcome_of_hop(&mut self, record: &RunRecord, hop: i32, change: OutcomeChange) -> Vec<Decision> {
         let attempt = record.run.attempt(record.attempts);
-        let outcome = Outcome { attempt, job: record.job.clone(), hop: 0, at: self.at, change };
+        let outcome = Outcome { attempt, job: record.job.clone(), hop, at: self.at, change };
         self.input(&Input::OutcomeArrived { outcome })
     }
 }
@@ -188,6 +205,24 @@ fn record_of(decision: &Decision) -> Option<&RunRecord> {
     }
 }
 
+/// What is sent on `tasks`, each attempt with the letter of its job.
+pub(crate) fn task_messages(decisions: &[Decision]) -> String {
+    let mut messages = Vec::new();
+    decisions.iter().for_each(|decision| Trigger::messages(Timestamp(0), decision, &mut messages));
+    let number = |attempt: &AttemptId| format!("a.{}", attempt.split().expect("run and number").1);
+    let told = |message: &Message| match message {
+        Message::Task(task) => Some(match &**task {
+            TaskMessage::TaskWanted { cell, spec } => {
+                let or = if spec.may_decline { "may come back" } else { "stays" };
+                format!("{} to cell {cell}, hop {}, {or}", number(&spec.attempt), spec.hop)
+            }
+            TaskMessage::TaskUnwanted { cell, attempt, hop, .. } => format!("{} unwanted in cell {cell}, hop {hop}", number(attempt)),
+        }),
+        _ => None,
+    };
+    messages.iter().filter_map(told).collect::<Vec<_>>().join("\n")
+}
+
 /// One line per decision.
 pub(crate) fn lines(decisions: &[Decision]) -> String {
     decisions.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -208,6 +243,9 @@ fn line(decision: &Decision) -> String {
         return format!("{what} {} {} #{} {}{why}{next}", record.job, record.cause, record.attempts, record.state.word());
     }
     match decision {
+        Decision::ShardsLearned { shards: Shards { shard, trigger_shards, cells } } => {
+            format!("is shard {shard} of {trigger_shards}, with {cells} cells")
+        }
         Decision::JobDefined { entry, .. } => format!("defined {} v{} life {}", entry.job, entry.version, entry.incarnation),
         Decision::JobPaused { entry } => format!("paused {}", entry.job),
         Decision::JobResumed { entry } => format!("resumed {}", entry.job),
