@@ -2,8 +2,10 @@
 //!
 //! Each is a record of `schemas/`; what several messages share stands at the end.
 
+mod forward;
 mod public;
 
+pub use forward::{EndedRun, Forward, ForwardBody, Origin};
 pub use public::{Alert, CatalogEntry, RunRecord, RunState, StartPosition};
 
 use crate::codec::Codec;
@@ -363,6 +365,23 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The job that it is about, where it names one.
+    pub fn job(&self) -> Option<&JobName> {
+        match self {
+            Self::RunJob { job, .. } | Self::PauseJob { job } | Self::ResumeJob { job } => Some(job),
+            Self::CancelRun { .. } | Self::RetryRun { .. } | Self::MarkSuccess { .. } => None,
+        }
+    }
+    /// The run that it is about, where it names one.
+    pub fn run(&self) -> Option<&RunId> {
+        match self {
+            Self::CancelRun { run, .. } | Self::RetryRun { run } | Self::MarkSuccess { run } => Some(run),
+            Self::RunJob { .. } | Self::PauseJob { .. } | Self::ResumeJob { .. } => None,
+        }
+    }
+}
+
 /// One reason with its count.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, AvroSchema)]
 pub struct Reason {
@@ -404,6 +423,8 @@ macro_rules! codecs {
     };
 }
 codecs! {
+    /// `forwards`.
+    FORWARDS: Packed<Forward> = "forward.avsc";
     /// `tasks`.
     TASKS: Packed<TaskMessage> = "task.avsc";
     /// `outcomes`.

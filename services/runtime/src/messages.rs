@@ -76,6 +76,7 @@ pub struct Outbox<'c> {
 /// Messages of one topic partition, of one kind.
 #[derive(Debug)]
 enum Pack {
+    Forwards(Vec<Item<messages::Forward>>),
     Tasks(Vec<Item<messages::TaskMessage>>),
     Outcomes(Vec<Item<messages::Outcome>>),
     Commands(Vec<Item<messages::Command>>),
@@ -90,6 +91,13 @@ impl<'c> Outbox<'c> {
     /// Adds one entry's message, in order.
     pub fn add(&mut self, sender: &Sender, seq: i64, index: i32, message: Message) {
         match message {
+            Message::Forward(body) => {
+                let owner = body.to as u32;
+                let pack = self.packs.entry((sender.epoch, topics::FORWARDS, owner)).or_insert_with(|| Pack::Forwards(Vec::new()));
+                if let Pack::Forwards(items) = pack {
+                    items.push(Item { seq, index, body: *body });
+                }
+            }
             Message::Task(body) => {
                 let cell = body.cell() as u32;
                 let pack = self.packs.entry((sender.epoch, topics::TASKS, cell)).or_insert_with(|| Pack::Tasks(Vec::new()));
@@ -140,6 +148,7 @@ impl<'c> Outbox<'c> {
         for ((epoch, topic, partition), pack) in std::mem::take(&mut self.packs) {
             let place = Place { sender: &Sender { epoch, ..sender.clone() }, topic: self.cluster.topic(topic), partition };
             match pack {
+                Pack::Forwards(items) => place.records(&messages::FORWARDS, items, &mut records),
                 Pack::Tasks(items) => place.records(&messages::TASKS, items, &mut records),
                 Pack::Outcomes(items) => place.records(&messages::OUTCOMES, items, &mut records),
                 Pack::Commands(items) => place.records(&messages::COMMANDS, items, &mut records),

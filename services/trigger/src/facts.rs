@@ -4,7 +4,7 @@ use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
 use orrery_model::id::{JobName, Principal, RunId};
 use orrery_model::journal::{EntryBatch, Observation, Shards};
-use orrery_model::messages::{CatalogEntry, EnvVar, Outcome, Request, RunRecord, StartPosition, TaskSpec};
+use orrery_model::messages::{CatalogEntry, EndedRun, EnvVar, Forward, Origin, Outcome, RequestRecord, RunRecord, StartPosition, TaskSpec};
 use orrery_model::payload::Payload;
 use orrery_model::record::data_bytes;
 use orrery_model::time::Timestamp;
@@ -24,6 +24,10 @@ pub enum Input {
         principal: Option<Principal>,
         /// Where its topics end now: events behind that fire.
         ends: Vec<StartPosition>,
+        /// Where it came in.
+        origin: Origin,
+        /// When it was appended there.
+        appended: Timestamp,
     },
     /// A tombstone in the inbox.
     JobWithdrawn {
@@ -31,17 +35,33 @@ pub enum Input {
         job: JobName,
         /// Who sent it.
         principal: Option<Principal>,
+        /// Where it came in.
+        origin: Origin,
+        /// When it was appended there.
+        appended: Timestamp,
     },
     /// A request.
     Requested {
-        /// What is asked.
-        request: Request,
-        /// Who asks.
-        principal: Option<Principal>,
-        /// Names the request: its idempotency key with the principal, or its place in the log.
-        id: String,
-        /// True if `id` comes from an idempotency key.
-        keyed: bool,
+        /// What is asked, and who asks.
+        asked: RequestRecord,
+        /// Job that the record's key names: leads a request about a run to its shard.
+        job: Option<JobName>,
+        /// Where it came in: names it, unless it has an idempotency key.
+        origin: Origin,
+    },
+    /// A definition as another shard has published it, or its tombstone.
+    CatalogArrived {
+        /// Which job.
+        job: JobName,
+        /// The definition; none: the job is gone.
+        entry: Option<CatalogEntry>,
+    },
+    /// A run of another shard's job has ended.
+    EndArrived {
+        /// The run.
+        ended: EndedRun,
+        /// Its number among those that its shard has told this one.
+        origin: Origin,
     },
     /// A record of a user topic.
     EventArrived {
@@ -136,10 +156,41 @@ pub enum Decision {
         /// They.
         shards: Shards,
     },
+    /// An input that concerns another shard's job goes there.
+    Forwarded {
+        /// What is sent.
+        forward: Forward,
+    },
+    /// What another shard has forwarded is taken: from that origin, no more than what lies behind.
+    ForwardTaken {
+        /// Where it comes from.
+        origin: Origin,
+    },
+    /// A definition of another shard's job is known, or has changed.
+    DefinitionLearned {
+        /// As its owner published it.
+        entry: CatalogEntry,
+    },
+    /// Another shard's job is gone.
+    DefinitionForgotten {
+        /// Which.
+        job: JobName,
+    },
+    /// An inbox record is older than the last one taken for its job, and changes nothing.
+    Superseded {
+        /// Which job.
+        job: JobName,
+        /// When it was appended.
+        appended: Timestamp,
+        /// When the one that counts was appended.
+        by: Timestamp,
+    },
     /// A definition is accepted.
     JobDefined {
         /// As published.
         entry: CatalogEntry,
+        /// When its document was appended to the inbox.
+        appended: Timestamp,
         /// Where its schedules stand from now on.
         slots: Vec<ScheduleStart>,
     },
@@ -157,6 +208,8 @@ pub enum Decision {
     JobDeleted {
         /// Which.
         job: JobName,
+        /// When the tombstone was appended to the inbox.
+        appended: Timestamp,
     },
     /// A definition or request is refused.
     Refused {

@@ -11,7 +11,8 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
         Decision::JobDefined { entry, .. } | Decision::JobPaused { entry } | Decision::JobResumed { entry } => {
             out.push(Message::Catalog(entry.job.clone(), Some(Box::new(entry.clone()))));
         }
-        Decision::JobDeleted { job } => out.push(Message::Catalog(job.clone(), None)),
+        Decision::Forwarded { forward } => out.push(Message::Forward(Box::new(forward.clone()))),
+        Decision::JobDeleted { job, .. } => out.push(Message::Catalog(job.clone(), None)),
         Decision::RunCreated { record, .. } | Decision::RunProgressed { record } | Decision::AttemptOver { record, .. } => {
             out.push(Message::Run(Box::new(record.clone())));
         }
@@ -37,6 +38,10 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
             out.push(alert(at, job, None, "slots_missed", format!("{missed} slots were not run: {reason}")));
         }
         Decision::ShardsLearned { .. }
+        | Decision::ForwardTaken { .. }
+        | Decision::DefinitionLearned { .. }
+        | Decision::DefinitionForgotten { .. }
+        | Decision::Superseded { .. }
         | Decision::Refused { .. }
         | Decision::Answered { .. }
         | Decision::AnsweredBefore { .. }

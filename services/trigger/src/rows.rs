@@ -28,6 +28,12 @@ pub const ANSWERS: u8 = 22;
 pub const EVENTS: u8 = 23;
 /// The numbers of the cluster and of this shard, one row; key: 0.
 pub const CLUSTER: u8 = 24;
+/// What was taken of other shards; key: topic, partition of the origin.
+pub const TAKEN: u8 = 25;
+/// Definitions of other shards' jobs; key: job name.
+pub const CATALOG: u8 = 26;
+/// Ends of runs told to other shards; key: shard.
+pub const TOLD: u8 = 27;
 
 /// One job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
@@ -43,6 +49,24 @@ pub struct LifeRow {
     pub incarnation: i64,
     /// Runs made under this name so far.
     pub runs: i64,
+    /// When the last inbox record that was taken for this name was appended.
+    pub submitted: Timestamp,
+}
+
+/// The last forwarded input taken of one origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, AvroSchema)]
+pub struct TakenRow {
+    /// Generation of its topic.
+    pub generation: i64,
+    /// Its offset there.
+    pub offset: i64,
+}
+
+/// How many ends of runs a shard was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, AvroSchema)]
+pub struct ToldRow {
+    /// So many.
+    pub ends: i64,
 }
 
 /// Where a schedule stands.
@@ -153,4 +177,6 @@ row_codecs! {
     ANSWER: AnswerRow = "trigger-answer-row.avsc";
     EVENT: EventRow = "trigger-event-row.avsc";
     SHARDS: Shards = "trigger-shards-row.avsc";
+    TAKE: TakenRow = "trigger-taken-row.avsc";
+    TELL: ToldRow = "trigger-told-row.avsc";
 }

@@ -2,7 +2,7 @@
 
 use crate::facts::{Decision, Input, JOURNAL};
 use crate::predicate::Predicate;
-use crate::rows::{self, AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, RunRow, SlotRow};
+use crate::rows::{self, AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, RunRow, SlotRow, TakenRow, ToldRow};
 use crate::schedule::Schedule;
 use orrery_model::codec::Codec;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Message, Poison};
@@ -20,9 +20,6 @@ use std::sync::Arc;
 /// Deadline of what is due as soon as there is room for it.
 pub(crate) const AT_ONCE: Timestamp = Timestamp(0);
 
-/// Key of the one row about the cluster.
-const CLUSTER_KEY: u32 = 0;
-
 /// The trigger's state machine.
 pub struct Trigger {
     pub(crate) jobs: Table<JobName, JobRow>,
@@ -33,14 +30,17 @@ pub struct Trigger {
     pub(crate) joins: Table<(JobName, String), JoinRow>,
     pub(crate) answers: Table<String, AnswerRow>,
     pub(crate) events: Table<String, EventRow>,
-    cluster: Table<u32, Shards>,
+    pub(crate) cluster: Table<u32, Shards>,
+    pub(crate) taken: Table<(String, u32), TakenRow>,
+    pub(crate) catalog: Table<JobName, JobRow>,
+    pub(crate) told: Table<u32, ToldRow>,
     pub(crate) index: Index,
 }
 
 /// Derived from the tables.
 #[derive(Default)]
 pub(crate) struct Index {
-    /// Compiled definitions.
+    /// Compiled definitions, those of other shards' jobs too.
     pub compiled: BTreeMap<JobName, Arc<Compiled>>,
     /// Jobs with event triggers, by topic.
     pub by_topic: BTreeMap<String, BTreeSet<JobName>>,
@@ -127,6 +127,9 @@ impl Default for Trigger {
             answers: Table::new(rows::ANSWERS, &rows::ANSWER),
             events: Table::new(rows::EVENTS, &rows::EVENT),
             cluster: Table::new(rows::CLUSTER, &rows::SHARDS),
+            taken: Table::new(rows::TAKEN, &rows::TAKE),
+            catalog: Table::new(rows::CATALOG, &rows::JOB),
+            told: Table::new(rows::TOLD, &rows::TELL),
             index: Index::default(),
         }
     }
@@ -142,7 +145,10 @@ impl Decider for Trigger {
         &JOURNAL
     }
     fn inputs() -> &'static [&'static str] {
-        &[topics::JOBS, topics::REQUESTS, topics::OUTCOMES]
+        &[topics::JOBS, topics::REQUESTS, topics::OUTCOMES, topics::FORWARDS]
+    }
+    fn inputs_of_others() -> &'static [&'static str] {
+        &[topics::CATALOG]
     }
     fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decoded<Input>>, Poison> {
         crate::decode::decode(topic, record)
@@ -175,6 +181,9 @@ impl Decider for Trigger {
         self.answers.take_changes(out);
         self.events.take_changes(out);
         self.cluster.take_changes(out);
+        self.taken.take_changes(out);
+        self.catalog.take_changes(out);
+        self.told.take_changes(out);
     }
     fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
         let taken = self.jobs.load(table, key, value)?
@@ -185,7 +194,10 @@ impl Decider for Trigger {
             || self.joins.load(table, key, value)?
             || self.answers.load(table, key, value)?
             || self.events.load(table, key, value)?
-            || self.cluster.load(table, key, value)?;
+            || self.cluster.load(table, key, value)?
+            || self.taken.load(table, key, value)?
+            || self.catalog.load(table, key, value)?
+            || self.told.load(table, key, value)?;
         if taken { Ok(()) } else { Err(RowError::no_such_table(table, key)) }
     }
     fn loaded(&mut self) {
@@ -212,30 +224,15 @@ impl Decider for Trigger {
     }
     fn actor(input: &Input) -> Option<String> {
         match input {
-            Input::JobSubmitted { principal, .. } | Input::JobWithdrawn { principal, .. } | Input::Requested { principal, .. } => {
-                principal.as_ref().map(ToString::to_string)
-            }
+            Input::JobSubmitted { principal, .. } | Input::JobWithdrawn { principal, .. } => principal.as_ref().map(ToString::to_string),
+            Input::Requested { asked, .. } => asked.principal.as_ref().map(ToString::to_string),
             _ => None,
         }
     }
 }
 
 impl Trigger {
-    /// The numbers of the cluster and of this shard, if it was told.
-    pub fn known_shards(&self) -> Option<Shards> {
-        self.cluster.get(&CLUSTER_KEY).copied()
-    }
-
-    /// What it goes by.
-    pub(crate) fn shards(&self) -> Shards {
-        self.known_shards().unwrap_or_default()
-    }
-
-    pub(crate) fn learn(&mut self, shards: Shards) {
-        self.cluster.insert(CLUSTER_KEY, shards);
-    }
-
-    /// Definition of a job.
+    /// Definition of a job, of this shard or another.
     pub(crate) fn compiled(&self, job: &JobName) -> Option<Arc<Compiled>> {
         self.index.compiled.get(job).cloned()
     }
@@ -269,7 +266,7 @@ impl Trigger {
 
     fn rebuild_index(&mut self) {
         self.index = Index::default();
-        let jobs: Vec<_> = self.jobs.iter().map(|(_, row)| row.entry.clone()).collect();
+        let jobs: Vec<_> = self.jobs.iter().chain(self.catalog.iter()).map(|(_, row)| row.entry.clone()).collect();
         jobs.iter().for_each(|entry| self.index_job(entry));
         let runs: Vec<RunId> = self.runs.iter().map(|(run, _)| run.clone()).collect();
         runs.iter().for_each(|run| self.index_run(run));

@@ -3,6 +3,7 @@
 mod after;
 mod cells;
 mod events;
+mod forwards;
 mod jobs;
 mod outcomes;
 mod requests;
@@ -11,6 +12,7 @@ mod ticks;
 
 use crate::facts::{Decision, Input};
 use crate::state::Trigger;
+use jobs::Submission;
 use orrery_model::decider::Decider;
 use orrery_model::id::{JobName, RunId};
 use orrery_model::journal::Observation;
@@ -26,9 +28,13 @@ const EVENT_BYTES_PER_INPUT: usize = 128 << 10;
 pub(crate) fn handle(state: &mut Trigger, at: Timestamp, input: &Input, out: &mut Vec<Decision>) {
     let mut turn = Turn { state, at, out, event_bytes: 0 };
     match input {
-        Input::JobSubmitted { document, principal, ends } => turn.job_submitted(document, principal.as_ref(), ends),
-        Input::JobWithdrawn { job, .. } => turn.job_withdrawn(job),
-        Input::Requested { request, principal, id, keyed } => turn.requested(request, principal.as_ref(), id, *keyed),
+        Input::JobSubmitted { document, principal, ends, origin, appended } => {
+            turn.job_submitted(&Submission { document, principal: principal.as_ref(), ends, origin, appended: *appended });
+        }
+        Input::JobWithdrawn { job, principal, origin, appended } => turn.job_withdrawn(job, principal.as_ref(), origin, *appended),
+        Input::Requested { asked, job, origin } => turn.requested(asked, job.as_ref(), origin),
+        Input::CatalogArrived { job, entry } => turn.catalog_arrived(job, entry.as_ref()),
+        Input::EndArrived { ended, origin } => turn.end_arrived(ended, origin),
         Input::EventArrived { event } => turn.event_arrived(event),
         Input::OutcomeArrived { outcome } => turn.outcome_arrived(outcome),
         Input::Tick {} => turn.tick(),
@@ -69,6 +75,7 @@ impl Turn<'_> {
         self.out.len() + DECISIONS_MARGIN < DECISIONS_PER_INPUT && self.event_bytes <= EVENT_BYTES_PER_INPUT
     }
 
+    /// The definition of one of this shard's jobs.
     fn entry(&self, job: &JobName) -> Option<&CatalogEntry> {
         self.state.jobs.get(job).map(|row| &row.entry)
     }

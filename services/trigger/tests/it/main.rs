@@ -8,3 +8,4 @@ mod jobs;
 mod rig;
 mod runs;
 mod schedules;
+mod shards;

@@ -4,7 +4,9 @@ use orrery_model::decider::{Decider, Message};
 use orrery_model::id::{AgentId, AttemptId, JobName, RunId};
 use orrery_model::job::{Format, read_documents};
 use orrery_model::journal::{Observation, Shards};
-use orrery_model::messages::{End, EndKind, Outcome, OutcomeChange, Request, RunRecord, TaskMessage};
+use orrery_model::messages::{
+    End, EndKind, ForwardBody, Origin, Outcome, OutcomeChange, Request, RequestRecord, RunRecord, StartPosition, TaskMessage,
+};
 use orrery_model::table::Change;
 use orrery_model::time::Timestamp;
 use orrery_trigger::{Decision, EventData, Input, Trigger};
@@ -13,6 +15,7 @@ pub(crate) struct Rig {
     pub(crate) trigger: Trigger,
     pub(crate) at: Timestamp,
     rows: std::collections::BTreeMap<(u8, Vec<u8>), Vec<u8>>,
+    records: i64,
     requests: i64,
 }
 
@@ -23,7 +26,7 @@ pub(crate) fn time(text: &str) -> Timestamp {
 impl Rig {
     /// Begins on a Saturday at midnight.
     pub(crate) fn new() -> Self {
-        Self { trigger: Trigger::default(), at: time("2026-11-21T00:00:00Z"), rows: Default::default(), requests: 0 }
+        Self { trigger: Trigger::default(), at: time("2026-11-21T00:00:00Z"), rows: Default::default(), records: 0, requests: 0 }
     }
 
     /// Gives an input, then ticks until nothing is due; what was decided.
@@ -93,9 +96,26 @@ impl Rig {
     pub(crate) fn define(&mut self, yaml: &str) -> Vec<Decision> {
         let mut all = Vec::new();
         for spec in read_documents(yaml, Format::Yaml).expect("the types are right") {
-            all.extend(self.input(&Input::JobSubmitted { document: spec.to_json(), principal: None, ends: Vec::new() }));
+            all.extend(self.submit(spec.to_json(), Vec::new()));
         }
         all
+    }
+
+    pub(crate) fn submit(&mut self, document: String, ends: Vec<StartPosition>) -> Vec<Decision> {
+        let (origin, appended) = (self.origin("jobs"), self.at);
+        self.input(&Input::JobSubmitted { document, principal: None, ends, origin, appended })
+    }
+
+    pub(crate) fn withdraw(&mut self, name: &str) -> Vec<Decision> {
+        let (job, origin, appended) = (JobName::with_default_namespace(name).expect("a name"), self.origin("jobs"), self.at);
+        self.input(&Input::JobWithdrawn { job, principal: None, origin, appended })
+    }
+
+    /// The next place of one of the topics that it reads at its own partition.
+    pub(crate) fn origin(&mut self, topic: &str) -> Origin {
+        self.records += 1;
+        let partition = self.trigger.known_shards().unwrap_or_default().shard;
+        Origin { topic: topic.into(), partition, generation: 0, offset: self.records }
     }
 
     /// Lets time pass, stopping at each deadline.
@@ -122,8 +142,9 @@ impl Rig {
 
     pub(crate) fn request(&mut self, request: Request) -> Vec<Decision> {
         self.requests += 1;
-        let id = format!("requests/0/{}", self.requests);
-        self.input(&Input::Requested { request, principal: None, id, keyed: false })
+        let asked = RequestRecord { request, principal: None, idempotency_key: None };
+        let origin = Origin { offset: self.requests, ..self.origin("requests") };
+        self.input(&Input::Requested { asked, job: None, origin })
     }
 
     pub(crate) fn run_job(&mut self, job: &str) -> Vec<Decision> {
@@ -247,9 +268,22 @@ fn line(decision: &Decision) -> String {
             format!("is shard {shard} of {trigger_shards}, with {cells} cells")
         }
         Decision::JobDefined { entry, .. } => format!("defined {} v{} life {}", entry.job, entry.version, entry.incarnation),
+        Decision::Forwarded { forward } => {
+            let what = match &forward.body {
+                ForwardBody::DefinitionForwarded { .. } => "definition".to_owned(),
+                ForwardBody::TombstoneForwarded { job, .. } => format!("tombstone of {job}"),
+                ForwardBody::RequestForwarded { .. } => "request".to_owned(),
+                ForwardBody::EndForwarded { ended } => format!("end of {} ({})", ended.job, ended.state),
+            };
+            format!("forwarded {} to {}: {what}", forward.origin.place(), forward.to)
+        }
+        Decision::ForwardTaken { origin } => format!("taken {}", origin.place()),
+        Decision::DefinitionLearned { entry } => format!("learned {} v{}", entry.job, entry.version),
+        Decision::DefinitionForgotten { job } => format!("forgotten {job}"),
+        Decision::Superseded { job, appended, by } => format!("superseded {job} of {appended} by {by}"),
         Decision::JobPaused { entry } => format!("paused {}", entry.job),
         Decision::JobResumed { entry } => format!("resumed {}", entry.job),
-        Decision::JobDeleted { job } => format!("deleted {job}"),
+        Decision::JobDeleted { job, .. } => format!("deleted {job}"),
         Decision::Refused { code, detail, hint, .. } => format!("refused {code}: {detail}; {}", hint.as_deref().unwrap_or("no hint")),
         Decision::Answered { .. } => "answered".into(),
         Decision::AnsweredBefore { .. } => "answered before".into(),
