@@ -2,9 +2,11 @@
 //!
 //! Each is a record of `schemas/`; what several messages share stands at the end.
 
+mod event;
 mod forward;
 mod public;
 
+pub use event::{EventData, Fire, Header};
 pub use forward::{EndedRun, Forward, ForwardBody, Origin};
 pub use public::{Alert, CatalogEntry, RunRecord, RunState, StartPosition};
 

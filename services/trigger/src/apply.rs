@@ -23,6 +23,7 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::JobDeleted { job, appended } => state.forget_job(job, *appended),
         Decision::Answered { id, keyed: true, answer } => state.remember_answer(at, id, answer),
         Decision::Superseded { .. }
+        | Decision::Skipped { .. }
         | Decision::Refused { .. }
         | Decision::Answered { keyed: false, .. }
         | Decision::AnsweredBefore { .. }
@@ -37,8 +38,10 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::EventKept { event } => {
             state.events.insert(event.place(), EventRow { event: event.clone(), users: 0, next: None });
         }
+        Decision::FireParked { number, fire } => state.park_fire(*number, fire),
+        Decision::FireReleased { job, number } => state.unpark_fire(job, *number),
         Decision::EventParked { event, next } => state.park(event, next.clone()),
-        Decision::RunCreated { record, incarnation, event, args, start_by, joined } => {
+        Decision::RunCreated { record, incarnation, event, args, start_by, joined, .. } => {
             let row = RunRow {
                 record: record.clone(),
                 incarnation: *incarnation,
@@ -93,6 +96,7 @@ impl Trigger {
         self.lives.insert(job.clone(), LifeRow { incarnation: entry.incarnation, runs, submitted: appended });
         self.jobs.insert(job.clone(), JobRow { entry: entry.clone() });
         self.index_job(entry);
+        self.index_parked(job);
     }
 
     /// The same version, paused or not.
@@ -113,6 +117,7 @@ impl Trigger {
         self.lives.modify(job, |life| life.submitted = appended);
         self.unindex_job(job);
         self.jobs.remove(job);
+        self.index_parked(job);
         self.forget_slots(job);
         let of_job = |key: &(JobName, String)| key.0 == *job;
         let from = (job.clone(), String::new());

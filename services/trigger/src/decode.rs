@@ -71,6 +71,7 @@ fn forwards(record: &Record) -> Result<Vec<Decoded<Input>>, Poison> {
         ForwardBody::TombstoneForwarded { job, principal, appended } => Input::JobWithdrawn { job, principal, origin, appended },
         ForwardBody::RequestForwarded { asked, job } => Input::Requested { asked, job, origin },
         ForwardBody::EndForwarded { ended } => Input::EndArrived { ended, origin },
+        ForwardBody::FireForwarded { fire } => Input::FireArrived { fire },
     }))
 }
 

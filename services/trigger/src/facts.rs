@@ -1,12 +1,14 @@
 //! What the trigger can be told and what it can decide: two closed enums, the columns of its journal.
 
+pub use orrery_model::messages::{EventData, Header};
+
 use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
 use orrery_model::id::{JobName, Principal, RunId};
 use orrery_model::journal::{EntryBatch, Observation, Shards};
-use orrery_model::messages::{CatalogEntry, EndedRun, EnvVar, Forward, Origin, Outcome, RequestRecord, RunRecord, StartPosition, TaskSpec};
-use orrery_model::payload::Payload;
-use orrery_model::record::data_bytes;
+use orrery_model::messages::{
+    CatalogEntry, EndedRun, EnvVar, Fire, Forward, Origin, Outcome, RequestRecord, RunRecord, StartPosition, TaskSpec,
+};
 use orrery_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -68,6 +70,11 @@ pub enum Input {
         /// The record.
         event: EventData,
     },
+    /// Another shard has read an event that matches a job of this one.
+    FireArrived {
+        /// Which, and the event.
+        fire: Fire,
+    },
     /// An attempt's state changed.
     OutcomeArrived {
         /// How.
@@ -82,48 +89,6 @@ pub enum Input {
     },
 }
 
-/// A record of a user topic, kept as received.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
-pub struct EventData {
-    /// Full topic name.
-    pub topic: String,
-    /// Generation of the topic.
-    pub generation: i64,
-    /// Partition.
-    pub partition: i32,
-    /// Offset.
-    pub offset: i64,
-    /// Log-append time.
-    pub appended: Timestamp,
-    /// Key.
-    pub key: Option<Payload>,
-    /// Headers, in the producer's order.
-    pub headers: Vec<Header>,
-    /// Value; none is a tombstone.
-    pub value: Option<Payload>,
-}
-
-impl EventData {
-    /// Names the record: `topic[~generation]/partition/offset`.
-    pub fn place(&self) -> String {
-        format!("{}/{}", self.source(), self.offset)
-    }
-    /// Names its topic partition: `topic[~generation]/partition`.
-    pub fn source(&self) -> String {
-        let generation = if self.generation > 0 { format!("~{}", self.generation) } else { String::new() };
-        format!("{}{generation}/{}", self.topic, self.partition)
-    }
-    /// The first header of that name, as text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).and_then(|header| header.value.text())
-    }
-    /// Bytes of key, headers and value.
-    pub fn bytes(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|h| h.name.len() + h.value.as_bytes().len()).sum();
-        data_bytes(self.key.as_ref(), self.value.as_ref()) + headers
-    }
-}
-
 /// Where one schedule of a definition begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
 pub struct ScheduleStart {
@@ -135,21 +100,11 @@ pub struct ScheduleStart {
     pub next: Option<Timestamp>,
 }
 
-/// One header.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
-pub struct Header {
-    /// Name.
-    pub name: String,
-    /// Value.
-    pub value: Payload,
-}
-
 /// Everything the trigger can decide. Decisions about a run carry the whole record that they lead to, so that what data
 /// teams read on `runs` is what was decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, AvroSchema)]
 #[serde(rename_all = "snake_case")]
 #[avro(repr = "bare_union")]
-#[expect(clippy::large_enum_variant, reason = "the large variants are the common ones, and Avro derives no boxes")]
 pub enum Decision {
     /// The numbers of the cluster and of this shard are known, or differ from those that were.
     ShardsLearned {
@@ -280,6 +235,35 @@ pub enum Decision {
         /// First job that is still to be looked at; none: all are done.
         next: Option<JobName>,
     },
+    /// Another shard matched an event by a definition that is still to come here: it waits for that.
+    FireParked {
+        /// Its number among those of its job that wait.
+        number: i64,
+        /// It.
+        fire: Fire,
+    },
+    /// An event that has waited for its job's definition is taken.
+    FireReleased {
+        /// Job.
+        job: JobName,
+        /// Its number among those that wait.
+        number: i64,
+    },
+    /// An event that another shard has matched starts nothing.
+    Skipped {
+        /// Job.
+        job: JobName,
+        /// Incarnation that matched.
+        incarnation: i64,
+        /// Version that matched.
+        version: i64,
+        /// Which of its triggers.
+        trigger: i32,
+        /// The event's place.
+        event: String,
+        /// Why not.
+        reason: String,
+    },
     /// A predicate could not be evaluated on an event, which counts as a miss.
     PredicateFailed {
         /// Job.
@@ -299,6 +283,8 @@ pub enum Decision {
         incarnation: i64,
         /// Place of the event that fired it.
         event: Option<String>,
+        /// Version of the definition that the event matched, where another shard has read it.
+        matched: Option<i64>,
         /// Arguments of the request.
         args: Vec<EnvVar>,
         /// It is skipped if no process of it has started by then.

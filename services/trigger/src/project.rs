@@ -42,6 +42,9 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
         | Decision::DefinitionLearned { .. }
         | Decision::DefinitionForgotten { .. }
         | Decision::Superseded { .. }
+        | Decision::FireParked { .. }
+        | Decision::FireReleased { .. }
+        | Decision::Skipped { .. }
         | Decision::Refused { .. }
         | Decision::Answered { .. }
         | Decision::AnsweredBefore { .. }

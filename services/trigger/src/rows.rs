@@ -5,7 +5,7 @@ use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
 use orrery_model::id::{JobName, RunId};
 use orrery_model::journal::Shards;
-use orrery_model::messages::{CatalogEntry, EnvVar, RunRecord, RunState};
+use orrery_model::messages::{CatalogEntry, EnvVar, Fire, RunRecord, RunState};
 use orrery_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -34,6 +34,8 @@ pub const TAKEN: u8 = 25;
 pub const CATALOG: u8 = 26;
 /// Ends of runs told to other shards; key: shard.
 pub const TOLD: u8 = 27;
+/// Events that other shards have matched and that wait for their job's definition; key: job name, number.
+pub const PARKED: u8 = 28;
 
 /// One job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
@@ -179,4 +181,5 @@ row_codecs! {
     SHARDS: Shards = "trigger-shards-row.avsc";
     TAKE: TakenRow = "trigger-taken-row.avsc";
     TELL: ToldRow = "trigger-told-row.avsc";
+    PARK: Fire = "trigger-parked-row.avsc";
 }

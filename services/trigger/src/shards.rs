@@ -1,10 +1,10 @@
 //! What a shard knows of the cluster and of the other shards: numbers, owners, their definitions, what was taken and told.
 
 use crate::rows::{JobRow, TakenRow, ToldRow};
-use crate::state::Trigger;
+use crate::state::{AT_ONCE, Deadline, Trigger};
 use orrery_model::id::JobName;
 use orrery_model::journal::Shards;
-use orrery_model::messages::{CatalogEntry, Forward, ForwardBody, Origin};
+use orrery_model::messages::{CatalogEntry, EventData, Fire, Forward, ForwardBody, Origin};
 use orrery_model::murmur2::partition_of;
 
 /// Key of the one row about the cluster.
@@ -24,6 +24,55 @@ impl Trigger {
     /// Shard that owns a job.
     pub(crate) fn owner(&self, job: &JobName) -> i32 {
         partition_of(job.as_str().as_bytes(), self.shards().trigger_shards as u32) as i32
+    }
+
+    /// Shard that reads a partition of a user topic (protocol §5.1).
+    pub(crate) fn reader(&self, topic: &str, partition: i32) -> i32 {
+        let key = [topic.as_bytes(), &partition.to_be_bytes()].concat();
+        partition_of(&key, self.shards().trigger_shards as u32) as i32
+    }
+
+    /// The definition of a job, of this shard or another.
+    pub(crate) fn definition(&self, job: &JobName) -> Option<&CatalogEntry> {
+        self.jobs.get(job).or_else(|| self.catalog.get(job)).map(|row| &row.entry)
+    }
+
+    /// True if this event, or one behind it in its partition, has fired the job.
+    pub(crate) fn has_fired(&self, job: &JobName, event: &EventData) -> bool {
+        self.fired.get(&(job.clone(), event.source())).is_some_and(|fired| fired.offset >= event.offset)
+    }
+
+    /// True if the reader of this event knows the job better than its owner does yet.
+    pub(crate) fn is_ahead(&self, fire: &Fire) -> bool {
+        let life = self.lives.get(&fire.job).map_or(0, |life| life.incarnation);
+        let known = self.jobs.get(&fire.job).map_or((life, i64::MAX), |row| (row.entry.incarnation, row.entry.version));
+        (fire.incarnation, fire.version) > known
+    }
+
+    /// Fires of a job that wait for its definition, in the order in which they came.
+    pub(crate) fn parked_fires(&self, job: &JobName) -> impl DoubleEndedIterator<Item = (u32, &Fire)> {
+        self.parked.range((job.clone(), 0)..=(job.clone(), u32::MAX)).map(|((_, number), fire)| (*number, fire))
+    }
+
+    pub(crate) fn park_fire(&mut self, number: i64, fire: &Fire) {
+        self.parked.insert((fire.job.clone(), number as u32), fire.clone());
+        self.index_parked(&fire.job);
+    }
+
+    pub(crate) fn unpark_fire(&mut self, job: &JobName, number: i64) {
+        self.parked.remove(&(job.clone(), number as u32));
+        self.index_parked(job);
+    }
+
+    /// Keeps the deadline of a job whose first waiting fire can be taken.
+    pub(crate) fn index_parked(&mut self, job: &JobName) {
+        let due = self.parked_fires(job).next().is_some_and(|(_, fire)| !self.is_ahead(fire));
+        let deadline = (AT_ONCE, Deadline::Fire(job.clone()));
+        if due {
+            self.index.deadlines.insert(deadline);
+        } else {
+            self.index.deadlines.remove(&deadline);
+        }
     }
 
     /// True if this, or what lay behind it, was taken before.

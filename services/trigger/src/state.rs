@@ -9,7 +9,7 @@ use orrery_model::decider::{Decider, Decoded, InputTopic, Message, Poison};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{Concurrency, JobSpec, TriggerKind};
 use orrery_model::journal::{EntryBatch, Observation, Shards};
-use orrery_model::messages::StartPosition;
+use orrery_model::messages::{Fire, StartPosition};
 use orrery_model::record::Record;
 use orrery_model::table::{Change, RowError, Table};
 use orrery_model::time::Timestamp;
@@ -34,6 +34,7 @@ pub struct Trigger {
     pub(crate) taken: Table<(String, u32), TakenRow>,
     pub(crate) catalog: Table<JobName, JobRow>,
     pub(crate) told: Table<u32, ToldRow>,
+    pub(crate) parked: Table<(JobName, u32), Fire>,
     pub(crate) index: Index,
 }
 
@@ -85,6 +86,8 @@ pub(crate) enum Deadline {
     Turn(JobName),
     /// Jobs have not been shown an event yet: due at once.
     Event(String),
+    /// The definition has come that fires of a job wait for: due at once.
+    Fire(JobName),
     /// A schedule's next slot.
     Slot(JobName, u32),
     /// A run's next attempt.
@@ -130,6 +133,7 @@ impl Default for Trigger {
             taken: Table::new(rows::TAKEN, &rows::TAKE),
             catalog: Table::new(rows::CATALOG, &rows::JOB),
             told: Table::new(rows::TOLD, &rows::TELL),
+            parked: Table::new(rows::PARKED, &rows::PARK),
             index: Index::default(),
         }
     }
@@ -184,6 +188,7 @@ impl Decider for Trigger {
         self.taken.take_changes(out);
         self.catalog.take_changes(out);
         self.told.take_changes(out);
+        self.parked.take_changes(out);
     }
     fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
         let taken = self.jobs.load(table, key, value)?
@@ -197,7 +202,8 @@ impl Decider for Trigger {
             || self.cluster.load(table, key, value)?
             || self.taken.load(table, key, value)?
             || self.catalog.load(table, key, value)?
-            || self.told.load(table, key, value)?;
+            || self.told.load(table, key, value)?
+            || self.parked.load(table, key, value)?;
         if taken { Ok(()) } else { Err(RowError::no_such_table(table, key)) }
     }
     fn loaded(&mut self) {
@@ -247,12 +253,12 @@ impl Trigger {
         self.runs.iter().map(|(_, row)| &row.record)
     }
 
-    /// For each topic partition the lowest offset that can fire a job; a topic without partitions yet begins at 0.
+    /// For each topic partition that this shard reads the lowest offset that can fire a job; a topic without partitions yet begins at 0.
     fn wanted_topics(&self) -> Vec<StartPosition> {
         let mut wanted: BTreeMap<(String, i32), i64> = BTreeMap::new();
         for (topic, jobs) in &self.index.by_topic {
-            for job in jobs.iter().filter_map(|job| self.jobs.get(job)) {
-                let starts = job.entry.starts.iter().filter(|start| start.topic == *topic);
+            for entry in jobs.iter().filter_map(|job| self.definition(job)) {
+                let starts = entry.starts.iter().filter(|start| start.topic == *topic);
                 let known = starts.map(|start| (start.partition, start.offset)).collect::<Vec<_>>();
                 for (partition, offset) in if known.is_empty() { vec![(0, 0)] } else { known } {
                     let lowest = wanted.entry((topic.clone(), partition)).or_insert(offset);
@@ -261,7 +267,8 @@ impl Trigger {
             }
         }
         let start = |((topic, partition), offset)| StartPosition { topic, generation: 0, partition, offset };
-        wanted.into_iter().map(start).collect()
+        let here = self.shards().shard;
+        wanted.into_iter().filter(|((topic, partition), _)| self.reader(topic, *partition) == here).map(start).collect()
     }
 
     fn rebuild_index(&mut self) {
@@ -273,6 +280,8 @@ impl Trigger {
         self.index.answers = self.answers.iter().map(|(id, row)| (row.at, id.clone())).collect();
         let parked = self.events.iter().filter(|(_, row)| row.next.is_some());
         self.index.deadlines.extend(parked.map(|(place, _)| (AT_ONCE, Deadline::Event(place.clone()))));
+        let waiting: BTreeSet<JobName> = self.parked.iter().map(|((job, _), _)| job.clone()).collect();
+        waiting.iter().for_each(|job| self.index_parked(job));
     }
 
     /// Adds a definition to the index, with its slots.

@@ -1,6 +1,6 @@
 //! What trigger shards send each other on `forwards`: what came to one and concerns a job that another owns (protocol §4.2).
 
-use super::{RequestRecord, RunRecord, RunState};
+use super::{Fire, RequestRecord, RunRecord, RunState};
 use crate::id::{JobName, Principal, RunId};
 use crate::time::Timestamp;
 use apache_avro::AvroSchema;
@@ -51,6 +51,11 @@ pub enum ForwardBody {
     EndForwarded {
         /// The run.
         ended: EndedRun,
+    },
+    /// An event matches a job.
+    FireForwarded {
+        /// Which, and the event.
+        fire: Fire,
     },
 }
 

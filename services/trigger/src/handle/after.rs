@@ -66,7 +66,8 @@ impl Turn<'_> {
 
     fn create_after(&mut self, child: &JobName, runs: Vec<String>, record: &EndedRun, joined: Option<i32>) {
         let cause = format!("after:{}", runs.join("+"));
-        let new = NewRun { cause, root: record.root.clone(), nominal: record.nominal, event: None, args: Vec::new(), joined };
+        let new =
+            NewRun { cause, root: record.root.clone(), nominal: record.nominal, event: None, matched: None, args: Vec::new(), joined };
         self.create_run(child, new);
     }
 }

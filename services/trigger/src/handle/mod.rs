@@ -3,6 +3,7 @@
 mod after;
 mod cells;
 mod events;
+mod fires;
 mod forwards;
 mod jobs;
 mod outcomes;
@@ -36,6 +37,7 @@ pub(crate) fn handle(state: &mut Trigger, at: Timestamp, input: &Input, out: &mu
         Input::CatalogArrived { job, entry } => turn.catalog_arrived(job, entry.as_ref()),
         Input::EndArrived { ended, origin } => turn.end_arrived(ended, origin),
         Input::EventArrived { event } => turn.event_arrived(event),
+        Input::FireArrived { fire } => turn.fire_arrived(fire),
         Input::OutcomeArrived { outcome } => turn.outcome_arrived(outcome),
         Input::Tick {} => turn.tick(),
         Input::ShellObserved { observation } => turn.observed(observation),

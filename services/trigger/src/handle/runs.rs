@@ -21,6 +21,7 @@ pub(super) struct NewRun {
     pub root: String,
     pub nominal: Option<Timestamp>,
     pub event: Option<String>,
+    pub matched: Option<i64>,
     pub args: Vec<EnvVar>,
     pub joined: Option<i32>,
 }
@@ -68,8 +69,8 @@ impl Turn<'_> {
         };
         let older = if matches!(verdict, Verdict::Replace) { self.going_on(job) } else { Vec::new() };
         let start_by = compiled.spec.start_within.map(|span| self.at.plus_ms(span.0));
-        let NewRun { event, args, joined, .. } = new;
-        self.decide(Decision::RunCreated { record, incarnation: entry.incarnation, event, args, start_by, joined });
+        let NewRun { event, matched, args, joined, .. } = new;
+        self.decide(Decision::RunCreated { record, incarnation: entry.incarnation, event, matched, args, start_by, joined });
         for old in older.iter().take(REPLACED_AT_ONCE) {
             self.cancel(old, &format!("replaced by {run}"));
         }

@@ -4,6 +4,7 @@
 
 mod cells;
 mod events;
+mod fires;
 mod jobs;
 mod rig;
 mod runs;

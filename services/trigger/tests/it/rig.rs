@@ -273,6 +273,7 @@ fn line(decision: &Decision) -> String {
                 ForwardBody::DefinitionForwarded { .. } => "definition".to_owned(),
                 ForwardBody::TombstoneForwarded { job, .. } => format!("tombstone of {job}"),
                 ForwardBody::RequestForwarded { .. } => "request".to_owned(),
+                ForwardBody::FireForwarded { fire } => format!("fire of {} v{}", fire.job, fire.version),
                 ForwardBody::EndForwarded { ended } => format!("end of {} ({})", ended.job, ended.state),
             };
             format!("forwarded {} to {}: {what}", forward.origin.place(), forward.to)
@@ -280,6 +281,9 @@ fn line(decision: &Decision) -> String {
         Decision::ForwardTaken { origin } => format!("taken {}", origin.place()),
         Decision::DefinitionLearned { entry } => format!("learned {} v{}", entry.job, entry.version),
         Decision::DefinitionForgotten { job } => format!("forgotten {job}"),
+        Decision::FireParked { number, fire } => format!("parked fire {number} of {}, {}", fire.job, fire.event.place()),
+        Decision::FireReleased { job, number } => format!("released fire {number} of {job}"),
+        Decision::Skipped { job, version, event, reason, .. } => format!("skipped {job} v{version} on {event}: {reason}"),
         Decision::Superseded { job, appended, by } => format!("superseded {job} of {appended} by {by}"),
         Decision::JobPaused { entry } => format!("paused {}", entry.job),
         Decision::JobResumed { entry } => format!("resumed {}", entry.job),
