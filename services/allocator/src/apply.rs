@@ -18,6 +18,7 @@ pub(crate) const SECOND_MS: i64 = 1_000;
 
 pub(crate) fn apply(state: &mut Allocator, at: Timestamp, decision: &Decision) {
     match decision {
+        Decision::ShardsLearned { shards } => state.learn(*shards),
         Decision::AgentJoined { agent, session, total, attributes, lease_ms, adopted, ending } => {
             let row = new_agent(at, session, *total, attributes, *lease_ms);
             state.join(agent, row, adopted.iter().chain(ending));
@@ -62,7 +63,7 @@ pub(crate) fn apply(state: &mut Allocator, at: Timestamp, decision: &Decision) {
             state.tasks.modify(attempt, |row| row.unwanted = Some(reason.clone()));
         }
         Decision::StatusTaken { status, .. } => state.take_status(status),
-        Decision::TaskLost { attempt, .. } => state.remove_task(attempt),
+        Decision::TaskLost { attempt, .. } | Decision::TaskDeclined { attempt, .. } => state.remove_task(attempt),
         Decision::Reacked { agent, .. } => {
             state.agents.modify(agent, |row| count_reack(at, row));
         }

@@ -35,8 +35,8 @@ pub(crate) fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decod
 
 fn task(message: TaskMessage) -> Input {
     match message {
-        TaskMessage::TaskWanted { spec } => Input::TaskWanted { spec },
-        TaskMessage::TaskUnwanted { attempt, hop, reason } => Input::TaskUnwanted { attempt, hop, reason },
+        TaskMessage::TaskWanted { spec, .. } => Input::TaskWanted { spec },
+        TaskMessage::TaskUnwanted { attempt, hop, reason, .. } => Input::TaskUnwanted { attempt, hop, reason },
     }
 }
 

@@ -3,7 +3,7 @@
 use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
 use orrery_model::id::{AgentId, AttemptId, JobName};
-use orrery_model::journal::{EntryBatch, Observation};
+use orrery_model::journal::{EntryBatch, Observation, Shards};
 use orrery_model::messages::{Attribute, EndKind, Heartbeat, Reason, Session, Status, TaskSpec};
 use orrery_model::resources::Resources;
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,11 @@ pub enum Input {
 #[serde(rename_all = "snake_case")]
 #[avro(repr = "bare_union")]
 pub enum Decision {
+    /// The numbers of the cluster and of this cell are known, or differ from those that were.
+    ShardsLearned {
+        /// They.
+        shards: Shards,
+    },
     /// An agent's session is open; what was placed on it and is named in neither list is dealt with next.
     AgentJoined {
         /// Who.
@@ -80,7 +85,7 @@ pub enum Decision {
         /// Placed attempts that it does not list: their launches are to be sent again.
         missing: Vec<AttemptId>,
     },
-    /// A heartbeat of a session that is over or not known: the agent is to open a new one.
+    /// A heartbeat of a session that is over or not known, or of another cell's agent: the agent is to open a new one.
     AgentRefused {
         /// Who.
         agent: AgentId,
@@ -155,6 +160,19 @@ pub enum Decision {
         kind: EndKind,
         /// Why.
         reason: String,
+    },
+    /// A task that cannot be placed here, or waits for too long, goes back to the trigger, which tries another cell.
+    TaskDeclined {
+        /// Which.
+        attempt: AttemptId,
+        /// Its job.
+        job: JobName,
+        /// Its hop.
+        hop: i32,
+        /// Why it has no place here.
+        reasons: Vec<Reason>,
+        /// Cell to try next, if this one knows a better one.
+        suggested_cell: Option<i32>,
     },
     /// A cancel came for a task that is not known: it is kept, should the task follow.
     CancelKept {

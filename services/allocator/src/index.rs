@@ -22,6 +22,8 @@ pub(crate) struct Index {
     pub shapes: BTreeMap<Shape, BTreeSet<QueueKey>>,
     /// Waiting tasks, first come first.
     pub queue: BTreeSet<QueueKey>,
+    /// Waiting tasks that another cell may be tried for, by when they are handed back.
+    pub spills: BTreeSet<(Timestamp, AttemptId)>,
     /// Tasks whose agent is lost, has another session, or did not list them: to be dealt with at once.
     pub orphans: BTreeSet<AttemptId>,
     /// Tombstones, oldest first.
@@ -35,6 +37,15 @@ pub(crate) struct Index {
 pub(crate) struct Load {
     pub used: Resources,
     pub tasks: BTreeSet<AttemptId>,
+}
+
+/// A task that another cell may be tried for is handed back if it has had no place here for so long since it came. Room that
+/// comes free sooner is better than another cell's queue.
+pub(crate) const SPILL_AFTER_MS: i64 = 10_000;
+
+/// When a waiting task is handed back, if it may be.
+fn spill(row: &TaskRow) -> Option<(Timestamp, AttemptId)> {
+    row.spec.may_decline.then(|| (row.wanted_at.plus_ms(SPILL_AFTER_MS), row.spec.attempt.clone()))
 }
 
 /// Tasks of one shape fit on the same agents: where one does not fit, none does.
@@ -106,6 +117,7 @@ impl Allocator {
             let key = QueueKey::of(row);
             self.index.shapes.entry(Shape::of(&row.spec)).or_default().insert(key.clone());
             self.index.queue.insert(key);
+            self.index.spills.extend(spill(row));
             return;
         };
         let (agent, need) = (place.agent.clone(), row.spec.resources);
@@ -123,6 +135,9 @@ impl Allocator {
         let Some(place) = &row.place else {
             let (key, shape) = (QueueKey::of(row), Shape::of(&row.spec));
             self.index.queue.remove(&key);
+            if let Some(spill) = spill(row) {
+                self.index.spills.remove(&spill);
+            }
             if self.index.shapes.get_mut(&shape).is_some_and(|keys| keys.remove(&key) && keys.is_empty()) {
                 self.index.shapes.remove(&shape);
             }

@@ -212,6 +212,11 @@ pub fn reasons(agents: &[Candidate<'_>], task: &TaskSpec) -> Vec<Reason> {
     found
 }
 
+/// True if nothing but another agent could help: none is there, or none that is could ever run it.
+pub fn is_hopeless(reasons: &[Reason]) -> bool {
+    reasons.iter().any(|reason| reason.code == NO_AGENTS || reason.code == NEVER_FITS)
+}
+
 /// How many agents are short of one kind of resource, and which is closest to having enough.
 fn short_of(dimension: &Dimension, agents: &[&Candidate<'_>], need: &Resources) -> Option<Reason> {
     let Dimension { code, name, of, show } = dimension;

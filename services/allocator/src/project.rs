@@ -34,6 +34,10 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
             let end = end(*kind, reason, at);
             out.push(outcome(attempt, job, *hop, OutcomeChange::AttemptEnded { agent: None, end }));
         }
+        Decision::TaskDeclined { attempt, job, hop, reasons, suggested_cell } => {
+            let change = OutcomeChange::AttemptDeclined { reasons: reasons.clone(), suggested_cell: *suggested_cell };
+            out.push(outcome(attempt, job, *hop, change));
+        }
         Decision::TaskLost { attempt, job, hop, agent, reason } => {
             let end = end(EndKind::Lost, reason, at);
             out.push(outcome(attempt, job, *hop, OutcomeChange::AttemptEnded { agent: Some(agent.clone()), end }));
@@ -41,7 +45,8 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
         Decision::Alerted { code, detail } => {
             out.push(Message::Alert(Alert { job: None, run: None, code: code.clone(), detail: detail.clone(), at }));
         }
-        Decision::AgentChanged { .. }
+        Decision::ShardsLearned { .. }
+        | Decision::AgentChanged { .. }
         | Decision::AgentLost { .. }
         | Decision::TaskQueued { .. }
         | Decision::TaskWaits { .. }

@@ -3,6 +3,7 @@
 use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
 use orrery_model::id::AgentId;
+use orrery_model::journal::Shards;
 use orrery_model::messages::{Attribute, Reason, Session, TaskSpec};
 use orrery_model::resources::Resources;
 use orrery_model::time::Timestamp;
@@ -17,6 +18,8 @@ pub const TASKS: u8 = 17;
 pub const TOMBSTONES: u8 = 18;
 /// The shard's one row of counters; key: 0.
 pub const COUNTERS: u8 = 19;
+/// The numbers of the cluster and of this cell, one row; key: 0.
+pub const CLUSTER: u8 = 20;
 
 /// One agent. What its tasks use is derived from theirs, not stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
@@ -144,4 +147,6 @@ row_codecs! {
     TOMBSTONE: TombstoneRow = "allocator-tombstone-row.avsc";
     /// The row of [`COUNTERS`].
     COUNTER: CountersRow = "allocator-counters-row.avsc";
+    /// The row of [`CLUSTER`].
+    SHARDS: Shards = "allocator-shards-row.avsc";
 }

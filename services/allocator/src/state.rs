@@ -7,7 +7,7 @@ use crate::rows::{self, AgentRow, CountersRow, TaskRow, TombstoneRow};
 use orrery_model::codec::Codec;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Lease, Message, Poison};
 use orrery_model::id::{AgentId, AttemptId};
-use orrery_model::journal::{EntryBatch, Observation};
+use orrery_model::journal::{EntryBatch, Observation, Shards};
 use orrery_model::record::Record;
 use orrery_model::resources::Resources;
 use orrery_model::table::{Change, RowError, Table};
@@ -16,8 +16,8 @@ use orrery_model::topics;
 
 /// Deadline of what is due as soon as there is room for it.
 const AT_ONCE: Timestamp = Timestamp(0);
-/// Key of the one row of counters.
-const COUNTERS_KEY: u32 = 0;
+/// Key of the one row of counters, and of the one about the cluster.
+const ONLY_KEY: u32 = 0;
 
 /// The allocator's state machine.
 pub struct Allocator {
@@ -25,6 +25,7 @@ pub struct Allocator {
     pub(crate) tasks: Table<AttemptId, TaskRow>,
     pub(crate) tombstones: Table<(AttemptId, u32), TombstoneRow>,
     counters: Table<u32, CountersRow>,
+    cluster: Table<u32, Shards>,
     pub(crate) index: Index,
 }
 
@@ -35,6 +36,7 @@ impl Default for Allocator {
             tasks: Table::new(rows::TASKS, &rows::TASK),
             tombstones: Table::new(rows::TOMBSTONES, &rows::TOMBSTONE),
             counters: Table::new(rows::COUNTERS, &rows::COUNTER),
+            cluster: Table::new(rows::CLUSTER, &rows::SHARDS),
             index: Index::default(),
         }
     }
@@ -71,19 +73,23 @@ impl Decider for Allocator {
         crate::project::messages(at, decision, out);
     }
     fn next_deadline(&self) -> Option<Timestamp> {
-        (self.counters().paused || !self.index.orphans.is_empty()).then_some(AT_ONCE)
+        let work_is_left = self.counters().paused || !self.index.orphans.is_empty();
+        let spill = || self.index.spills.first().map(|(at, _)| *at);
+        work_is_left.then_some(AT_ONCE).or_else(spill)
     }
     fn take_changes(&mut self, out: &mut Vec<Change>) {
         self.agents.take_changes(out);
         self.tasks.take_changes(out);
         self.tombstones.take_changes(out);
         self.counters.take_changes(out);
+        self.cluster.take_changes(out);
     }
     fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
         let taken = self.agents.load(table, key, value)?
             || self.tasks.load(table, key, value)?
             || self.tombstones.load(table, key, value)?
-            || self.counters.load(table, key, value)?;
+            || self.counters.load(table, key, value)?
+            || self.cluster.load(table, key, value)?;
         if taken { Ok(()) } else { Err(RowError::no_such_table(table, key)) }
     }
     fn loaded(&mut self) {
@@ -114,6 +120,20 @@ impl Allocator {
         self.tasks.iter()
     }
 
+    /// The numbers of the cluster and of this cell, if it was told.
+    pub fn known_shards(&self) -> Option<Shards> {
+        self.cluster.get(&ONLY_KEY).copied()
+    }
+
+    /// What it goes by.
+    pub(crate) fn shards(&self) -> Shards {
+        self.known_shards().unwrap_or_default()
+    }
+
+    pub(crate) fn learn(&mut self, shards: Shards) {
+        self.cluster.insert(ONLY_KEY, shards);
+    }
+
     /// What the tasks of an agent use.
     pub fn used(&self, agent: &AgentId) -> Resources {
         self.index.loads.get(agent).map(|load| load.used).unwrap_or_default()
@@ -141,12 +161,12 @@ impl Allocator {
     }
 
     pub(crate) fn counters(&self) -> CountersRow {
-        self.counters.get(&COUNTERS_KEY).copied().unwrap_or_default()
+        self.counters.get(&ONLY_KEY).copied().unwrap_or_default()
     }
 
     pub(crate) fn set_counters(&mut self, row: CountersRow) {
         if row != self.counters() {
-            self.counters.insert(COUNTERS_KEY, row);
+            self.counters.insert(ONLY_KEY, row);
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::codec::Codec;
 use crate::id::{AgentId, JobName};
 use crate::journal::{EntryBatch, Observation};
-use crate::messages::{Alert, CatalogEntry, Command, Outcome, Packed, RunRecord, Session, TaskMessage};
+use crate::messages::{Alert, CatalogEntry, Command, Forward, Outcome, Packed, RunRecord, Session, TaskMessage};
 use crate::record::Record;
 use crate::table::{Change, RowError};
 use crate::time::Timestamp;
@@ -33,6 +33,10 @@ pub trait Decider: Default + Send + 'static {
     fn journal() -> &'static Codec<EntryBatch<Self::Input, Self::Decision>>;
     /// Topics of ours that it always reads, without prefix.
     fn inputs() -> &'static [&'static str];
+    /// Topics of ours of which it reads the partitions of all other shards.
+    fn inputs_of_others() -> &'static [&'static str] {
+        &[]
+    }
     /// Reads one record into inputs: one for a plain record, one per item for a packed one.
     fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decoded<Self::Input>>, Poison>;
     /// A deadline has come.
@@ -157,7 +161,9 @@ pub struct Poison {
 /// What can leave a shard: the closed set of all messages, so that packing and topics stand in one place.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
-    /// On `tasks`, to the cell.
+    /// On `forwards`, to the shard that it names.
+    Forward(Box<Forward>),
+    /// On `tasks`, to the cell that it names.
     Task(Box<TaskMessage>),
     /// On `outcomes`, to the owner of the job.
     Outcome(Outcome),

@@ -98,6 +98,24 @@ pub struct EntryBatch<I: AvroSchemaComponent, D: AvroSchemaComponent> {
     pub entries: Vec<Entry<I, D>>,
 }
 
+/// The numbers of the cluster, fixed when it is made (protocol §4.3), and which of its shards one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct Shards {
+    /// This shard's number; an allocator's is its cell.
+    pub shard: i32,
+    /// Number of trigger shards.
+    pub trigger_shards: i32,
+    /// Number of cells.
+    pub cells: i32,
+}
+
+/// What a decider that was not told yet goes by: the one shard, the one cell.
+impl Default for Shards {
+    fn default() -> Self {
+        Self { shard: 0, trigger_shards: 1, cells: 1 }
+    }
+}
+
 /// What the shell saw, given to every decider as an input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
 #[serde(rename_all = "snake_case")]
@@ -115,6 +133,8 @@ pub enum Observation {
         binary: String,
         /// Messages of entries from this seq on are sent again with this transaction; 0 for none.
         resend_from: i64,
+        /// Which of the cluster's shards it is.
+        shards: Shards,
     },
     /// Only dropped records were read for a while.
     Idle {},

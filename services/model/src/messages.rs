@@ -2,8 +2,12 @@
 //!
 //! Each is a record of `schemas/`; what several messages share stands at the end.
 
+mod event;
+mod forward;
 mod public;
 
+pub use event::{EventData, Fire, Header};
+pub use forward::{EndedRun, Forward, ForwardBody, Origin};
 pub use public::{Alert, CatalogEntry, RunRecord, RunState, StartPosition};
 
 use crate::codec::Codec;
@@ -24,11 +28,15 @@ use std::sync::LazyLock;
 pub enum TaskMessage {
     /// Run this attempt somewhere.
     TaskWanted {
+        /// Cell that is to run it.
+        cell: i32,
         /// What to run.
         spec: TaskSpec,
     },
     /// This attempt is no longer wanted: drop it if it waits, kill it if it runs.
     TaskUnwanted {
+        /// Cell that it was sent to.
+        cell: i32,
         /// Which.
         attempt: AttemptId,
         /// Hand-over count that it is known under.
@@ -36,6 +44,15 @@ pub enum TaskMessage {
         /// Why ("cancelled by alice", "replaced by run …").
         reason: String,
     },
+}
+
+impl TaskMessage {
+    /// The cell that it is for.
+    pub fn cell(&self) -> i32 {
+        match self {
+            Self::TaskWanted { cell, .. } | Self::TaskUnwanted { cell, .. } => *cell,
+        }
+    }
 }
 
 /// One attempt, complete: everything an agent needs to start it and an allocator to place it.
@@ -49,6 +66,8 @@ pub struct TaskSpec {
     pub version: i64,
     /// How many cells have handed it back.
     pub hop: i32,
+    /// True if another cell is to be tried should this one not place it soon; else it waits here.
+    pub may_decline: bool,
     /// Accounted to.
     pub role: Role,
     /// For whom.
@@ -348,6 +367,23 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The job that it is about, where it names one.
+    pub fn job(&self) -> Option<&JobName> {
+        match self {
+            Self::RunJob { job, .. } | Self::PauseJob { job } | Self::ResumeJob { job } => Some(job),
+            Self::CancelRun { .. } | Self::RetryRun { .. } | Self::MarkSuccess { .. } => None,
+        }
+    }
+    /// The run that it is about, where it names one.
+    pub fn run(&self) -> Option<&RunId> {
+        match self {
+            Self::CancelRun { run, .. } | Self::RetryRun { run } | Self::MarkSuccess { run } => Some(run),
+            Self::RunJob { .. } | Self::PauseJob { .. } | Self::ResumeJob { .. } => None,
+        }
+    }
+}
+
 /// One reason with its count.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, AvroSchema)]
 pub struct Reason {
@@ -389,6 +425,8 @@ macro_rules! codecs {
     };
 }
 codecs! {
+    /// `forwards`.
+    FORWARDS: Packed<Forward> = "forward.avsc";
     /// `tasks`.
     TASKS: Packed<TaskMessage> = "task.avsc";
     /// `outcomes`.

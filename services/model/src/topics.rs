@@ -48,6 +48,7 @@ pub const TOPICS: &[TopicDef] = &[
     topic(JOBS, Partitions::PerTriggerShard, Cleanup::Compact),
     topic(REQUESTS, Partitions::PerTriggerShard, Cleanup::DeleteAfterMs(7 * DAY_MS)),
     topic(CATALOG, Partitions::PerTriggerShard, Cleanup::Compact),
+    topic(FORWARDS, Partitions::PerTriggerShard, Cleanup::DeleteAfterMs(7 * DAY_MS)),
     topic(TASKS, Partitions::PerCell, Cleanup::DeleteAfterMs(7 * DAY_MS)),
     topic(OUTCOMES, Partitions::PerTriggerShard, Cleanup::DeleteAfterMs(7 * DAY_MS)),
     topic(HEARTBEATS, Partitions::PerCell, Cleanup::DeleteAfterMs(3_600_000)),
@@ -67,6 +68,8 @@ pub const JOBS: &str = "jobs";
 pub const REQUESTS: &str = "requests";
 /// Accepted definitions.
 pub const CATALOG: &str = "catalog";
+/// What concerns a job that another trigger shard owns.
+pub const FORWARDS: &str = "forwards";
 /// Task wanted, task no longer wanted.
 pub const TASKS: &str = "tasks";
 /// Task state changes.

@@ -3,6 +3,7 @@
 use apache_avro::AvroSchemaComponent;
 use orrery_model::codec::{Codec, hex};
 use orrery_model::decider::{Message, Poison};
+use orrery_model::journal::Shards;
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
 use orrery_model::messages::{self, Item, Packed, RunRecord};
 use orrery_model::murmur2::partition_of;
@@ -40,6 +41,10 @@ impl Cluster {
             topics::Partitions::One => 1,
         }
     }
+    /// What a decider is told of the cluster and of its own place in it.
+    pub fn shards(&self, shard: u32) -> Shards {
+        Shards { shard: shard as i32, trigger_shards: self.trigger_shards as i32, cells: self.cells as i32 }
+    }
     /// Trigger shard that owns a job.
     pub fn owner_of_job(&self, job: &orrery_model::id::JobName) -> u32 {
         partition_of(job.as_str().as_bytes(), self.trigger_shards)
@@ -71,6 +76,7 @@ pub struct Outbox<'c> {
 /// Messages of one topic partition, of one kind.
 #[derive(Debug)]
 enum Pack {
+    Forwards(Vec<Item<messages::Forward>>),
     Tasks(Vec<Item<messages::TaskMessage>>),
     Outcomes(Vec<Item<messages::Outcome>>),
     Commands(Vec<Item<messages::Command>>),
@@ -85,8 +91,15 @@ impl<'c> Outbox<'c> {
     /// Adds one entry's message, in order.
     pub fn add(&mut self, sender: &Sender, seq: i64, index: i32, message: Message) {
         match message {
+            Message::Forward(body) => {
+                let owner = body.to as u32;
+                let pack = self.packs.entry((sender.epoch, topics::FORWARDS, owner)).or_insert_with(|| Pack::Forwards(Vec::new()));
+                if let Pack::Forwards(items) = pack {
+                    items.push(Item { seq, index, body: *body });
+                }
+            }
             Message::Task(body) => {
-                let cell = 0; // One cell so far: every job's tasks go to it.
+                let cell = body.cell() as u32;
                 let pack = self.packs.entry((sender.epoch, topics::TASKS, cell)).or_insert_with(|| Pack::Tasks(Vec::new()));
                 if let Pack::Tasks(items) = pack {
                     items.push(Item { seq, index, body: *body });
@@ -135,6 +148,7 @@ impl<'c> Outbox<'c> {
         for ((epoch, topic, partition), pack) in std::mem::take(&mut self.packs) {
             let place = Place { sender: &Sender { epoch, ..sender.clone() }, topic: self.cluster.topic(topic), partition };
             match pack {
+                Pack::Forwards(items) => place.records(&messages::FORWARDS, items, &mut records),
                 Pack::Tasks(items) => place.records(&messages::TASKS, items, &mut records),
                 Pack::Outcomes(items) => place.records(&messages::OUTCOMES, items, &mut records),
                 Pack::Commands(items) => place.records(&messages::COMMANDS, items, &mut records),

@@ -136,7 +136,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         }
         owner.inputs.subscribe(&mut owner.shard)?;
         // The first head keeps the journal offset of the head before it: a crash now must find the entries to send again, too.
-        let acquired = Arrival::Observed(acquired_observation(epoch, member, *generation, resend_from));
+        let acquired = Arrival::Observed(acquired_observation(cluster.shards(*shard), epoch, member, *generation, resend_from));
         owner.step(now, vec![acquired], again)?;
         Ok(owner)
     }

@@ -10,7 +10,7 @@ use crate::statehash::StateHash;
 use crate::store::{OpenStore, RowBatch, Store, StoreError};
 use orrery_log::{Log, LogError, TopicPartition, Writer};
 use orrery_model::decider::Decider;
-use orrery_model::journal::{Entry, Observation, Source};
+use orrery_model::journal::{Entry, Observation, Shards, Source};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
 use orrery_model::table::FIRST_DECIDER_TABLE;
@@ -323,8 +323,8 @@ fn follow_position<D>(
 }
 
 /// The observation that begins an ownership (§1.1).
-pub fn acquired_observation(epoch: i64, member: &str, generation: i64, resend_from: i64) -> Observation {
-    Observation::Acquired { epoch, member: member.into(), generation, binary: env!("CARGO_PKG_VERSION").into(), resend_from }
+pub fn acquired_observation(shards: Shards, epoch: i64, member: &str, generation: i64, resend_from: i64) -> Observation {
+    Observation::Acquired { epoch, member: member.into(), generation, binary: env!("CARGO_PKG_VERSION").into(), resend_from, shards }
 }
 
 fn read_head(changelog: &TopicPartition, record: &orrery_model::record::Record) -> Result<Option<Head>, AcquireError> {

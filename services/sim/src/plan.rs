@@ -132,8 +132,8 @@ impl Plan {
         let faults_until = hours * 60 * MINUTE;
         let mut plan = Self {
             seed: chance.u64(..),
-            trigger_shards: 1,
-            cells: 1,
+            trigger_shards: 2,
+            cells: 2,
             members: chance.usize(2..=4),
             agents: chance.usize(8..=10),
             faults_until,

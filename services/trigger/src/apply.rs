@@ -13,23 +13,23 @@ const ANSWERS_FORGOTTEN: usize = 2;
 
 pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
     match decision {
-        Decision::JobDefined { entry, slots } => state.define(entry, slots),
-        Decision::JobPaused { entry } | Decision::JobResumed { entry } => {
-            state.unindex_slots(&entry.job);
-            state.jobs.insert(entry.job.clone(), JobRow { entry: entry.clone() });
-            state.index_slots(&entry.job);
-        }
-        Decision::JobDeleted { job } => state.forget_job(job),
+        Decision::ShardsLearned { shards } => state.learn(*shards),
+        Decision::Forwarded { forward } => state.count_told(forward),
+        Decision::ForwardTaken { origin } => state.take_forward(origin),
+        Decision::DefinitionLearned { entry } => state.learn_definition(entry),
+        Decision::DefinitionForgotten { job } => state.forget_definition(job),
+        Decision::JobDefined { entry, appended, slots } => state.define(entry, *appended, slots),
+        Decision::JobPaused { entry } | Decision::JobResumed { entry } => state.change_job(entry),
+        Decision::JobDeleted { job, appended } => state.forget_job(job, *appended),
         Decision::Answered { id, keyed: true, answer } => state.remember_answer(at, id, answer),
-        Decision::Refused { .. }
+        Decision::Superseded { .. }
+        | Decision::Skipped { .. }
+        | Decision::Refused { .. }
         | Decision::Answered { keyed: false, .. }
         | Decision::AnsweredBefore { .. }
         | Decision::PredicateFailed { .. } => {}
         Decision::SlotTaken { job, trigger, slot, next, caught_up, .. } => {
-            state.unindex_slots(job);
-            let row = SlotRow { last: *slot, next: *next, caught_up: *caught_up };
-            state.slots.insert((job.clone(), *trigger as u32), row);
-            state.index_slots(job);
+            state.move_slot(job, *trigger, SlotRow { last: *slot, next: *next, caught_up: *caught_up });
         }
         Decision::ParentDone { job, trigger, parent, run, root } => {
             let end = ParentEnd { run: run.clone(), root: root.clone() };
@@ -38,13 +38,15 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::EventKept { event } => {
             state.events.insert(event.place(), EventRow { event: event.clone(), users: 0, next: None });
         }
+        Decision::FireParked { number, fire } => state.park_fire(*number, fire),
+        Decision::FireReleased { job, number } => state.unpark_fire(job, *number),
         Decision::EventParked { event, next } => state.park(event, next.clone()),
-        Decision::RunCreated { record, incarnation, event, args, start_by, joined } => {
+        Decision::RunCreated { record, incarnation, event, args, start_by, joined, .. } => {
             let row = RunRow {
                 record: record.clone(),
                 incarnation: *incarnation,
                 order: 0,
-                hop: 0,
+                tried: Vec::new(),
                 live: false,
                 counted: 0,
                 leads_to: None,
@@ -54,7 +56,7 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
             };
             state.create(row, *joined);
         }
-        Decision::AttemptWanted { record, spec } => state.change_run(record, |row| want(row, spec)),
+        Decision::AttemptWanted { record, cell, spec } => state.change_run(record, |row| want(row, *cell, spec)),
         Decision::AttemptUnwanted { record, leads_to, .. } => state.change_run(record, |row| row.leads_to = Some(*leads_to)),
         Decision::RunProgressed { record } => {
             let reopened = state.runs.get(&record.run).is_some_and(|row| row.record.state.is_final());
@@ -74,14 +76,15 @@ pub(crate) fn join_key(trigger: i32, parent: &JobName) -> String {
     format!("{trigger}/{parent}")
 }
 
-fn want(row: &mut RunRow, spec: &TaskSpec) {
+fn want(row: &mut RunRow, cell: i32, spec: &TaskSpec) {
     row.live = true;
-    row.hop = spec.hop;
+    row.tried.truncate(spec.hop as usize);
+    row.tried.push(cell);
     row.leads_to = None;
 }
 
 impl Trigger {
-    fn define(&mut self, entry: &CatalogEntry, slots: &[ScheduleStart]) {
+    fn define(&mut self, entry: &CatalogEntry, appended: Timestamp, slots: &[ScheduleStart]) {
         let job = &entry.job;
         self.unindex_job(job);
         self.forget_slots(job);
@@ -90,15 +93,31 @@ impl Trigger {
             self.slots.insert((job.clone(), start.trigger as u32), row);
         }
         let runs = self.lives.get(job).map_or(0, |life| life.runs);
-        self.lives.insert(job.clone(), LifeRow { incarnation: entry.incarnation, runs });
+        self.lives.insert(job.clone(), LifeRow { incarnation: entry.incarnation, runs, submitted: appended });
         self.jobs.insert(job.clone(), JobRow { entry: entry.clone() });
         self.index_job(entry);
+        self.index_parked(job);
+    }
+
+    /// The same version, paused or not.
+    fn change_job(&mut self, entry: &CatalogEntry) {
+        self.unindex_slots(&entry.job);
+        self.jobs.insert(entry.job.clone(), JobRow { entry: entry.clone() });
+        self.index_slots(&entry.job);
+    }
+
+    fn move_slot(&mut self, job: &JobName, trigger: i32, row: SlotRow) {
+        self.unindex_slots(job);
+        self.slots.insert((job.clone(), trigger as u32), row);
+        self.index_slots(job);
     }
 
     /// Everything of a job goes but its life and the runs that are still being ended.
-    fn forget_job(&mut self, job: &JobName) {
+    fn forget_job(&mut self, job: &JobName, appended: Timestamp) {
+        self.lives.modify(job, |life| life.submitted = appended);
         self.unindex_job(job);
         self.jobs.remove(job);
+        self.index_parked(job);
         self.forget_slots(job);
         let of_job = |key: &(JobName, String)| key.0 == *job;
         let from = (job.clone(), String::new());

@@ -1,12 +1,14 @@
 //! What the trigger can be told and what it can decide: two closed enums, the columns of its journal.
 
+pub use orrery_model::messages::{EventData, Header};
+
 use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
 use orrery_model::id::{JobName, Principal, RunId};
-use orrery_model::journal::{EntryBatch, Observation};
-use orrery_model::messages::{CatalogEntry, EnvVar, Outcome, Request, RunRecord, StartPosition, TaskSpec};
-use orrery_model::payload::Payload;
-use orrery_model::record::data_bytes;
+use orrery_model::journal::{EntryBatch, Observation, Shards};
+use orrery_model::messages::{
+    CatalogEntry, EndedRun, EnvVar, Fire, Forward, Origin, Outcome, RequestRecord, RunRecord, StartPosition, TaskSpec,
+};
 use orrery_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -24,6 +26,10 @@ pub enum Input {
         principal: Option<Principal>,
         /// Where its topics end now: events behind that fire.
         ends: Vec<StartPosition>,
+        /// Where it came in.
+        origin: Origin,
+        /// When it was appended there.
+        appended: Timestamp,
     },
     /// A tombstone in the inbox.
     JobWithdrawn {
@@ -31,22 +37,43 @@ pub enum Input {
         job: JobName,
         /// Who sent it.
         principal: Option<Principal>,
+        /// Where it came in.
+        origin: Origin,
+        /// When it was appended there.
+        appended: Timestamp,
     },
     /// A request.
     Requested {
-        /// What is asked.
-        request: Request,
-        /// Who asks.
-        principal: Option<Principal>,
-        /// Names the request: its idempotency key with the principal, or its place in the log.
-        id: String,
-        /// True if `id` comes from an idempotency key.
-        keyed: bool,
+        /// What is asked, and who asks.
+        asked: RequestRecord,
+        /// Job that the record's key names: leads a request about a run to its shard.
+        job: Option<JobName>,
+        /// Where it came in: names it, unless it has an idempotency key.
+        origin: Origin,
+    },
+    /// A definition as another shard has published it, or its tombstone.
+    CatalogArrived {
+        /// Which job.
+        job: JobName,
+        /// The definition; none: the job is gone.
+        entry: Option<CatalogEntry>,
+    },
+    /// A run of another shard's job has ended.
+    EndArrived {
+        /// The run.
+        ended: EndedRun,
+        /// Its number among those that its shard has told this one.
+        origin: Origin,
     },
     /// A record of a user topic.
     EventArrived {
         /// The record.
         event: EventData,
+    },
+    /// Another shard has read an event that matches a job of this one.
+    FireArrived {
+        /// Which, and the event.
+        fire: Fire,
     },
     /// An attempt's state changed.
     OutcomeArrived {
@@ -62,48 +89,6 @@ pub enum Input {
     },
 }
 
-/// A record of a user topic, kept as received.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
-pub struct EventData {
-    /// Full topic name.
-    pub topic: String,
-    /// Generation of the topic.
-    pub generation: i64,
-    /// Partition.
-    pub partition: i32,
-    /// Offset.
-    pub offset: i64,
-    /// Log-append time.
-    pub appended: Timestamp,
-    /// Key.
-    pub key: Option<Payload>,
-    /// Headers, in the producer's order.
-    pub headers: Vec<Header>,
-    /// Value; none is a tombstone.
-    pub value: Option<Payload>,
-}
-
-impl EventData {
-    /// Names the record: `topic[~generation]/partition/offset`.
-    pub fn place(&self) -> String {
-        format!("{}/{}", self.source(), self.offset)
-    }
-    /// Names its topic partition: `topic[~generation]/partition`.
-    pub fn source(&self) -> String {
-        let generation = if self.generation > 0 { format!("~{}", self.generation) } else { String::new() };
-        format!("{}{generation}/{}", self.topic, self.partition)
-    }
-    /// The first header of that name, as text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).and_then(|header| header.value.text())
-    }
-    /// Bytes of key, headers and value.
-    pub fn bytes(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|h| h.name.len() + h.value.as_bytes().len()).sum();
-        data_bytes(self.key.as_ref(), self.value.as_ref()) + headers
-    }
-}
-
 /// Where one schedule of a definition begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
 pub struct ScheduleStart {
@@ -115,25 +100,52 @@ pub struct ScheduleStart {
     pub next: Option<Timestamp>,
 }
 
-/// One header.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
-pub struct Header {
-    /// Name.
-    pub name: String,
-    /// Value.
-    pub value: Payload,
-}
-
 /// Everything the trigger can decide. Decisions about a run carry the whole record that they lead to, so that what data
 /// teams read on `runs` is what was decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, AvroSchema)]
 #[serde(rename_all = "snake_case")]
 #[avro(repr = "bare_union")]
 pub enum Decision {
+    /// The numbers of the cluster and of this shard are known, or differ from those that were.
+    ShardsLearned {
+        /// They.
+        shards: Shards,
+    },
+    /// An input that concerns another shard's job goes there.
+    Forwarded {
+        /// What is sent.
+        forward: Forward,
+    },
+    /// What another shard has forwarded is taken: from that origin, no more than what lies behind.
+    ForwardTaken {
+        /// Where it comes from.
+        origin: Origin,
+    },
+    /// A definition of another shard's job is known, or has changed.
+    DefinitionLearned {
+        /// As its owner published it.
+        entry: CatalogEntry,
+    },
+    /// Another shard's job is gone.
+    DefinitionForgotten {
+        /// Which.
+        job: JobName,
+    },
+    /// An inbox record is older than the last one taken for its job, and changes nothing.
+    Superseded {
+        /// Which job.
+        job: JobName,
+        /// When it was appended.
+        appended: Timestamp,
+        /// When the one that counts was appended.
+        by: Timestamp,
+    },
     /// A definition is accepted.
     JobDefined {
         /// As published.
         entry: CatalogEntry,
+        /// When its document was appended to the inbox.
+        appended: Timestamp,
         /// Where its schedules stand from now on.
         slots: Vec<ScheduleStart>,
     },
@@ -151,6 +163,8 @@ pub enum Decision {
     JobDeleted {
         /// Which.
         job: JobName,
+        /// When the tombstone was appended to the inbox.
+        appended: Timestamp,
     },
     /// A definition or request is refused.
     Refused {
@@ -221,6 +235,35 @@ pub enum Decision {
         /// First job that is still to be looked at; none: all are done.
         next: Option<JobName>,
     },
+    /// Another shard matched an event by a definition that is still to come here: it waits for that.
+    FireParked {
+        /// Its number among those of its job that wait.
+        number: i64,
+        /// It.
+        fire: Fire,
+    },
+    /// An event that has waited for its job's definition is taken.
+    FireReleased {
+        /// Job.
+        job: JobName,
+        /// Its number among those that wait.
+        number: i64,
+    },
+    /// An event that another shard has matched starts nothing.
+    Skipped {
+        /// Job.
+        job: JobName,
+        /// Incarnation that matched.
+        incarnation: i64,
+        /// Version that matched.
+        version: i64,
+        /// Which of its triggers.
+        trigger: i32,
+        /// The event's place.
+        event: String,
+        /// Why not.
+        reason: String,
+    },
     /// A predicate could not be evaluated on an event, which counts as a miss.
     PredicateFailed {
         /// Job.
@@ -240,6 +283,8 @@ pub enum Decision {
         incarnation: i64,
         /// Place of the event that fired it.
         event: Option<String>,
+        /// Version of the definition that the event matched, where another shard has read it.
+        matched: Option<i64>,
         /// Arguments of the request.
         args: Vec<EnvVar>,
         /// It is skipped if no process of it has started by then.
@@ -247,10 +292,12 @@ pub enum Decision {
         /// For an `after` run: which trigger, whose pending parents it uses up.
         joined: Option<i32>,
     },
-    /// An attempt is wanted.
+    /// An attempt is wanted; or, having been handed back, it is wanted of another cell.
     AttemptWanted {
         /// The run from now on.
         record: RunRecord,
+        /// Cell that is to run it.
+        cell: i32,
         /// The task, complete.
         spec: TaskSpec,
     },
@@ -258,6 +305,8 @@ pub enum Decision {
     AttemptUnwanted {
         /// The run from now on.
         record: RunRecord,
+        /// Cell that has the attempt.
+        cell: i32,
         /// Hop of the attempt.
         hop: i32,
         /// Why.

@@ -13,6 +13,7 @@ pub mod predicate;
 pub mod project;
 pub mod rows;
 pub mod schedule;
+mod shards;
 pub mod state;
 pub mod template;
 mod values;

@@ -11,17 +11,19 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
         Decision::JobDefined { entry, .. } | Decision::JobPaused { entry } | Decision::JobResumed { entry } => {
             out.push(Message::Catalog(entry.job.clone(), Some(Box::new(entry.clone()))));
         }
-        Decision::JobDeleted { job } => out.push(Message::Catalog(job.clone(), None)),
+        Decision::Forwarded { forward } => out.push(Message::Forward(Box::new(forward.clone()))),
+        Decision::JobDeleted { job, .. } => out.push(Message::Catalog(job.clone(), None)),
         Decision::RunCreated { record, .. } | Decision::RunProgressed { record } | Decision::AttemptOver { record, .. } => {
             out.push(Message::Run(Box::new(record.clone())));
         }
-        Decision::AttemptWanted { record, spec } => {
-            out.push(Message::Task(Box::new(TaskMessage::TaskWanted { spec: spec.clone() })));
+        Decision::AttemptWanted { record, cell, spec } => {
+            out.push(Message::Task(Box::new(TaskMessage::TaskWanted { cell: *cell, spec: spec.clone() })));
             out.push(Message::Run(Box::new(record.clone())));
         }
-        Decision::AttemptUnwanted { record, hop, reason, .. } => {
+        Decision::AttemptUnwanted { record, cell, hop, reason, .. } => {
             let attempt = record.run.attempt(record.attempts);
-            out.push(Message::Task(Box::new(TaskMessage::TaskUnwanted { attempt, hop: *hop, reason: reason.clone() })));
+            let unwanted = TaskMessage::TaskUnwanted { cell: *cell, attempt, hop: *hop, reason: reason.clone() };
+            out.push(Message::Task(Box::new(unwanted)));
             out.push(Message::Run(Box::new(record.clone())));
         }
         Decision::RunEnded { record } => {
@@ -35,7 +37,15 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
         Decision::SlotTaken { job, missed, reason: Some(reason), .. } if *missed > 0 => {
             out.push(alert(at, job, None, "slots_missed", format!("{missed} slots were not run: {reason}")));
         }
-        Decision::Refused { .. }
+        Decision::ShardsLearned { .. }
+        | Decision::ForwardTaken { .. }
+        | Decision::DefinitionLearned { .. }
+        | Decision::DefinitionForgotten { .. }
+        | Decision::Superseded { .. }
+        | Decision::FireParked { .. }
+        | Decision::FireReleased { .. }
+        | Decision::Skipped { .. }
+        | Decision::Refused { .. }
         | Decision::Answered { .. }
         | Decision::AnsweredBefore { .. }
         | Decision::SlotTaken { .. }

@@ -4,7 +4,8 @@ use crate::facts::EventData;
 use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
 use orrery_model::id::{JobName, RunId};
-use orrery_model::messages::{CatalogEntry, EnvVar, RunRecord, RunState};
+use orrery_model::journal::Shards;
+use orrery_model::messages::{CatalogEntry, EnvVar, Fire, RunRecord, RunState};
 use orrery_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -25,6 +26,16 @@ pub const JOINS: u8 = 21;
 pub const ANSWERS: u8 = 22;
 /// Events that runs may still need; key: topic, generation, partition, offset.
 pub const EVENTS: u8 = 23;
+/// The numbers of the cluster and of this shard, one row; key: 0.
+pub const CLUSTER: u8 = 24;
+/// What was taken of other shards; key: topic, partition of the origin.
+pub const TAKEN: u8 = 25;
+/// Definitions of other shards' jobs; key: job name.
+pub const CATALOG: u8 = 26;
+/// Ends of runs told to other shards; key: shard.
+pub const TOLD: u8 = 27;
+/// Events that other shards have matched and that wait for their job's definition; key: job name, number.
+pub const PARKED: u8 = 28;
 
 /// One job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
@@ -40,6 +51,24 @@ pub struct LifeRow {
     pub incarnation: i64,
     /// Runs made under this name so far.
     pub runs: i64,
+    /// When the last inbox record that was taken for this name was appended.
+    pub submitted: Timestamp,
+}
+
+/// The last forwarded input taken of one origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, AvroSchema)]
+pub struct TakenRow {
+    /// Generation of its topic.
+    pub generation: i64,
+    /// Its offset there.
+    pub offset: i64,
+}
+
+/// How many ends of runs a shard was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, AvroSchema)]
+pub struct ToldRow {
+    /// So many.
+    pub ends: i64,
 }
 
 /// Where a schedule stands.
@@ -62,8 +91,8 @@ pub struct RunRow {
     pub incarnation: i64,
     /// Counts the runs made under the job's name: first come, first served.
     pub order: i64,
-    /// Hop of the live attempt.
-    pub hop: i32,
+    /// Cells that the last attempt was sent to, the one that has it last.
+    pub tried: Vec<i32>,
     /// True while an attempt is wanted and not over.
     pub live: bool,
     /// Attempts that count towards `retries.max`.
@@ -76,6 +105,17 @@ pub struct RunRow {
     pub args: Vec<EnvVar>,
     /// It is skipped if no process of it has started by then.
     pub start_by: Option<Timestamp>,
+}
+
+impl RunRow {
+    /// Hop of the last attempt: how many cells have handed it back.
+    pub fn hop(&self) -> i32 {
+        self.tried.len().saturating_sub(1) as i32
+    }
+    /// Cell that has the last attempt.
+    pub fn cell(&self) -> i32 {
+        self.tried.last().copied().unwrap_or_default()
+    }
 }
 
 /// An event that runs may still need.
@@ -138,4 +178,8 @@ row_codecs! {
     JOIN: JoinRow = "trigger-join-row.avsc";
     ANSWER: AnswerRow = "trigger-answer-row.avsc";
     EVENT: EventRow = "trigger-event-row.avsc";
+    SHARDS: Shards = "trigger-shards-row.avsc";
+    TAKE: TakenRow = "trigger-taken-row.avsc";
+    TELL: ToldRow = "trigger-told-row.avsc";
+    PARK: Fire = "trigger-parked-row.avsc";
 }

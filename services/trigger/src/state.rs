@@ -2,14 +2,14 @@
 
 use crate::facts::{Decision, Input, JOURNAL};
 use crate::predicate::Predicate;
-use crate::rows::{self, AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, RunRow, SlotRow};
+use crate::rows::{self, AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, RunRow, SlotRow, TakenRow, ToldRow};
 use crate::schedule::Schedule;
 use orrery_model::codec::Codec;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Message, Poison};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{Concurrency, JobSpec, TriggerKind};
-use orrery_model::journal::{EntryBatch, Observation};
-use orrery_model::messages::StartPosition;
+use orrery_model::journal::{EntryBatch, Observation, Shards};
+use orrery_model::messages::{Fire, StartPosition};
 use orrery_model::record::Record;
 use orrery_model::table::{Change, RowError, Table};
 use orrery_model::time::Timestamp;
@@ -30,13 +30,18 @@ pub struct Trigger {
     pub(crate) joins: Table<(JobName, String), JoinRow>,
     pub(crate) answers: Table<String, AnswerRow>,
     pub(crate) events: Table<String, EventRow>,
+    pub(crate) cluster: Table<u32, Shards>,
+    pub(crate) taken: Table<(String, u32), TakenRow>,
+    pub(crate) catalog: Table<JobName, JobRow>,
+    pub(crate) told: Table<u32, ToldRow>,
+    pub(crate) parked: Table<(JobName, u32), Fire>,
     pub(crate) index: Index,
 }
 
 /// Derived from the tables.
 #[derive(Default)]
 pub(crate) struct Index {
-    /// Compiled definitions.
+    /// Compiled definitions, those of other shards' jobs too.
     pub compiled: BTreeMap<JobName, Arc<Compiled>>,
     /// Jobs with event triggers, by topic.
     pub by_topic: BTreeMap<String, BTreeSet<JobName>>,
@@ -81,6 +86,8 @@ pub(crate) enum Deadline {
     Turn(JobName),
     /// Jobs have not been shown an event yet: due at once.
     Event(String),
+    /// The definition has come that fires of a job wait for: due at once.
+    Fire(JobName),
     /// A schedule's next slot.
     Slot(JobName, u32),
     /// A run's next attempt.
@@ -122,6 +129,11 @@ impl Default for Trigger {
             joins: Table::new(rows::JOINS, &rows::JOIN),
             answers: Table::new(rows::ANSWERS, &rows::ANSWER),
             events: Table::new(rows::EVENTS, &rows::EVENT),
+            cluster: Table::new(rows::CLUSTER, &rows::SHARDS),
+            taken: Table::new(rows::TAKEN, &rows::TAKE),
+            catalog: Table::new(rows::CATALOG, &rows::JOB),
+            told: Table::new(rows::TOLD, &rows::TELL),
+            parked: Table::new(rows::PARKED, &rows::PARK),
             index: Index::default(),
         }
     }
@@ -137,7 +149,10 @@ impl Decider for Trigger {
         &JOURNAL
     }
     fn inputs() -> &'static [&'static str] {
-        &[topics::JOBS, topics::REQUESTS, topics::OUTCOMES]
+        &[topics::JOBS, topics::REQUESTS, topics::OUTCOMES, topics::FORWARDS]
+    }
+    fn inputs_of_others() -> &'static [&'static str] {
+        &[topics::CATALOG]
     }
     fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decoded<Input>>, Poison> {
         crate::decode::decode(topic, record)
@@ -169,6 +184,11 @@ impl Decider for Trigger {
         self.joins.take_changes(out);
         self.answers.take_changes(out);
         self.events.take_changes(out);
+        self.cluster.take_changes(out);
+        self.taken.take_changes(out);
+        self.catalog.take_changes(out);
+        self.told.take_changes(out);
+        self.parked.take_changes(out);
     }
     fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
         let taken = self.jobs.load(table, key, value)?
@@ -178,7 +198,12 @@ impl Decider for Trigger {
             || self.fired.load(table, key, value)?
             || self.joins.load(table, key, value)?
             || self.answers.load(table, key, value)?
-            || self.events.load(table, key, value)?;
+            || self.events.load(table, key, value)?
+            || self.cluster.load(table, key, value)?
+            || self.taken.load(table, key, value)?
+            || self.catalog.load(table, key, value)?
+            || self.told.load(table, key, value)?
+            || self.parked.load(table, key, value)?;
         if taken { Ok(()) } else { Err(RowError::no_such_table(table, key)) }
     }
     fn loaded(&mut self) {
@@ -205,16 +230,15 @@ impl Decider for Trigger {
     }
     fn actor(input: &Input) -> Option<String> {
         match input {
-            Input::JobSubmitted { principal, .. } | Input::JobWithdrawn { principal, .. } | Input::Requested { principal, .. } => {
-                principal.as_ref().map(ToString::to_string)
-            }
+            Input::JobSubmitted { principal, .. } | Input::JobWithdrawn { principal, .. } => principal.as_ref().map(ToString::to_string),
+            Input::Requested { asked, .. } => asked.principal.as_ref().map(ToString::to_string),
             _ => None,
         }
     }
 }
 
 impl Trigger {
-    /// Definition of a job.
+    /// Definition of a job, of this shard or another.
     pub(crate) fn compiled(&self, job: &JobName) -> Option<Arc<Compiled>> {
         self.index.compiled.get(job).cloned()
     }
@@ -229,12 +253,12 @@ impl Trigger {
         self.runs.iter().map(|(_, row)| &row.record)
     }
 
-    /// For each topic partition the lowest offset that can fire a job; a topic without partitions yet begins at 0.
+    /// For each topic partition that this shard reads the lowest offset that can fire a job; a topic without partitions yet begins at 0.
     fn wanted_topics(&self) -> Vec<StartPosition> {
         let mut wanted: BTreeMap<(String, i32), i64> = BTreeMap::new();
         for (topic, jobs) in &self.index.by_topic {
-            for job in jobs.iter().filter_map(|job| self.jobs.get(job)) {
-                let starts = job.entry.starts.iter().filter(|start| start.topic == *topic);
+            for entry in jobs.iter().filter_map(|job| self.definition(job)) {
+                let starts = entry.starts.iter().filter(|start| start.topic == *topic);
                 let known = starts.map(|start| (start.partition, start.offset)).collect::<Vec<_>>();
                 for (partition, offset) in if known.is_empty() { vec![(0, 0)] } else { known } {
                     let lowest = wanted.entry((topic.clone(), partition)).or_insert(offset);
@@ -243,18 +267,21 @@ impl Trigger {
             }
         }
         let start = |((topic, partition), offset)| StartPosition { topic, generation: 0, partition, offset };
-        wanted.into_iter().map(start).collect()
+        let here = self.shards().shard;
+        wanted.into_iter().filter(|((topic, partition), _)| self.reader(topic, *partition) == here).map(start).collect()
     }
 
     fn rebuild_index(&mut self) {
         self.index = Index::default();
-        let jobs: Vec<_> = self.jobs.iter().map(|(_, row)| row.entry.clone()).collect();
+        let jobs: Vec<_> = self.jobs.iter().chain(self.catalog.iter()).map(|(_, row)| row.entry.clone()).collect();
         jobs.iter().for_each(|entry| self.index_job(entry));
         let runs: Vec<RunId> = self.runs.iter().map(|(run, _)| run.clone()).collect();
         runs.iter().for_each(|run| self.index_run(run));
         self.index.answers = self.answers.iter().map(|(id, row)| (row.at, id.clone())).collect();
         let parked = self.events.iter().filter(|(_, row)| row.next.is_some());
         self.index.deadlines.extend(parked.map(|(place, _)| (AT_ONCE, Deadline::Event(place.clone()))));
+        let waiting: BTreeSet<JobName> = self.parked.iter().map(|((job, _), _)| job.clone()).collect();
+        waiting.iter().for_each(|job| self.index_parked(job));
     }
 
     /// Adds a definition to the index, with its slots.

@@ -163,6 +163,7 @@ pub(crate) fn spec(attempt: &str, argv: &[&str]) -> TaskSpec {
         job: JobName::with_default_namespace("job").expect("a name"),
         version: 1,
         hop: 0,
+        may_decline: false,
         role: Role::parse("*").expect("a role"),
         principal: None,
         priority: 50,

@@ -10,6 +10,10 @@ use std::collections::BTreeSet;
 
 impl Turn<'_> {
     pub(super) fn heartbeat_arrived(&mut self, heartbeat: &Heartbeat) {
+        let cell = self.state.shards().shard;
+        if heartbeat.cell != cell {
+            return self.refuse(heartbeat, &format!("it belongs to cell {}, and this is cell {cell}", heartbeat.cell));
+        }
         let Some(row) = self.state.agents.get(&heartbeat.agent) else {
             return match heartbeat.registering {
                 true => self.join(heartbeat),

@@ -11,7 +11,7 @@ use orrery_model::decider::Decider;
 use orrery_model::id::AgentId;
 use orrery_model::journal::Observation;
 use orrery_model::limits::DECISIONS_PER_INPUT;
-use orrery_model::messages::TaskSpec;
+use orrery_model::messages::{Reason, TaskSpec};
 use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use std::collections::BTreeSet;
@@ -31,7 +31,12 @@ pub(crate) fn handle(state: &mut Allocator, at: Timestamp, input: &Input, out: &
         Input::Tick {} => {}
         Input::ShellObserved { observation } => turn.observed(observation),
     }
-    turn.settle(matches!(input, Input::Tick {}));
+    let is_tick = matches!(input, Input::Tick {});
+    turn.settle(is_tick);
+    // While a round is cut short, what waits may still be placed.
+    if is_tick && !turn.state.counters().paused {
+        turn.spill();
+    }
 }
 
 /// One input being handled.
@@ -64,6 +69,9 @@ impl Turn<'_> {
 
     fn observed(&mut self, observation: &Observation) {
         match observation {
+            Observation::Acquired { shards, .. } if self.state.known_shards() != Some(*shards) => {
+                self.decide(Decision::ShardsLearned { shards: *shards });
+            }
             Observation::LeaseExpired { agent, session, silent_ms } => self.lease_expired(agent, session, *silent_ms),
             // A cut `heartbeats` loses nothing: agents say the same again.
             Observation::Gap { topic, partition, from, to } if !topic.ends_with(topics::HEARTBEATS) => {
@@ -73,6 +81,11 @@ impl Turn<'_> {
             _ => {}
         }
     }
+}
+
+/// Approximate size of reasons in the journal.
+fn reasons_bytes(reasons: &[Reason]) -> usize {
+    64 + reasons.iter().map(|reason| 32 + reason.detail.len()).sum::<usize>()
 }
 
 /// Approximate size of a spec in the journal.

@@ -95,7 +95,11 @@ impl Turn<'_> {
         }
         let changed = self.changed_reasons(&agents);
         for (attempt, reasons) in changed {
-            self.decide(Decision::TaskWaits { attempt, reasons });
+            let task = self.state.tasks.get(&attempt).filter(|task| task.spec.may_decline && place::is_hopeless(&reasons));
+            match task.map(|task| task.spec.clone()) {
+                Some(spec) => self.decline(&spec, reasons),
+                None => self.decide(Decision::TaskWaits { attempt, reasons }),
+            }
         }
     }
 

@@ -1,11 +1,11 @@
 //! Tasks: wanted, unwanted, and orphaned by their agents.
 
-use super::{Turn, spec_bytes};
+use super::{Turn, reasons_bytes, spec_bytes};
 use crate::facts::Decision;
 use crate::place::{self, Needs};
 use crate::rows::{Place, TaskRow};
 use orrery_model::id::{AgentId, AttemptId};
-use orrery_model::messages::{EndKind, TaskSpec};
+use orrery_model::messages::{EndKind, Reason, TaskSpec};
 
 impl Turn<'_> {
     pub(super) fn task_wanted(&mut self, spec: &TaskSpec) {
@@ -26,7 +26,10 @@ impl Turn<'_> {
             Some(agent) => self.place(spec.clone(), order, agent),
             None => {
                 let reasons = self.first_reasons(spec);
-                self.decide(Decision::TaskQueued { spec: spec.clone(), order, reasons });
+                match spec.may_decline && self.is_hopeless(spec, &reasons) {
+                    true => self.decline(spec, reasons),
+                    false => self.decide(Decision::TaskQueued { spec: spec.clone(), order, reasons }),
+                }
             }
         }
     }
@@ -51,6 +54,30 @@ impl Turn<'_> {
                 self.order_kill(attempt, agent, reason);
             }
         }
+    }
+
+    /// Hands a task back: another cell may have an agent for it.
+    pub(super) fn decline(&mut self, spec: &TaskSpec, reasons: Vec<Reason>) {
+        let (attempt, job) = (spec.attempt.clone(), spec.job.clone());
+        self.bytes += reasons_bytes(&reasons);
+        self.decide(Decision::TaskDeclined { attempt, job, hop: spec.hop, reasons, suggested_cell: None });
+    }
+
+    /// Hands back what has waited for too long; what has no room follows with the next tick.
+    pub(super) fn spill(&mut self) {
+        let first = |turn: &Self| turn.state.index.spills.first().filter(|(due, _)| *due <= turn.at).map(|(_, attempt)| attempt.clone());
+        while let Some(task) = first(self).and_then(|attempt| self.state.tasks.get(&attempt)).cloned() {
+            if !self.has_room(reasons_bytes(&task.reasons)) {
+                return;
+            }
+            let reasons = if task.reasons.is_empty() { self.first_reasons(&task.spec) } else { task.reasons };
+            self.decline(&task.spec, reasons);
+        }
+    }
+
+    /// What is recorded may be of a time with other agents: a task is handed back for what is true now.
+    fn is_hopeless(&self, spec: &TaskSpec, recorded: &[Reason]) -> bool {
+        place::is_hopeless(recorded) && place::is_hopeless(&place::reasons(&self.state.candidates(), spec))
     }
 
     fn drop_task(&mut self, spec: &TaskSpec, kind: EndKind, reason: String) {
@@ -136,7 +163,7 @@ impl Turn<'_> {
     }
 
     /// Why a new task waits. Tasks of one shape wait for the same reasons, so the recorded ones of the first do.
-    fn first_reasons(&self, spec: &TaskSpec) -> Vec<orrery_model::messages::Reason> {
+    fn first_reasons(&self, spec: &TaskSpec) -> Vec<Reason> {
         let like_it = self.state.index.shapes.get(&crate::index::Shape::of(spec)).and_then(|keys| keys.first());
         match like_it.and_then(|key| self.state.tasks.get(&key.attempt)) {
             Some(first) => first.reasons.clone(),

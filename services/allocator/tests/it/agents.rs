@@ -1,10 +1,10 @@
 //! Sessions: opened, renewed, refused, lost.
 
-use crate::rig::{Rig, agent, heartbeat, id, lines, run, session, size, task};
+use crate::rig::{Rig, acquired, agent, heartbeat, id, lines, run, session, size, task};
 use expect_test::expect;
 use orrery_allocator::{Allocator, Input};
 use orrery_model::decider::{Decider, Lease};
-use orrery_model::journal::Observation;
+use orrery_model::journal::{Observation, Shards};
 
 #[test]
 fn only_the_latest_session_is_open() {
@@ -152,8 +152,7 @@ fn a_gap_is_told() {
     expect!["alert: orrery.status/0 was cut off from 3 to 9 before it was read: tasks or statuses are lost → input_gap"]
         .assert_eq(&gap("orrery.status"));
     assert_eq!(gap("orrery.heartbeats"), "");
-    let acquired = Observation::Acquired { epoch: 1, member: "m".into(), generation: 1, binary: "b".into(), resend_from: 7 };
-    let input = Allocator::observed(acquired);
-    assert_eq!(lines(&rig.input(&input)), "");
+    let input = Allocator::observed(acquired(Shards::default()));
+    assert_eq!(lines(&rig.input(&input)), "is shard 0 of 1 cells");
     assert_eq!(Allocator::resend_from(&input), Some(7));
 }

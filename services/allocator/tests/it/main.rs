@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod agents;
+mod cells;
 mod placement;
 mod property;
 mod rig;

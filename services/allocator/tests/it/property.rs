@@ -14,7 +14,7 @@ const TOTALS: [i64; 3] = [4, 4, 8];
 /// One thing that happens; numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
 enum Event {
-    Want { task: usize, cpus: i64, memory: i64, priority: i32, zone: Option<bool>, avoid: bool },
+    Want { task: usize, cpus: i64, memory: i64, priority: i32, zone: Option<bool>, avoid: bool, roams: bool },
     Unwant { task: usize },
     Beat { agent: usize, session: i64, registering: bool, live: Vec<usize> },
     Status { agent: usize, session: i64, task: usize, seq: i64, ended: bool },
@@ -23,8 +23,16 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let want = (0..12usize, 1..5i64, 0..5i64, 0..3i32, proptest::option::of(any::<bool>()), any::<bool>());
-    let want = want.prop_map(|(task, cpus, memory, priority, zone, avoid)| Event::Want { task, cpus, memory, priority, zone, avoid });
+    let want = (0..12usize, 1..5i64, 0..5i64, 0..3i32, proptest::option::of(any::<bool>()), any::<bool>(), any::<bool>());
+    let want = want.prop_map(|(task, cpus, memory, priority, zone, avoid, roams)| Event::Want {
+        task,
+        cpus,
+        memory,
+        priority,
+        zone,
+        avoid,
+        roams,
+    });
     let beat = (0..3usize, 0..4i64, any::<bool>(), proptest::collection::vec(0..12usize, 0..4));
     let status = (0..3usize, 0..4i64, 0..12usize, 1..3i64, any::<bool>());
     prop_oneof![
@@ -33,7 +41,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => beat.prop_map(|(agent, session, registering, live)| Event::Beat { agent, session, registering, live }),
         6 => status.prop_map(|(agent, session, task, seq, ended)| Event::Status { agent, session, task, seq, ended }),
         1 => (0..3usize, 0..4i64).prop_map(|(agent, session)| Event::Expire { agent, session }),
-        2 => (0..1500i64).prop_map(|ms| Event::Wait { ms }),
+        2 => (0..4000i64).prop_map(|ms| Event::Wait { ms }),
     ]
 }
 
@@ -53,11 +61,14 @@ fn counter(rig: &Rig, of: usize, choice: i64) -> i64 {
 
 fn happen(rig: &mut Rig, event: Event) {
     let input = match event {
-        Event::Wait { ms } => return rig.wait(ms),
-        Event::Want { task: n, cpus, memory, priority, zone, avoid } => {
+        Event::Wait { ms } => {
+            rig.wait_and_tick(ms);
+            return nothing_waits_in_vain(rig);
+        }
+        Event::Want { task: n, cpus, memory, priority, zone, avoid, roams } => {
             let constraints = zone.map(|a| format!("zone == {}", if a { "a" } else { "b" })).into_iter().collect();
             let avoid = avoid.then(|| agent(AGENTS[n % 3]));
-            Input::TaskWanted { spec: TaskSpec { priority, constraints, avoid, ..task(&name(n), size(cpus, memory)) } }
+            Input::TaskWanted { spec: TaskSpec { priority, constraints, avoid, may_decline: roams, ..task(&name(n), size(cpus, memory)) } }
         }
         Event::Unwant { task } => Input::TaskUnwanted { attempt: id(&name(task)), hop: 0, reason: "cancelled".into() },
         Event::Beat { agent, session, registering, live } => {
@@ -88,6 +99,8 @@ fn nothing_waits_in_vain(rig: &Rig) {
         match &row.place {
             None => {
                 assert_eq!(row.state(), TaskState::Waiting);
+                let for_long = rig.at.since_ms(row.wanted_at) >= 10_000;
+                assert!(!(for_long && row.spec.may_decline), "{} should be handed back", row.spec.attempt);
                 assert!(!orrery_allocator::place::reasons(&agents, &row.spec).is_empty(), "{} fits", row.spec.attempt);
             }
             Some(place) => {

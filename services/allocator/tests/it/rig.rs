@@ -4,7 +4,7 @@ use orrery_allocator::place::candidates;
 use orrery_allocator::{Allocator, Decision, Input};
 use orrery_model::decider::{Decider, Message};
 use orrery_model::id::{AgentId, AttemptId, JobName, Role, RunId};
-use orrery_model::journal::Observation;
+use orrery_model::journal::{Observation, Shards};
 use orrery_model::messages::{Attribute, End, EndKind, Heartbeat, Order, OutcomeChange, Reason, Session, Status, StatusChange, TaskSpec};
 use orrery_model::resources::{Bytes, MilliCpus, Resources};
 use orrery_model::table::Change;
@@ -91,7 +91,7 @@ impl Rig {
     /// One input, and ticks as long as there is work left.
     pub(crate) fn input(&mut self, input: &Input) -> Vec<Decision> {
         let mut decisions = self.one(input);
-        while self.allocator.next_deadline().is_some() {
+        while self.allocator.next_deadline().is_some_and(|due| due <= self.at) {
             let ticked = self.one(&Input::Tick {});
             assert!(!ticked.is_empty(), "a deadline that does not move");
             decisions.extend(ticked);
@@ -117,7 +117,28 @@ impl Rig {
     }
 
     pub(crate) fn unwant(&mut self, attempt: &str) -> String {
-        lines(&self.input(&Input::TaskUnwanted { attempt: id(attempt), hop: 0, reason: "cancelled".into() }))
+        self.unwant_hop(attempt, 0)
+    }
+
+    pub(crate) fn unwant_hop(&mut self, attempt: &str, hop: i32) -> String {
+        lines(&self.input(&Input::TaskUnwanted { attempt: id(attempt), hop, reason: "cancelled".into() }))
+    }
+
+    /// Lets time pass, then ticks while something is due.
+    pub(crate) fn wait_and_tick(&mut self, ms: i64) -> String {
+        self.wait(ms);
+        let mut decisions = Vec::new();
+        while self.allocator.next_deadline().is_some_and(|due| due <= self.at) {
+            let ticked = self.one(&Input::Tick {});
+            assert!(!ticked.is_empty(), "a deadline that does not move");
+            decisions.extend(ticked);
+        }
+        lines(&decisions)
+    }
+
+    /// Tells it which cell it is.
+    pub(crate) fn acquire(&mut self, shard: i32, cells: i32) -> String {
+        lines(&self.input(&Allocator::observed(acquired(Shards { shard, trigger_shards: 1, cells }))))
     }
 
     pub(crate) fn runs(&mut self, name: &str, counter: i64, attempt: &str) -> String {
@@ -132,6 +153,10 @@ impl Rig {
         let observation = Observation::LeaseExpired { agent: agent(name), session: session(counter), silent_ms: 66_000 };
         lines(&self.input(&Input::ShellObserved { observation }))
     }
+}
+
+pub(crate) fn acquired(shards: Shards) -> Observation {
+    Observation::Acquired { epoch: 1, member: "m".into(), generation: 1, binary: "b".into(), resend_from: 7, shards }
 }
 
 pub(crate) fn agent(name: &str) -> AgentId {
@@ -171,6 +196,7 @@ pub(crate) fn task(attempt: &str, need: Resources) -> TaskSpec {
         job: JobName::parse("default/a").unwrap(),
         version: 1,
         hop: 0,
+        may_decline: false,
         role: Role::parse("*").unwrap(),
         principal: None,
         priority: 50,
@@ -221,6 +247,8 @@ fn line(decision: &Decision) -> String {
         Decision::Placed { spec, agent, .. } => format!("placed {} on {agent}", spec.attempt),
         Decision::TaskReturned { attempt, reason } => format!("returned {attempt}: {reason}"),
         Decision::TaskDropped { attempt, kind, reason, .. } => format!("dropped {attempt} {kind}: {reason}"),
+        Decision::ShardsLearned { shards } => format!("is shard {} of {} cells", shards.shard, shards.cells),
+        Decision::TaskDeclined { attempt, hop, reasons, .. } => format!("declined {attempt} hop {hop}{}", told(reasons)),
         Decision::CancelKept { attempt, .. } => format!("cancel kept {attempt}"),
         Decision::KillOrdered { attempt, agent, .. } => format!("kill {attempt} on {agent}"),
         Decision::StatusTaken { status, .. } => format!("taken {} {}", status.attempt, status.seq),

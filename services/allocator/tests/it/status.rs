@@ -137,9 +137,11 @@ fn read(topic: &str, value: Vec<u8>) -> Result<Read, String> {
 #[test]
 fn records_are_read_into_inputs() {
     let spec = task("t1.1", size(1, 1));
-    let unwanted = TaskMessage::TaskUnwanted { attempt: id("t1.1"), hop: 0, reason: "r".into() };
-    let items =
-        vec![Item { seq: 7, index: 0, body: TaskMessage::TaskWanted { spec: spec.clone() } }, Item { seq: 7, index: 1, body: unwanted }];
+    let unwanted = TaskMessage::TaskUnwanted { cell: 0, attempt: id("t1.1"), hop: 0, reason: "r".into() };
+    let items = vec![
+        Item { seq: 7, index: 0, body: TaskMessage::TaskWanted { cell: 0, spec: spec.clone() } },
+        Item { seq: 7, index: 1, body: unwanted },
+    ];
     let wanted = vec![
         (Some((7, 0)), Input::TaskWanted { spec }),
         (Some((7, 1)), Input::TaskUnwanted { attempt: id("t1.1"), hop: 0, reason: "r".into() }),

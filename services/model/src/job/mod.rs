@@ -41,6 +41,9 @@ pub struct JobSpec {
     /// What its agent must be like.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<String>,
+    /// Number of the only cell that may run it; default any, beginning with the one that the name leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<i32>,
     /// Accounted to.
     #[serde(default = "any_role")]
     pub role: Role,

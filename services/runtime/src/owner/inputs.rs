@@ -62,6 +62,10 @@ impl Inputs {
         for input in D::inputs() {
             begin.insert((self.cluster.topic(input).into(), self.shard), None);
         }
+        for input in D::inputs_of_others() {
+            let others = (0..self.cluster.trigger_shards).filter(|partition| *partition != self.shard);
+            begin.extend(others.map(|partition| ((self.cluster.topic(input).into(), partition), None)));
+        }
         for start in &wanted {
             let first = begin.entry((start.topic.as_str().into(), start.partition as u32)).or_insert(Some(start.offset));
             *first = first.map(|offset| offset.min(start.offset));

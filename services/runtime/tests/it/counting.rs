@@ -103,7 +103,10 @@ impl Decider for Counting {
     fn inputs() -> &'static [&'static str] {
         &[topics::JOBS, topics::OUTCOMES, topics::HEARTBEATS]
     }
-    /// A number as text on `jobs`; on `outcomes` the hop is the number; on `heartbeats` the number is a lease in milliseconds.
+    fn inputs_of_others() -> &'static [&'static str] {
+        &[topics::CATALOG]
+    }
+    /// A number as text on `jobs` and `catalog`; on `outcomes` the hop is the number; on `heartbeats` the number is a lease in milliseconds.
     fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decoded<Input>>, Poison> {
         let poison = |reason: String| Poison { stage: "decode", reason };
         let value = record.value.as_ref().ok_or_else(|| poison("no value".into()))?;
@@ -167,7 +170,7 @@ impl Decider for Counting {
     fn messages(_: Timestamp, decision: &Decision, out: &mut Vec<Message>) {
         let Decision::Added { n, .. } = decision else { return };
         let attempt = AttemptId::parse(&format!("run.{n}")).expect("an id");
-        out.push(Message::Task(Box::new(TaskMessage::TaskUnwanted { attempt, hop: 0, reason: n.to_string() })));
+        out.push(Message::Task(Box::new(TaskMessage::TaskUnwanted { cell: 0, attempt, hop: 0, reason: n.to_string() })));
     }
     fn next_deadline(&self) -> Option<Timestamp> {
         self.sums.get(&"due".to_owned()).map(|due| Timestamp(due.value))

@@ -159,7 +159,7 @@ impl Hand {
     /// As [`Self::acquire`], with the store of another member.
     pub(crate) fn acquire_in(fixture: &Fixture, log: &Arc<dyn Log>, folder: &Path) -> Result<Self, Crashed> {
         let (mut hand, again) = Self::restore_in(fixture, log, folder).map_err(|e| Crashed(e.to_string()))?;
-        let acquired = acquired_observation(hand.head.epoch + 1, "hand", 1, hand.resend_from);
+        let acquired = acquired_observation(fixture.cluster.shards(0), hand.head.epoch + 1, "hand", 1, hand.resend_from);
         hand.step(vec![Arrival::Observed(acquired)], again)?;
         Ok(hand)
     }

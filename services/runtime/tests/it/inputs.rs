@@ -44,6 +44,22 @@ fn a_poison_record_becomes_a_dead_letter_and_a_dropped_range() {
 }
 
 #[test]
+fn what_other_shards_publish_is_read_and_what_this_one_does_is_not() {
+    let fixture = Fixture::new(3);
+    let shard = fixture.start(0);
+    for (partition, value) in [(0, b"1"), (1, b"2"), (2, b"4")] {
+        fixture.append(topics::CATALOG, partition, value, Vec::new());
+    }
+    fixture.wait_total(0, 6);
+    shard.stop();
+    let again = fixture.start(0);
+    fixture.append(topics::CATALOG, 2, b"8", Vec::new());
+    fixture.wait_total(0, 14);
+    again.stop();
+    joins::check(&fixture);
+}
+
+#[test]
 fn a_dead_letter_goes_to_a_topic_that_has_fewer_partitions_too() {
     let fixture = Fixture::new(2);
     fixture.log.ensure_topic(&fixture.cluster.topic("jobs.dlq"), 1, Cleanup::Forever).expect("a topic");

@@ -9,3 +9,4 @@ mod fixture;
 mod inputs;
 mod joins;
 mod restoring;
+mod routing;

@@ -7,23 +7,41 @@ use crate::facts::Decision;
 use crate::rows::ParentEnd;
 use orrery_model::id::JobName;
 use orrery_model::job::On;
-use orrery_model::messages::{RunRecord, RunState};
+use orrery_model::messages::{EndedRun, RunRecord, RunState};
+use std::collections::BTreeSet;
 
 impl Turn<'_> {
-    /// Starts, or brings closer, the jobs that run after this one.
+    /// Starts, or brings closer, the jobs that run after this one; other shards are told if theirs do.
     pub(super) fn run_ended(&mut self, record: &RunRecord) {
-        let children: Vec<JobName> = self.state.index.by_parent.get(&record.job).into_iter().flatten().cloned().collect();
-        for child in children {
-            let Some(compiled) = self.state.compiled(&child) else { continue };
-            for (i, trigger) in compiled.spec.triggers.iter().enumerate() {
-                if trigger.after.contains(&record.job) && counts(trigger.on.unwrap_or_default(), record.state) {
-                    self.parent_ended(&child, i as i32, &trigger.after, record);
-                }
-            }
+        let ended = EndedRun::from(record);
+        for shard in self.start_children(&ended) {
+            self.tell_end(shard, &ended);
         }
     }
 
-    fn parent_ended(&mut self, child: &JobName, trigger: i32, parents: &[JobName], record: &RunRecord) {
+    /// Does so for this shard's jobs; the shards that own others.
+    pub(super) fn start_children(&mut self, record: &EndedRun) -> BTreeSet<i32> {
+        let here = self.state.shards().shard;
+        let children: Vec<JobName> = self.state.index.by_parent.get(&record.job).into_iter().flatten().cloned().collect();
+        let mut others = BTreeSet::new();
+        for child in children {
+            let Some(compiled) = self.state.compiled(&child) else { continue };
+            let owner = self.state.owner(&child);
+            for (i, trigger) in compiled.spec.triggers.iter().enumerate() {
+                if !trigger.after.contains(&record.job) || !counts(trigger.on.unwrap_or_default(), record.state) {
+                    continue;
+                }
+                if owner == here {
+                    self.parent_ended(&child, i as i32, &trigger.after, record);
+                } else {
+                    others.insert(owner);
+                }
+            }
+        }
+        others
+    }
+
+    fn parent_ended(&mut self, child: &JobName, trigger: i32, parents: &[JobName], record: &EndedRun) {
         if parents.len() == 1 {
             return self.create_after(child, vec![record.run.to_string()], record, None);
         }
@@ -46,9 +64,10 @@ impl Turn<'_> {
         }
     }
 
-    fn create_after(&mut self, child: &JobName, runs: Vec<String>, record: &RunRecord, joined: Option<i32>) {
+    fn create_after(&mut self, child: &JobName, runs: Vec<String>, record: &EndedRun, joined: Option<i32>) {
         let cause = format!("after:{}", runs.join("+"));
-        let new = NewRun { cause, root: record.root.clone(), nominal: record.nominal, event: None, args: Vec::new(), joined };
+        let new =
+            NewRun { cause, root: record.root.clone(), nominal: record.nominal, event: None, matched: None, args: Vec::new(), joined };
         self.create_run(child, new);
     }
 }

@@ -19,7 +19,10 @@ impl Turn<'_> {
             return;
         }
         self.fire(event, None, false);
-        let fired = self.out.iter().any(|decision| matches!(decision, Decision::RunCreated { .. } | Decision::EventParked { .. }));
+        let fires = |decision: &Decision| {
+            matches!(decision, Decision::RunCreated { .. } | Decision::EventParked { .. } | Decision::Forwarded { .. })
+        };
+        let fired = self.out.iter().any(fires);
         if let Some(id) = id.filter(|_| fired) {
             self.decide(Decision::Answered { id, keyed: true, answer: event.place() });
         }
@@ -31,7 +34,7 @@ impl Turn<'_> {
         self.fire(&row.event, row.next, true);
     }
 
-    /// Looks at every job of the topic from `from` on. Two triggers of one job make one run (§5.3).
+    /// Looks at every job of the topic from `from` on, those of other shards too. Two triggers of one job make one run (§5.3).
     fn fire(&mut self, event: &EventData, from: Option<JobName>, mut kept: bool) {
         let parked = kept;
         let place = event.place();
@@ -46,16 +49,16 @@ impl Turn<'_> {
                 }
                 return self.decide(Decision::EventParked { event: place, next: Some(job) });
             }
-            if !self.matches(&job, event, &view, &place) {
+            let Some(trigger) = self.matches(&job, event, &view, &place) else { continue };
+            if self.entry(&job).is_none() {
+                self.forward_fire(&job, trigger, event);
                 continue;
             }
             if !kept {
                 self.decide(Decision::EventKept { event: event.clone() });
                 kept = true;
             }
-            let cause = format!("event:{place}");
-            let new = NewRun { root: cause.clone(), cause, nominal: None, event: Some(place.clone()), args: Vec::new(), joined: None };
-            self.create_run(&job, new);
+            self.create_fired(&job, event, None);
         }
         self.unpark(parked, &place);
     }
@@ -66,18 +69,26 @@ impl Turn<'_> {
         }
     }
 
-    fn matches(&mut self, job: &JobName, event: &EventData, view: &EventView<'_>, place: &str) -> bool {
-        let (Some(compiled), Some(entry)) = (self.state.compiled(job), self.entry(job)) else { return false };
-        let fired = self.state.fired.get(&(job.clone(), event.source()));
-        if !is_behind_start(entry, event) || fired.is_some_and(|fired| fired.offset >= event.offset) {
-            return false;
+    /// Makes the run of an event that matches; `matched` is the version that it matched elsewhere.
+    pub(super) fn create_fired(&mut self, job: &JobName, event: &EventData, matched: Option<i64>) {
+        let place = event.place();
+        let cause = format!("event:{place}");
+        let (root, event) = (cause.clone(), Some(place));
+        self.create_run(job, NewRun { cause, root, nominal: None, event, matched, args: Vec::new(), joined: None });
+    }
+
+    /// The first trigger of a job, of this shard or another, that this event fires.
+    fn matches(&mut self, job: &JobName, event: &EventData, view: &EventView<'_>, place: &str) -> Option<i32> {
+        let (compiled, entry) = (self.state.compiled(job)?, self.state.definition(job)?);
+        if !is_behind_start(entry, event) || self.state.has_fired(job, event) {
+            return None;
         }
         for (i, trigger) in compiled.spec.triggers.iter().enumerate().filter(|(_, t)| t.event.as_deref() == Some(event.topic.as_str())) {
             match (&trigger.when, &compiled.predicates[i]) {
-                (None, _) => return true,
+                (None, _) => return Some(i as i32),
                 (Some(_), None) => {}
                 (Some(_), Some(predicate)) => match predicate.matches(view) {
-                    Ok(true) => return true,
+                    Ok(true) => return Some(i as i32),
                     Ok(false) => {}
                     Err(reason) => {
                         let (job, event) = (job.clone(), place.to_owned());
@@ -86,6 +97,6 @@ impl Turn<'_> {
                 },
             }
         }
-        false
+        None
     }
 }

@@ -6,7 +6,7 @@ use crate::facts::{Decision, ScheduleStart};
 use crate::schedule::Schedule;
 use orrery_model::id::{JobName, Principal};
 use orrery_model::job::{JobSpec, Problem, did_you_mean, read_json};
-use orrery_model::messages::{CatalogEntry, StartPosition};
+use orrery_model::messages::{CatalogEntry, ForwardBody, Origin, StartPosition};
 use orrery_model::time::Timestamp;
 
 /// Runs that go on when a job is deleted: each is ended by a decision of the same entry.
@@ -14,13 +14,28 @@ const RUNS_AT_DELETION: usize = 400;
 /// Jobs that run after one job: all are started by the decisions of one entry.
 const CHILDREN_PER_JOB: usize = 300;
 
+/// A definition from the inbox.
+pub(super) struct Submission<'i> {
+    pub document: &'i str,
+    pub principal: Option<&'i Principal>,
+    pub ends: &'i [StartPosition],
+    pub origin: &'i Origin,
+    pub appended: Timestamp,
+}
+
 impl Turn<'_> {
-    pub(super) fn job_submitted(&mut self, document: &str, principal: Option<&Principal>, ends: &[StartPosition]) {
+    pub(super) fn job_submitted(&mut self, submission: &Submission<'_>) {
+        let Submission { document, principal, origin, appended, .. } = *submission;
         let spec = match read_json(document) {
             Ok(spec) => spec,
             Err(error) => return self.refuse("invalid", error.to_string(), None, None),
         };
+        let forwarded = || ForwardBody::DefinitionForwarded { document: document.to_owned(), principal: principal.cloned(), appended };
+        if !self.takes(&spec.name, origin, forwarded) || self.is_superseded(&spec.name, appended) {
+            return;
+        }
         let mut problems = check_job(&spec, self.at);
+        problems.extend(self.check_cell(&spec));
         problems.extend(self.check_parents(&spec));
         if !problems.is_empty() {
             let detail = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");
@@ -29,27 +44,29 @@ impl Turn<'_> {
         let document = spec.to_json();
         let old = self.entry(&spec.name).cloned();
         match old {
-            Some(old) if old.document == document => self.decide_again(old),
-            old => self.define(&spec, document, principal, ends, old.as_ref()),
+            Some(old) if old.document == document => self.decide_again(old, appended),
+            old => self.define(&spec, document, submission, old.as_ref()),
         }
     }
 
+    /// Of two inbox records for one job the one appended later counts, whichever way they came (§4.1).
+    fn is_superseded(&mut self, job: &JobName, appended: Timestamp) -> bool {
+        let by = self.state.lives.get(job).map(|life| life.submitted).filter(|last| appended < *last);
+        if let Some(by) = by {
+            self.decide(Decision::Superseded { job: job.clone(), appended, by });
+        }
+        by.is_some()
+    }
+
     /// The same document once more changes nothing, and is answered as the first time.
-    fn decide_again(&mut self, entry: CatalogEntry) {
+    fn decide_again(&mut self, entry: CatalogEntry, appended: Timestamp) {
         let triggers = self.state.slots.range((entry.job.clone(), 0)..=(entry.job.clone(), u32::MAX));
         let slots =
             triggers.map(|((_, trigger), row)| ScheduleStart { trigger: *trigger as i32, last: row.last, next: row.next }).collect();
-        self.decide(Decision::JobDefined { entry, slots });
+        self.decide(Decision::JobDefined { entry, appended, slots });
     }
 
-    fn define(
-        &mut self,
-        spec: &JobSpec,
-        document: String,
-        principal: Option<&Principal>,
-        ends: &[StartPosition],
-        old: Option<&CatalogEntry>,
-    ) {
+    fn define(&mut self, spec: &JobSpec, document: String, submission: &Submission<'_>, old: Option<&CatalogEntry>) {
         let lives = self.state.lives.get(&spec.name).map_or(0, |life| life.incarnation);
         let slots = self.schedule_starts(spec);
         let entry = CatalogEntry {
@@ -58,12 +75,12 @@ impl Turn<'_> {
             incarnation: old.map_or(lives + 1, |old| old.incarnation),
             document,
             paused: old.is_some_and(|old| old.paused),
-            starts: starts(spec, ends, old),
+            starts: starts(spec, submission.ends, old),
             next_due: slots.iter().filter_map(|slot| slot.next).min(),
             defined_at: self.at,
-            principal: principal.cloned(),
+            principal: submission.principal.cloned(),
         };
-        self.decide(Decision::JobDefined { entry, slots });
+        self.decide(Decision::JobDefined { entry, appended: submission.appended, slots });
     }
 
     /// Where each schedule begins. One that is not changed goes on where it stands, so that no slot is lost or repeated.
@@ -88,8 +105,8 @@ impl Turn<'_> {
         for (i, trigger) in spec.triggers.iter().enumerate() {
             for parent in trigger.after.iter().filter(|parent| **parent != spec.name) {
                 let field = format!("triggers[{i}].after");
-                if self.entry(parent).is_none() {
-                    let known = self.state.jobs.iter().map(|(job, _)| job.as_str());
+                if self.state.compiled(parent).is_none() {
+                    let known = self.state.index.compiled.keys().map(JobName::as_str);
                     let hint = did_you_mean(parent.as_str(), known).unwrap_or_else(|| "apply it first".to_owned());
                     problems.push(Problem::new(field, format!("there is no job {parent}")).hint(hint));
                 } else if self.has_many_children(parent, &spec.name) {
@@ -127,7 +144,11 @@ impl Turn<'_> {
         None
     }
 
-    pub(super) fn job_withdrawn(&mut self, job: &JobName) {
+    pub(super) fn job_withdrawn(&mut self, job: &JobName, principal: Option<&Principal>, origin: &Origin, appended: Timestamp) {
+        let forwarded = || ForwardBody::TombstoneForwarded { job: job.clone(), principal: principal.cloned(), appended };
+        if !self.takes(job, origin, forwarded) || self.is_superseded(job, appended) {
+            return;
+        }
         if self.entry(job).is_none() {
             return self.unknown_job(job);
         }
@@ -146,7 +167,7 @@ impl Turn<'_> {
         for run in goes_on {
             self.cancel(&run, "its job was deleted");
         }
-        self.decide(Decision::JobDeleted { job: job.clone() });
+        self.decide(Decision::JobDeleted { job: job.clone(), appended });
     }
 
     pub(super) fn set_paused(&mut self, job: &JobName, paused: bool) -> bool {
@@ -162,7 +183,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn unknown_job(&mut self, job: &JobName) {
-        let known = self.state.jobs.iter().map(|(name, _)| name.as_str());
+        let known = self.state.index.compiled.keys().map(JobName::as_str);
         let hint = did_you_mean(job.as_str(), known);
         self.refuse("not_found", format!("there is no job {job}"), hint, Some(job.as_str()));
     }

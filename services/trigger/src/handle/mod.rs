@@ -1,7 +1,10 @@
 //! The deciding, one file per kind of input.
 
 mod after;
+mod cells;
 mod events;
+mod fires;
+mod forwards;
 mod jobs;
 mod outcomes;
 mod requests;
@@ -10,8 +13,10 @@ mod ticks;
 
 use crate::facts::{Decision, Input};
 use crate::state::Trigger;
+use jobs::Submission;
 use orrery_model::decider::Decider;
 use orrery_model::id::{JobName, RunId};
+use orrery_model::journal::Observation;
 use orrery_model::limits::DECISIONS_PER_INPUT;
 use orrery_model::messages::{CatalogEntry, RunRecord};
 use orrery_model::time::Timestamp;
@@ -24,13 +29,18 @@ const EVENT_BYTES_PER_INPUT: usize = 128 << 10;
 pub(crate) fn handle(state: &mut Trigger, at: Timestamp, input: &Input, out: &mut Vec<Decision>) {
     let mut turn = Turn { state, at, out, event_bytes: 0 };
     match input {
-        Input::JobSubmitted { document, principal, ends } => turn.job_submitted(document, principal.as_ref(), ends),
-        Input::JobWithdrawn { job, .. } => turn.job_withdrawn(job),
-        Input::Requested { request, principal, id, keyed } => turn.requested(request, principal.as_ref(), id, *keyed),
+        Input::JobSubmitted { document, principal, ends, origin, appended } => {
+            turn.job_submitted(&Submission { document, principal: principal.as_ref(), ends, origin, appended: *appended });
+        }
+        Input::JobWithdrawn { job, principal, origin, appended } => turn.job_withdrawn(job, principal.as_ref(), origin, *appended),
+        Input::Requested { asked, job, origin } => turn.requested(asked, job.as_ref(), origin),
+        Input::CatalogArrived { job, entry } => turn.catalog_arrived(job, entry.as_ref()),
+        Input::EndArrived { ended, origin } => turn.end_arrived(ended, origin),
         Input::EventArrived { event } => turn.event_arrived(event),
+        Input::FireArrived { fire } => turn.fire_arrived(fire),
         Input::OutcomeArrived { outcome } => turn.outcome_arrived(outcome),
         Input::Tick {} => turn.tick(),
-        Input::ShellObserved { .. } => {}
+        Input::ShellObserved { observation } => turn.observed(observation),
     }
 }
 
@@ -49,6 +59,14 @@ impl Turn<'_> {
         self.out.push(decision);
     }
 
+    fn observed(&mut self, observation: &Observation) {
+        if let Observation::Acquired { shards, .. } = observation
+            && self.state.known_shards() != Some(*shards)
+        {
+            self.decide(Decision::ShardsLearned { shards: *shards });
+        }
+    }
+
     fn refuse(&mut self, code: &str, detail: impl Into<String>, hint: Option<String>, subject: Option<&str>) {
         let subject = subject.map(str::to_owned);
         self.decide(Decision::Refused { code: code.into(), detail: detail.into(), hint, subject });
@@ -59,6 +77,7 @@ impl Turn<'_> {
         self.out.len() + DECISIONS_MARGIN < DECISIONS_PER_INPUT && self.event_bytes <= EVENT_BYTES_PER_INPUT
     }
 
+    /// The definition of one of this shard's jobs.
     fn entry(&self, job: &JobName) -> Option<&CatalogEntry> {
         self.state.jobs.get(job).map(|row| &row.entry)
     }

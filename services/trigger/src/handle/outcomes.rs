@@ -12,7 +12,7 @@ impl Turn<'_> {
     /// Outcomes of another attempt, of a lower hop, or of a run that is over are stale: nothing is decided.
     pub(super) fn outcome_arrived(&mut self, outcome: &Outcome) {
         let Some((run, n)) = outcome.attempt.split() else { return };
-        let Some(row) = self.state.runs.get(&run).filter(|row| row.live && row.record.attempts == n && row.hop == outcome.hop) else {
+        let Some(row) = self.state.runs.get(&run).filter(|row| row.live && row.record.attempts == n && row.hop() == outcome.hop) else {
             return;
         };
         let (row, record) = (row.clone(), RunRecord { updated_at: self.at, ..row.record.clone() });
@@ -31,11 +31,7 @@ impl Turn<'_> {
                 let agent = agent.clone().or_else(|| record.agent.clone());
                 self.attempt_ended(&row, RunRecord { agent, end: Some(end.clone()), ..record }, end);
             }
-            OutcomeChange::AttemptDeclined { reasons, .. } => {
-                let reasons = reasons.iter().map(|reason| reason.detail.as_str()).collect::<Vec<_>>().join("; ");
-                let reason = Some(format!("no cell can place it: {reasons}"));
-                self.end(RunRecord { state: RunState::Failed, reason, ended_at: Some(self.at), ..record });
-            }
+            OutcomeChange::AttemptDeclined { reasons, suggested_cell } => self.attempt_declined(&row, record, reasons, *suggested_cell),
         }
     }
 

@@ -4,10 +4,25 @@ use super::Turn;
 use super::runs::NewRun;
 use crate::facts::Decision;
 use orrery_model::id::{JobName, Principal, RunId};
-use orrery_model::messages::{EnvVar, Request, RunRecord, RunState};
+use orrery_model::messages::{EnvVar, ForwardBody, Origin, Request, RequestRecord, RunRecord, RunState};
 
 impl Turn<'_> {
-    pub(super) fn requested(&mut self, request: &Request, principal: Option<&Principal>, id: &str, keyed: bool) {
+    /// A request about a run goes where its record's key leads, unless the run is known here.
+    pub(super) fn requested(&mut self, asked: &RequestRecord, job: Option<&JobName>, origin: &Origin) {
+        let RequestRecord { request, principal, idempotency_key } = asked;
+        let known_here = !self.is_forwarded(origin) && request.run().is_some_and(|run| self.state.runs.get(run).is_some());
+        let forwarded = || ForwardBody::RequestForwarded { asked: asked.clone(), job: job.cloned() };
+        if let Some(job) = request.job().or(job).filter(|_| !known_here)
+            && !self.takes(job, origin, forwarded)
+        {
+            return;
+        }
+        let who = principal.as_ref().map_or("*", Principal::as_str);
+        let id = idempotency_key.as_ref().map_or_else(|| origin.place(), |key| format!("{who}/{key}"));
+        self.answer(request, principal.as_ref(), &id, idempotency_key.is_some());
+    }
+
+    fn answer(&mut self, request: &Request, principal: Option<&Principal>, id: &str, keyed: bool) {
         if keyed && let Some(answer) = self.state.answers.get(&id.to_owned()).map(|row| row.answer.clone()) {
             return self.decide(Decision::AnsweredBefore { id: id.into(), answer });
         }
@@ -43,7 +58,7 @@ impl Turn<'_> {
             return None;
         }
         let cause = format!("request:{id}");
-        let new = NewRun { root: cause.clone(), cause, nominal: None, event: None, args: args.to_vec(), joined: None };
+        let new = NewRun { root: cause.clone(), cause, nominal: None, event: None, matched: None, args: args.to_vec(), joined: None };
         self.create_run(job, new).map(|run| run.to_string())
     }
 

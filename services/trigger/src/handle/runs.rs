@@ -21,6 +21,7 @@ pub(super) struct NewRun {
     pub root: String,
     pub nominal: Option<Timestamp>,
     pub event: Option<String>,
+    pub matched: Option<i64>,
     pub args: Vec<EnvVar>,
     pub joined: Option<i32>,
 }
@@ -68,8 +69,8 @@ impl Turn<'_> {
         };
         let older = if matches!(verdict, Verdict::Replace) { self.going_on(job) } else { Vec::new() };
         let start_by = compiled.spec.start_within.map(|span| self.at.plus_ms(span.0));
-        let NewRun { event, args, joined, .. } = new;
-        self.decide(Decision::RunCreated { record, incarnation: entry.incarnation, event, args, start_by, joined });
+        let NewRun { event, matched, args, joined, .. } = new;
+        self.decide(Decision::RunCreated { record, incarnation: entry.incarnation, event, matched, args, start_by, joined });
         for old in older.iter().take(REPLACED_AT_ONCE) {
             self.cancel(old, &format!("replaced by {run}"));
         }
@@ -110,7 +111,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Wants the run's next attempt; a command that cannot be rendered fails the run.
+    /// Wants the run's next attempt.
     pub(super) fn start(&mut self, run: &RunId) {
         let Some(record) = self.record(run) else { return };
         let Some(compiled) = self.state.compiled(&record.job) else {
@@ -123,26 +124,10 @@ impl Turn<'_> {
         };
         let record = RunRecord { attempts: record.attempts + 1, next_attempt_at: None, reason: None, ended_at: None, ..record };
         let record = RunRecord { state: RunState::Waiting, ..record };
-        match self.task(&record, &compiled) {
-            Ok(spec) => {
-                self.event_bytes += spec.event.as_ref().map_or(0, |event| event.as_bytes().len());
-                self.event_bytes += spec.argv.iter().map(String::len).sum::<usize>();
-                self.decide(Decision::AttemptWanted { record, spec });
-            }
-            Err(problem) => {
-                let attempts = record.attempts - 1;
-                self.end(RunRecord {
-                    state: RunState::Failed,
-                    reason: Some(problem.to_string()),
-                    ended_at: Some(self.at),
-                    attempts,
-                    ..record
-                });
-            }
-        }
+        self.send(record, &compiled, &[], None);
     }
 
-    fn task(&self, record: &RunRecord, compiled: &Compiled) -> Result<TaskSpec, Problem> {
+    pub(super) fn task(&self, record: &RunRecord, compiled: &Compiled, hop: i32, may_decline: bool) -> Result<TaskSpec, Problem> {
         let (spec, row) = (&compiled.spec, self.state.runs.get(&record.run));
         let event = row.and_then(|row| row.event.as_ref()).and_then(|place| self.state.event(place));
         let args: &[EnvVar] = row.map_or(&[], |row| &row.args);
@@ -151,7 +136,8 @@ impl Turn<'_> {
             attempt: record.run.attempt(record.attempts),
             job: record.job.clone(),
             version: record.version,
-            hop: 0,
+            hop,
+            may_decline,
             role: spec.role.clone(),
             principal: spec.principal.clone(),
             priority: spec.priority,
@@ -182,9 +168,9 @@ impl Turn<'_> {
     }
 
     pub(super) fn unwant(&mut self, record: RunRecord, reason: String, leads_to: RunState) {
-        let hop = self.state.runs.get(&record.run).map_or(0, |row| row.hop);
+        let (cell, hop) = self.state.runs.get(&record.run).map_or((0, 0), |row| (row.cell(), row.hop()));
         let record = RunRecord { reason: Some(reason.clone()), ..record };
-        self.decide(Decision::AttemptUnwanted { record, hop, reason, leads_to });
+        self.decide(Decision::AttemptUnwanted { record, cell, hop, reason, leads_to });
     }
 
     /// Ends a run and starts what waits for it.

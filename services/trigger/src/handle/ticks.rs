@@ -26,6 +26,7 @@ impl Turn<'_> {
                 Some((_, Deadline::StartBy(run))) => self.too_late(&run),
                 Some((_, Deadline::Turn(job))) => self.start_held(&job),
                 Some((_, Deadline::Event(place))) => self.event_goes_on(&place),
+                Some((_, Deadline::Fire(job))) => self.release_fire(&job),
                 None => return,
             }
         }
@@ -91,7 +92,7 @@ impl Turn<'_> {
 
     fn create_scheduled(&mut self, job: &JobName, slot: Timestamp) {
         let cause = format!("time:{slot}");
-        let new = NewRun { root: cause.clone(), cause, nominal: Some(slot), event: None, args: Vec::new(), joined: None };
+        let new = NewRun { root: cause.clone(), cause, nominal: Some(slot), event: None, matched: None, args: Vec::new(), joined: None };
         self.create_run(job, new);
     }
 

@@ -59,8 +59,7 @@ fn events_before_the_definition_do_not_fire() {
     let mut rig = Rig::new();
     let spec = read_documents(PAID, Format::Yaml).unwrap().remove(0);
     let end = StartPosition { topic: "orders.paid".into(), generation: 0, partition: 0, offset: 5 };
-    let submitted = Input::JobSubmitted { document: spec.to_json(), principal: None, ends: vec![end.clone()] };
-    rig.input(&submitted);
+    rig.submit(spec.to_json(), vec![end.clone()]);
     assert_eq!(orrery_model::decider::Decider::subscriptions(&rig.trigger), [end]);
     assert_eq!(rig.event("orders.paid", 4, r#"{"id": 1, "amount": 101, "vip": true}"#).len(), 0);
     assert_eq!(wanted(&rig.event("orders.paid", 5, r#"{"id": 1, "amount": 101, "vip": true}"#)).len(), 1);

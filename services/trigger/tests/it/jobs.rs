@@ -3,7 +3,7 @@
 use crate::rig::{Rig, lines, run_id};
 use expect_test::expect;
 use orrery_model::id::JobName;
-use orrery_model::messages::{EnvVar, Request};
+use orrery_model::messages::{EnvVar, Request, RequestRecord};
 use orrery_trigger::{Decision, Input};
 
 fn job(name: &str) -> JobName {
@@ -35,7 +35,7 @@ fn a_deleted_job_ends_its_runs_and_its_next_life_is_another_job() {
     let mut rig = Rig::new();
     rig.define("name: a\ncommand: [x]\nconcurrency: queue\ntriggers: [{event: t}]");
     rig.define("name: b\ncommand: [x]\ntriggers: [{after: [a]}]");
-    let withdraw = |rig: &mut Rig, name: &str| lines(&rig.input(&Input::JobWithdrawn { job: job(name), principal: None }));
+    let withdraw = |rig: &mut Rig, name: &str| lines(&rig.withdraw(name));
     expect!["refused conflict: default/a cannot be deleted: default/b run after it; delete them first, or take it out of their `after`"]
         .assert_eq(&withdraw(&mut rig, "a"));
     withdraw(&mut rig, "b");
@@ -60,7 +60,12 @@ fn a_keyed_request_is_answered_once() {
     rig.define("name: a\ncommand: [x, '{{ args.day }}']");
     let args = vec![EnvVar { name: "day".into(), value: "monday".into() }];
     let request = Request::RunJob { job: job("a"), args };
-    let input = Input::Requested { request, principal: None, id: "*/k1".into(), keyed: true };
+    let keyed = |rig: &mut Rig, request: Request, key: &str| {
+        let asked = RequestRecord { request, principal: None, idempotency_key: Some(key.into()) };
+        let origin = rig.origin("requests");
+        Input::Requested { asked, job: None, origin }
+    };
+    let input = keyed(&mut rig, request, "k1");
     let first = rig.input(&input);
     expect![[r#"
         created default/a request:*/k1 #0 waiting
@@ -74,7 +79,8 @@ fn a_keyed_request_is_answered_once() {
     let repeated = rig.input(&input);
     assert_eq!((repeated.len(), answer(&repeated)), (1, answer(&first)));
     rig.sleep_to("2026-11-22T00:00:01Z");
-    rig.input(&Input::Requested { request: Request::PauseJob { job: job("a") }, principal: None, id: "*/k2".into(), keyed: true });
+    let pause = keyed(&mut rig, Request::PauseJob { job: job("a") }, "k2");
+    rig.input(&pause);
     assert_ne!(lines(&rig.input(&input)), "answered before", "a key is kept for a day");
 }
 
@@ -104,7 +110,7 @@ fn a_restored_trigger_writes_the_same_rows_as_one_that_went_on() {
     for (i, rig) in rigs.iter_mut().enumerate() {
         rig.define("name: a\ncommand: [x]");
         rig.run_job("a");
-        rig.input(&Input::JobWithdrawn { job: job("a"), principal: None });
+        rig.withdraw("a");
         let run = rig.trigger.runs().next().unwrap().clone();
         rig.ends(&run, orrery_model::messages::EndKind::Killed);
         if i == 1 {

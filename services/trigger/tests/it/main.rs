@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod cells;
 mod events;
+mod fires;
 mod jobs;
 mod rig;
 mod runs;
 mod schedules;
+mod shards;

@@ -1,9 +1,12 @@
 //! A trigger shard on the desk: inputs go in, decisions come out as lines.
 
-use orrery_model::decider::Decider;
-use orrery_model::id::{AgentId, JobName, RunId};
+use orrery_model::decider::{Decider, Message};
+use orrery_model::id::{AgentId, AttemptId, JobName, RunId};
 use orrery_model::job::{Format, read_documents};
-use orrery_model::messages::{End, EndKind, Outcome, OutcomeChange, Request, RunRecord};
+use orrery_model::journal::{Observation, Shards};
+use orrery_model::messages::{
+    End, EndKind, ForwardBody, Origin, Outcome, OutcomeChange, Request, RequestRecord, RunRecord, StartPosition, TaskMessage,
+};
 use orrery_model::table::Change;
 use orrery_model::time::Timestamp;
 use orrery_trigger::{Decision, EventData, Input, Trigger};
@@ -12,6 +15,7 @@ pub(crate) struct Rig {
     pub(crate) trigger: Trigger,
     pub(crate) at: Timestamp,
     rows: std::collections::BTreeMap<(u8, Vec<u8>), Vec<u8>>,
+    records: i64,
     requests: i64,
 }
 
@@ -22,7 +26,7 @@ pub(crate) fn time(text: &str) -> Timestamp {
 impl Rig {
     /// Begins on a Saturday at midnight.
     pub(crate) fn new() -> Self {
-        Self { trigger: Trigger::default(), at: time("2026-11-21T00:00:00Z"), rows: Default::default(), requests: 0 }
+        Self { trigger: Trigger::default(), at: time("2026-11-21T00:00:00Z"), rows: Default::default(), records: 0, requests: 0 }
     }
 
     /// Gives an input, then ticks until nothing is due; what was decided.
@@ -65,6 +69,7 @@ impl Rig {
         restored.loaded();
         assert_eq!(restored.next_deadline(), self.trigger.next_deadline());
         assert_eq!(restored.subscriptions(), self.trigger.subscriptions());
+        assert_eq!(restored.known_shards(), self.trigger.known_shards());
     }
 
     /// Goes on with a trigger that was restored from the rows.
@@ -81,12 +86,36 @@ impl Rig {
         &self.rows
     }
 
+    /// Tells it which shard it is.
+    pub(crate) fn acquire(&mut self, shards: Shards) -> Vec<Decision> {
+        let binary = "b".into();
+        let acquired = Observation::Acquired { epoch: 1, member: "m".into(), generation: 1, binary, resend_from: 0, shards };
+        self.input(&Trigger::observed(acquired))
+    }
+
     pub(crate) fn define(&mut self, yaml: &str) -> Vec<Decision> {
         let mut all = Vec::new();
         for spec in read_documents(yaml, Format::Yaml).expect("the types are right") {
-            all.extend(self.input(&Input::JobSubmitted { document: spec.to_json(), principal: None, ends: Vec::new() }));
+            all.extend(self.submit(spec.to_json(), Vec::new()));
         }
         all
+    }
+
+    pub(crate) fn submit(&mut self, document: String, ends: Vec<StartPosition>) -> Vec<Decision> {
+        let (origin, appended) = (self.origin("jobs"), self.at);
+        self.input(&Input::JobSubmitted { document, principal: None, ends, origin, appended })
+    }
+
+    pub(crate) fn withdraw(&mut self, name: &str) -> Vec<Decision> {
+        let (job, origin, appended) = (JobName::with_default_namespace(name).expect("a name"), self.origin("jobs"), self.at);
+        self.input(&Input::JobWithdrawn { job, principal: None, origin, appended })
+    }
+
+    /// The next place of one of the topics that it reads at its own partition.
+    pub(crate) fn origin(&mut self, topic: &str) -> Origin {
+        self.records += 1;
+        let partition = self.trigger.known_shards().unwrap_or_default().shard;
+        Origin { topic: topic.into(), partition, generation: 0, offset: self.records }
     }
 
     /// Lets time pass, stopping at each deadline.
@@ -113,8 +142,9 @@ impl Rig {
 
     pub(crate) fn request(&mut self, request: Request) -> Vec<Decision> {
         self.requests += 1;
-        let id = format!("requests/0/{}", self.requests);
-        self.input(&Input::Requested { request, principal: None, id, keyed: false })
+        let asked = RequestRecord { request, principal: None, idempotency_key: None };
+        let origin = Origin { offset: self.requests, ..self.origin("requests") };
+        self.input(&Input::Requested { asked, job: None, origin })
     }
 
     pub(crate) fn run_job(&mut self, job: &str) -> Vec<Decision> {
@@ -126,18 +156,26 @@ impl Rig {
     }
 
     pub(crate) fn ends(&mut self, record: &RunRecord, kind: EndKind) -> Vec<Decision> {
+        self.end_of_hop(record, 0, kind)
+    }
+
+    pub(crate) fn end_of_hop(&mut self, record: &RunRecord, hop: i32, kind: EndKind) -> Vec<Decision> {
         let code = match kind {
             EndKind::Succeeded => Some(0),
             EndKind::Failed => Some(3),
             _ => None,
         };
         let end = End { kind, code, signal: None, reason: None, wall_ms: 5, cpu_ms: 1, peak_memory: 1, ended_at: self.at };
-        self.outcome(record, OutcomeChange::AttemptEnded { agent: Some(agent()), end })
+        self.outcome_of_hop(record, hop, OutcomeChange::AttemptEnded { agent: Some(agent()), end })
     }
 
     pub(crate) fn outcome(&mut self, record: &RunRecord, change: OutcomeChange) -> Vec<Decision> {
+        self.outcome_of_hop(record, 0, change)
+    }
+
+    pub(crate) fn outcome_of_hop(&mut self, record: &RunRecord, hop: i32, change: OutcomeChange) -> Vec<Decision> {
         let attempt = record.run.attempt(record.attempts);
-        let outcome = Outcome { attempt, job: record.job.clone(), hop: 0, at: self.at, change };
+        let outcome = Outcome { attempt, job: record.job.clone(), hop, at: self.at, change };
         self.input(&Input::OutcomeArrived { outcome })
     }
 }
@@ -188,6 +226,24 @@ fn record_of(decision: &Decision) -> Option<&RunRecord> {
     }
 }
 
+/// What is sent on `tasks`, each attempt with the letter of its job.
+pub(crate) fn task_messages(decisions: &[Decision]) -> String {
+    let mut messages = Vec::new();
+    decisions.iter().for_each(|decision| Trigger::messages(Timestamp(0), decision, &mut messages));
+    let number = |attempt: &AttemptId| format!("a.{}", attempt.split().expect("run and number").1);
+    let told = |message: &Message| match message {
+        Message::Task(task) => Some(match &**task {
+            TaskMessage::TaskWanted { cell, spec } => {
+                let or = if spec.may_decline { "may come back" } else { "stays" };
+                format!("{} to cell {cell}, hop {}, {or}", number(&spec.attempt), spec.hop)
+            }
+            TaskMessage::TaskUnwanted { cell, attempt, hop, .. } => format!("{} unwanted in cell {cell}, hop {hop}", number(attempt)),
+        }),
+        _ => None,
+    };
+    messages.iter().filter_map(told).collect::<Vec<_>>().join("\n")
+}
+
 /// One line per decision.
 pub(crate) fn lines(decisions: &[Decision]) -> String {
     decisions.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -208,10 +264,30 @@ fn line(decision: &Decision) -> String {
         return format!("{what} {} {} #{} {}{why}{next}", record.job, record.cause, record.attempts, record.state.word());
     }
     match decision {
+        Decision::ShardsLearned { shards: Shards { shard, trigger_shards, cells } } => {
+            format!("is shard {shard} of {trigger_shards}, with {cells} cells")
+        }
         Decision::JobDefined { entry, .. } => format!("defined {} v{} life {}", entry.job, entry.version, entry.incarnation),
+        Decision::Forwarded { forward } => {
+            let what = match &forward.body {
+                ForwardBody::DefinitionForwarded { .. } => "definition".to_owned(),
+                ForwardBody::TombstoneForwarded { job, .. } => format!("tombstone of {job}"),
+                ForwardBody::RequestForwarded { .. } => "request".to_owned(),
+                ForwardBody::FireForwarded { fire } => format!("fire of {} v{}", fire.job, fire.version),
+                ForwardBody::EndForwarded { ended } => format!("end of {} ({})", ended.job, ended.state),
+            };
+            format!("forwarded {} to {}: {what}", forward.origin.place(), forward.to)
+        }
+        Decision::ForwardTaken { origin } => format!("taken {}", origin.place()),
+        Decision::DefinitionLearned { entry } => format!("learned {} v{}", entry.job, entry.version),
+        Decision::DefinitionForgotten { job } => format!("forgotten {job}"),
+        Decision::FireParked { number, fire } => format!("parked fire {number} of {}, {}", fire.job, fire.event.place()),
+        Decision::FireReleased { job, number } => format!("released fire {number} of {job}"),
+        Decision::Skipped { job, version, event, reason, .. } => format!("skipped {job} v{version} on {event}: {reason}"),
+        Decision::Superseded { job, appended, by } => format!("superseded {job} of {appended} by {by}"),
         Decision::JobPaused { entry } => format!("paused {}", entry.job),
         Decision::JobResumed { entry } => format!("resumed {}", entry.job),
-        Decision::JobDeleted { job } => format!("deleted {job}"),
+        Decision::JobDeleted { job, .. } => format!("deleted {job}"),
         Decision::Refused { code, detail, hint, .. } => format!("refused {code}: {detail}; {}", hint.as_deref().unwrap_or("no hint")),
         Decision::Answered { .. } => "answered".into(),
         Decision::AnsweredBefore { .. } => "answered before".into(),

@@ -1,0 +1,109 @@
+//! Two trigger shards and two cells on one log: what they decide together, and that each journal verifies by itself.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use orrery_allocator::Allocator;
+use orrery_audit::verify::verify;
+use orrery_log::Log;
+use orrery_log::embedded::EmbeddedLog;
+use orrery_model::decider::Decider;
+use orrery_model::record::NewRecord;
+use orrery_model::topics::{self, Cleanup};
+use orrery_runtime::driver::{self, ShardConfig, ShardHandle};
+use orrery_runtime::messages::Cluster;
+use orrery_trigger::Trigger;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A cluster on one log.
+struct World {
+    log: Arc<dyn Log>,
+    cluster: Cluster,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log: Arc<dyn Log> = EmbeddedLog::open(&folder.path().join("log")).unwrap();
+        let cluster = Cluster { trigger_shards: 2, cells: 2, ..Cluster::single() };
+        for topic in topics::TOPICS {
+            log.ensure_topic(&cluster.topic(topic.name), cluster.partitions(topic.partitions), topic.cleanup).unwrap();
+        }
+        log.ensure_topic("t", 3, Cleanup::Forever).unwrap();
+        Self { log, cluster, folder }
+    }
+
+    fn start<D: Decider>(&self, shard: u32) -> ShardHandle {
+        let folder = Path::new(D::SERVICE).join(shard.to_string());
+        driver::start::<D>(ShardConfig {
+            log: self.log.clone(),
+            cluster: self.cluster.clone(),
+            shard,
+            folder: self.folder.path().join(folder),
+            member: "test".into(),
+            draw_lineage: || "5eed".into(),
+        })
+        .unwrap()
+    }
+
+    fn append(&self, topic: &str, partition: u32, value: &str) {
+        let record = NewRecord { topic: topic.into(), partition, value: Some(value.as_bytes().into()), ..NewRecord::default() };
+        self.log.append(vec![record]).unwrap();
+    }
+
+    /// Waits until a shard has made so many decisions of a kind.
+    fn wait_for(&self, service: &str, shard: u32, kind: &str, wanted: usize) {
+        let bell = self.log.bell(&[&self.cluster.topic(&format!("{service}.journal"))]);
+        let filter = orrery_audit::Filter { kind: Some(kind.into()), ..Default::default() };
+        loop {
+            let mut found = 0;
+            let mut count = |_| {
+                found += 1;
+                ControlFlow::Continue(())
+            };
+            orrery_audit::read_entries(&*self.log, &self.cluster, (service, shard), 0, &filter, &mut count).unwrap();
+            if found >= wanted {
+                return;
+            }
+            bell.wait(Duration::from_secs(1));
+        }
+    }
+
+    fn verified<D: Decider>(&self, shard: u32) {
+        let report = verify::<D>(&self.log, &self.cluster, shard).unwrap();
+        assert!(report.divergence.is_none() && report.state_hash == "equal", "{}/{shard}: {report:?}", D::SERVICE);
+    }
+}
+
+/// default/a belongs to trigger shard 1 and cell 1; of the topic, shard 0 reads partition 0 and shard 1 partition 2.
+#[test]
+fn a_job_is_defined_fired_and_sent_on_over_shards_and_cells() {
+    let world = World::new();
+    let triggers = [0, 1].map(|shard| world.start::<Trigger>(shard));
+    let allocators = [0, 1].map(|shard| world.start::<Allocator>(shard));
+    let document = r#"{"name": "a", "command": ["x"], "concurrency": "allow", "triggers": [{"event": "t"}]}"#;
+    world.append(&world.cluster.topic(topics::JOBS), 0, document);
+    world.wait_for("trigger", 0, "forwarded", 1);
+    world.wait_for("trigger", 1, "job_defined", 1);
+    world.wait_for("trigger", 0, "definition_learned", 1);
+
+    world.append("t", 0, "{}");
+    world.append("t", 2, "{}");
+    world.wait_for("trigger", 1, "run_created", 2);
+    world.wait_for("allocator", 1, "task_declined", 2);
+    world.wait_for("allocator", 0, "task_queued", 2);
+    triggers.into_iter().for_each(|shard| shard.stop());
+
+    let triggers = [0, 1].map(|shard| world.start::<Trigger>(shard));
+    world.append(&world.cluster.topic(topics::REQUESTS), 0, r#"{"request": {"run_job": {"job": "default/a"}}}"#);
+    world.append("t", 0, "{}");
+    world.wait_for("allocator", 0, "task_queued", 4);
+    triggers.into_iter().chain(allocators).for_each(|shard| shard.stop());
+    for shard in [0, 1] {
+        world.verified::<Trigger>(shard);
+        world.verified::<Allocator>(shard);
+    }
+}
