@@ -163,7 +163,8 @@ impl Trigger {
     }
 
     fn park(&mut self, event: &String, next: Option<JobName>) {
-        let deadline = (AT_ONCE, Deadline::Event(event.clone()));
+        let Some(EventRow { event: kept, .. }) = self.events.get(event) else { return };
+        let deadline = (AT_ONCE, Deadline::Event(kept.source(), kept.offset));
         if next.is_some() {
             self.index.deadlines.insert(deadline)
         } else {
@@ -265,6 +266,12 @@ impl Trigger {
         if self.events.get(place).is_some_and(|kept: &EventRow| kept.users <= 0 && kept.next.is_none()) {
             self.events.remove(place);
         }
+    }
+
+    /// True if an event of this topic partition is still being shown to jobs.
+    pub(crate) fn has_parked(&self, source: &str) -> bool {
+        let deadline = |offset| (AT_ONCE, Deadline::Event(source.to_owned(), offset));
+        self.index.deadlines.range(deadline(0)..=deadline(i64::MAX)).next().is_some()
     }
 
     /// The event at this place, while it is kept.

@@ -84,8 +84,8 @@ impl JobRuns {
 pub(crate) enum Deadline {
     /// Held runs of a job can start: due at once.
     Turn(JobName),
-    /// Jobs have not been shown an event yet: due at once.
-    Event(String),
+    /// Jobs have not been shown an event yet: due at once. By topic partition and offset: they are shown in order.
+    Event(String, i64),
     /// The definition has come that fires of a job wait for: due at once.
     Fire(JobName),
     /// A schedule's next slot.
@@ -279,7 +279,7 @@ impl Trigger {
         runs.iter().for_each(|run| self.index_run(run));
         self.index.answers = self.answers.iter().map(|(id, row)| (row.at, id.clone())).collect();
         let parked = self.events.iter().filter(|(_, row)| row.next.is_some());
-        self.index.deadlines.extend(parked.map(|(place, _)| (AT_ONCE, Deadline::Event(place.clone()))));
+        self.index.deadlines.extend(parked.map(|(_, row)| (AT_ONCE, Deadline::Event(row.event.source(), row.event.offset))));
         let waiting: BTreeSet<JobName> = self.parked.iter().map(|((job, _), _)| job.clone()).collect();
         waiting.iter().for_each(|job| self.index_parked(job));
     }

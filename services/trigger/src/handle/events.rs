@@ -18,13 +18,26 @@ impl Turn<'_> {
         if id.as_ref().is_some_and(|id| self.state.answers.get(id).is_some()) {
             return;
         }
-        self.fire(event, None, false);
+        if self.state.has_parked(&event.source()) {
+            self.park_behind(event);
+        } else {
+            self.fire(event, None, false);
+        }
         let fires = |decision: &Decision| {
             matches!(decision, Decision::RunCreated { .. } | Decision::EventParked { .. } | Decision::Forwarded { .. })
         };
         let fired = self.out.iter().any(fires);
         if let Some(id) = id.filter(|_| fired) {
             self.decide(Decision::Answered { id, keyed: true, answer: event.place() });
+        }
+    }
+
+    /// What has fired a job hides what lies before it: an event is not shown to anybody while an earlier one still is.
+    fn park_behind(&mut self, event: &EventData) {
+        let first = self.state.index.by_topic.get(&event.topic).and_then(|jobs| jobs.first().cloned());
+        if first.is_some() {
+            self.decide(Decision::EventKept { event: event.clone() });
+            self.decide(Decision::EventParked { event: event.place(), next: first });
         }
     }
 

@@ -25,7 +25,7 @@ impl Turn<'_> {
                 Some((_, Deadline::Attempt(run))) => self.start(&run),
                 Some((_, Deadline::StartBy(run))) => self.too_late(&run),
                 Some((_, Deadline::Turn(job))) => self.start_held(&job),
-                Some((_, Deadline::Event(place))) => self.event_goes_on(&place),
+                Some((_, Deadline::Event(source, offset))) => self.event_goes_on(&format!("{source}/{offset}")),
                 Some((_, Deadline::Fire(job))) => self.release_fire(&job),
                 None => return,
             }

@@ -93,3 +93,26 @@ fn a_large_event_is_copied_once_per_entry() {
     assert_eq!(wanted(&decisions).len(), 1, "{}", lines(&decisions));
     assert_eq!(wanted(&rig.sleep_to("2026-11-21T00:00:01Z")).len(), 4);
 }
+
+#[test]
+fn an_event_waits_behind_an_earlier_one_that_is_spread_over_entries() {
+    let mut rig = Rig::new();
+    for i in 0..700 {
+        let yaml = format!("name: j{i:03}\ncommand: [x]\nconcurrency: allow\ntriggers: [{{event: t, when: data.all || {i} == 600}}]");
+        let document = read_documents(&yaml, Format::Yaml).unwrap().remove(0).to_json();
+        let origin = rig.origin("jobs");
+        let submitted = Input::JobSubmitted { document, principal: None, ends: Vec::new(), origin, appended: rig.at };
+        // Not by the rig, which would compile all of them for each.
+        orrery_model::decider::Decider::handle(&mut rig.trigger, rig.at, &submitted, &mut Vec::new());
+    }
+    let mut decisions = Vec::new();
+    for (offset, all) in [(8, true), (9, false), (10, false)] {
+        let event = crate::rig::event("t", offset, &format!(r#"{{"all": {all}}}"#));
+        orrery_model::decider::Decider::handle(&mut rig.trigger, rig.at, &Input::EventArrived { event }, &mut decisions);
+    }
+    decisions.extend(rig.sleep_to("2026-11-21T00:00:01Z"));
+    let causes: Vec<String> =
+        wanted(&decisions).into_iter().filter(|run| run.job.as_str() == "default/j600").map(|run| run.cause).collect();
+    assert_eq!(causes, ["event:t/0/8", "event:t/0/9", "event:t/0/10"]);
+    assert_eq!(wanted(&decisions).len(), 702);
+}
