@@ -10,7 +10,11 @@ SUITE ?= main
 BENCH_OUT ?= $(TARGET)/bench/$(SUITE).jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint fmt schemas bench clean
+# Simulated hours of `make sim`, and a single seed to look at.
+HOURS ?= 300
+SEED ?=
+
+.PHONY: help setup build run test lint fmt schemas sim sim-night bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,9 +29,18 @@ run: setup ## Start the example run and keep serving (ONCE=1: stop when it has s
 	$(CARGO) build --workspace
 	@if [ "$(ONCE)" = 1 ] || ! test -t 1; then exec "$(TARGET)/debug/orrery" demo; else exec "$(TARGET)/debug/orrery" demo --keep; fi
 
-test: setup lint ## Lint, then every test
+test: setup lint ## Lint, then every test, then the simulator
 	$(CARGO) build --workspace
 	$(CARGO) test --workspace
+	"$(TARGET)/debug/orrery-sim" --hours $(HOURS) --out "$(TARGET)/sim"
+
+sim: ## Simulate clusters under faults for HOURS (300), or show one SEED
+	$(CARGO) build --workspace
+	"$(TARGET)/debug/orrery-sim" --hours $(HOURS) --out "$(TARGET)/sim" $(if $(SEED),--seed $(SEED))
+
+sim-night: ## Simulate from a new seed for about an hour
+	$(CARGO) build --workspace
+	"$(TARGET)/debug/orrery-sim" --hours 10000 --out "$(TARGET)/sim" --first $$(date +%s)
 
 lint: ## Formatting, clippy, and cargo-deny where it is installed
 	$(CARGO) fmt --all -- --check

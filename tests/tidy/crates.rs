@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// A crate may use only crates before it; the tests may use all.
-const ORDER: [&str; 10] = [
+const ORDER: [&str; 11] = [
     "orrery-model",
     "orrery-trigger",
     "orrery-allocator",
@@ -14,6 +14,7 @@ const ORDER: [&str; 10] = [
     "orrery-agent",
     "orrery-audit",
     "orrery-gateway",
+    "orrery-sim",
     "orrery",
     "orrery-tests",
 ];

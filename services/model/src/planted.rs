@@ -22,8 +22,6 @@ pub enum Bug {
     LeaseUnread,
     /// §7.3: the agent counts its lease from the answer to a heartbeat, not from before its first send.
     LeaseFromAnswer,
-    /// §8.1: an agent follows commands of another session.
-    AnySession,
     /// §8.3: a launch is not in the journal before its start.
     LaunchUnsynced,
     /// §8.3: a launch of a known attempt is run again.
@@ -34,7 +32,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
@@ -43,7 +41,6 @@ impl Bug {
         Self::NoReack,
         Self::LeaseUnread,
         Self::LeaseFromAnswer,
-        Self::AnySession,
         Self::LaunchUnsynced,
         Self::RunAgain,
         Self::VisibleBeforeSync,

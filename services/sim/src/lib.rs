@@ -7,9 +7,11 @@
 pub mod checkers;
 pub mod crash;
 pub mod disk;
+pub mod export;
 pub mod history;
 pub mod log;
 pub mod machine;
 pub mod plan;
 pub mod run;
+pub mod sweep;
 pub mod world;

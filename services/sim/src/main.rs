@@ -1,56 +1,138 @@
 //! `orrery-sim`: runs worlds, one seed after the other, and says which promises were not kept.
 
 use clap::Parser;
+use orrery_log::clock;
 use orrery_model::planted::{Bug, plant};
+use orrery_sim::checkers::check;
+use orrery_sim::export::export;
 use orrery_sim::plan::Plan;
-use orrery_sim::run::run;
+use orrery_sim::run::{Report, run};
+use orrery_sim::sweep::{names, shrink, sweep};
+use orrery_sim::world::World;
+use std::path::Path;
 use std::process::ExitCode;
+
+/// Worlds tried to make a failing plan smaller.
+const SHRINK_RUNS: usize = 60;
 
 /// Simulates clusters under faults; each seed is another world.
 #[derive(Parser)]
 struct Arguments {
-    /// First seed
+    /// One world in full: what happened in it, and the fewest faults that break it
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Simulated hours
+    #[arg(long, default_value_t = 1_500.0)]
+    hours: f64,
+    /// First seed of many
     #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How many seeds
-    #[arg(long, default_value_t = 1)]
-    count: u64,
+    first: u64,
     /// Plant a defect, by its name
     #[arg(long)]
     plant: Option<String>,
-    /// Print what happened in each world
-    #[arg(long)]
-    trace: bool,
+    /// Where a failing world's log goes, for `orrery audit --data-dir`
+    #[arg(long, default_value = "target/sim")]
+    out: std::path::PathBuf,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut failed = 0;
-    if let Some(name) = &arguments.plant {
-        let Some(bug) = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == *name) else {
-            eprintln!("--plant {name}: no such defect; there are {:?}", Bug::ALL);
+    let bug = match arguments.plant.as_deref().map(find_bug).transpose() {
+        Ok(bug) => bug,
+        Err(why) => {
+            eprintln!("{why}");
             return ExitCode::from(2);
-        };
-        plant(Some(bug));
-    }
-    for seed in arguments.seed..arguments.seed + arguments.count {
-        let report = run(Plan::of(seed));
-        println!(
-            "seed {seed}: {:.1} h, {} starts, {} records, {} faults, {} findings, {}",
-            report.simulated_us as f64 / 3.6e9,
-            report.starts,
-            report.records,
-            report.faults.values().sum::<u64>(),
-            report.findings.len(),
-            &report.fingerprint[..12],
-        );
-        if arguments.trace {
-            report.trace.iter().for_each(|line| println!("{line}"));
         }
-        for finding in report.findings.iter().take(10) {
-            println!("  {}: {}", finding.checker, finding.what);
-        }
-        failed += u64::from(!report.findings.is_empty());
+    };
+    plant(bug);
+    match (arguments.seed, bug) {
+        (Some(seed), _) => one(seed, &arguments.out),
+        (None, Some(bug)) => until_found(bug, arguments.first),
+        (None, None) => many(&arguments),
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn find_bug(name: &str) -> Result<Bug, String> {
+    let found = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    found.ok_or_else(|| format!("--plant {name}: no such defect; there are {:?}", Bug::ALL))
+}
+
+fn tell(report: &Report) {
+    println!(
+        "seed {}: {} faults, {} starts, {} records, {} findings",
+        report.seed,
+        report.faults.values().sum::<u64>(),
+        report.starts,
+        report.records,
+        report.findings.len()
+    );
+}
+
+fn one(seed: u64, out: &Path) -> ExitCode {
+    let report = run(Plan::of(seed));
+    report.trace.iter().for_each(|line| println!("{line}"));
+    tell(&report);
+    if report.findings.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    report.findings.iter().for_each(|finding| println!("  {}: {}", finding.checker, finding.what));
+    let checker = report.findings[0].checker;
+    let least = shrink(&Plan::of(seed), checker, SHRINK_RUNS);
+    println!("{checker} still finds something with {} of the faults:", least.faults.len());
+    least.faults.iter().for_each(|(at, fault)| println!("  {at:>12} {fault:?}"));
+    let mut world = World::new(least);
+    world.run();
+    let folder = out.join(format!("seed-{seed}"));
+    let outcome = world.outcome();
+    match std::fs::create_dir_all(&folder)
+        .map_err(|e| e.to_string())
+        .and_then(|()| export(&*outcome.log, &folder).map_err(|e| e.to_string()))
+    {
+        Ok(()) => println!("its log is in {0}: orrery audit log --data-dir {0}", folder.display()),
+        Err(why) => println!("its log could not be written to {}: {why}", folder.display()),
+    }
+    println!("{} findings in the smaller world", check(&outcome).len());
+    ExitCode::FAILURE
+}
+
+/// How many seeds a planted defect lives.
+fn until_found(bug: Bug, first: u64) -> ExitCode {
+    for tried in 0..200 {
+        let report = run(Plan::of(first + tried));
+        if !report.findings.is_empty() {
+            println!("{bug:?}: found by {:?} with seed {}, the {}. tried", names(&report.findings), report.seed, tried + 1);
+            return ExitCode::SUCCESS;
+        }
+    }
+    println!("{bug:?}: not found in 200 seeds from {first} on");
+    ExitCode::FAILURE
+}
+
+fn many(arguments: &Arguments) -> ExitCode {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let began = clock::monotonic();
+    let found = sweep(arguments.first, arguments.hours, threads, &|report| {
+        if !report.findings.is_empty() {
+            tell(report);
+        }
+    });
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    println!(
+        "{} worlds, {:.0} cluster-hours in {minutes:.1} min ({:.0} a minute), {} records, {} processes, {} faults",
+        found.worlds,
+        found.hours,
+        found.hours / minutes,
+        found.records,
+        found.starts,
+        found.faults.values().sum::<u64>()
+    );
+    let never = found.never_struck();
+    if !never.is_empty() {
+        println!("never struck: {}", never.join(", "));
+    }
+    for (seed, findings) in &found.failed {
+        println!("seed {seed} failed; look at it with `make sim SEED={seed}`");
+        findings.iter().take(10).for_each(|finding| println!("  {}: {}", finding.checker, finding.what));
+    }
+    if found.failed.is_empty() && never.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

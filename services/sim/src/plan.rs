@@ -26,6 +26,8 @@ pub struct Plan {
     pub faults_until: i64,
     /// Load comes until then, and the world ends at `ends`.
     pub ends: i64,
+    /// The controller believes a member dead that owned nothing for so long (a group's session timeout).
+    pub dead_after: i64,
     /// Between two events, on average.
     pub event_every: i64,
     /// What goes wrong, in order of time.
@@ -63,6 +65,8 @@ pub enum Fault {
     Lag(usize, i64),
     /// kill -9 of an agent, at once or between two of its effects.
     KillAgent(usize, Option<u32>),
+    /// An agent's machine loses power between two of its agent's effects.
+    RebootWithin(usize, u32),
     /// An agent dies and its folder is gone.
     LoseAgentFolder(usize),
     /// An agent's supervisor dies.
@@ -103,6 +107,7 @@ impl Fault {
             Self::CutAnswers(..) => "cut_answers",
             Self::Lag(..) => "lag",
             Self::KillAgent(..) => "kill_agent",
+            Self::RebootWithin(..) => "reboot_within",
             Self::LoseAgentFolder(_) => "lose_agent_folder",
             Self::KillSupervisor(_) => "kill_supervisor",
             Self::Reboot(_) => "reboot",
@@ -121,6 +126,35 @@ impl Fault {
 const FATES: [Fate; 4] = [Fate::UnknownDone, Fate::UnknownLost, Fate::UnknownLate, Fate::Torn];
 /// Bursts of one world.
 const BURSTS_MAX: usize = 4;
+/// Every kind of fault.
+pub const FAULT_KINDS: &[&str] = &[
+    "crash",
+    "kill_member",
+    "power_loss",
+    "lose_disk",
+    "disk_full",
+    "pause",
+    "reassign",
+    "contradict",
+    "commit_fate",
+    "slow_commits",
+    "cut",
+    "cut_answers",
+    "lag",
+    "kill_agent",
+    "reboot_within",
+    "lose_agent_folder",
+    "kill_supervisor",
+    "reboot",
+    "member_clock",
+    "agent_clock",
+    "stray",
+    "log_outage",
+    "burst",
+    "poison",
+    "redefine",
+];
+
 /// Number of kinds that [`draw`] chooses from.
 const KINDS: u32 = 24;
 
@@ -131,13 +165,14 @@ impl Plan {
         let hours = 2;
         let faults_until = hours * 60 * MINUTE;
         let mut plan = Self {
-            seed: chance.u64(..),
+            seed,
             trigger_shards: 2,
             cells: 2,
             members: chance.usize(2..=4),
             agents: chance.usize(8..=10),
             faults_until,
             ends: faults_until + 20 * MINUTE,
+            dead_after: if chance.u8(0..4) == 0 { 200 * SECOND } else { 6 * SECOND },
             event_every: chance.i64(5..40) * SECOND,
             faults: Vec::new(),
         };
@@ -153,6 +188,19 @@ impl Plan {
             let bursts = plan.faults.iter().filter(|(_, fault)| matches!(fault, Fault::Burst(_))).count();
             if !matches!(fault, Fault::Burst(_)) || (bursts < BURSTS_MAX && at < faults_until / 2) {
                 plan.faults.push((at, fault));
+            }
+            // A way that was slow and then breaks: whoever counts from the answer counts too long.
+            if let Fault::Lag(agent, span) = fault
+                && chance.bool()
+            {
+                plan.faults.push((at + 2 * span + SECOND, Fault::Cut(agent, 120 * SECOND)));
+            }
+            // Who takes over from an owner that is slow finds what a slow owner does when it comes back.
+            if let Fault::SlowCommits(shard, span) = fault
+                && chance.bool()
+            {
+                let to = chance.usize(..plan.members);
+                plan.faults.push((at + span, Fault::Reassign(shard, to, 10 * SECOND)));
             }
             at += chance.i64(SECOND..2 * mean);
         }
@@ -189,6 +237,7 @@ fn draw(kind: u32, plan: &Plan, chance: &mut Rng) -> Fault {
         14 => Fault::KillAgent(agent, chance.bool().then(|| chance.u32(..6))),
         15 => Fault::LoseAgentFolder(agent),
         16 => Fault::KillSupervisor(agent),
+        17 if chance.bool() => Fault::RebootWithin(agent, chance.u32(..6)),
         17 => Fault::Reboot(agent),
         18 => Fault::MemberClock(member, chance.i64(-2 * SECOND..2 * SECOND)),
         19 => Fault::AgentClock(agent, chance.i64(-3_600 * SECOND..3_600 * SECOND)),

@@ -230,7 +230,10 @@ impl World {
             let from = self.log.start_offset(at).unwrap_or_default();
             let fetch = self.log.read(at, from, usize::MAX).unwrap_or_default();
             for record in fetch.records {
-                hasher.update(format!("{at:?} {record:?}").as_bytes());
+                hasher.update(format!("{at:?} {} {} {:?}", record.offset, record.appended, record.headers).as_bytes());
+                for payload in [&record.key, &record.value].into_iter().flatten() {
+                    hasher.update(payload.as_bytes());
+                }
             }
         });
         hasher.update(format!("{:?}", self.history.starts).as_bytes());

@@ -62,7 +62,10 @@ fn the_environment_is_exact() {
 #[test]
 fn a_task_begins_in_its_sandbox_as_leader_of_a_session_with_nothing_inherited() {
     let mut rig = Rig::new();
-    rig.start(shell("place.1", "pwd; readlink /proc/self/fd/0; ls /proc/$$/fd; grep -E 'SigBlk|SigIgn' /proc/$$/status; ulimit -n; umask"));
+    rig.start(shell(
+        "place.1",
+        "pwd; readlink /proc/self/fd/0; ls /proc/$$/fd; grep -E 'SigBlk|SigIgn' /proc/self/status; ulimit -n; umask",
+    ));
     let process = {
         assert_eq!(rig.ended("place.1").end.kind, Succeeded);
         rig.file("place.1", "stdout")

@@ -47,8 +47,8 @@ pub(crate) struct Node {
     bell: Arc<Bell>,
     look_at: Option<i64>,
     retry_at: i64,
-    /// Dies after so many effects more.
-    pub(crate) doom: Option<u32>,
+    /// Dies after so many effects more; with the power, if so.
+    pub(crate) doom: Option<(u32, bool)>,
     pub(crate) skew: i64,
     pub(crate) link: Link,
 }
@@ -223,12 +223,14 @@ impl World {
         let Some(core) = &mut node.core else { return };
         let effects = core.step(clock, input);
         for effect in effects {
-            if let Some(left) = &mut self.nodes[n].doom {
-                if *left == 0 {
+            match &mut self.nodes[n].doom {
+                Some((0, power)) => {
+                    let power = *power;
                     self.note(|| format!("agent {n} dies between two effects"));
-                    return self.kill_agent(n);
+                    return if power { self.reboot(n) } else { self.kill_agent(n) };
                 }
-                *left -= 1;
+                Some((left, _)) => *left -= 1,
+                None => {}
             }
             self.carry_out(n, effect);
         }
@@ -291,7 +293,8 @@ impl World {
         if link.mute_until > now {
             return self.after(APPEND_TIMEOUT, Happening::AgentHears(n, life, what, false));
         }
-        self.after(300, Happening::AgentHears(n, life, what, ok));
+        let lag = if link.lags_until > now { link.lag } else { 300 };
+        self.after(lag, Happening::AgentHears(n, life, what, ok));
     }
 
     pub(super) fn agent_hears(&mut self, n: usize, life: u64, what: Appended, ok: bool) {
@@ -352,7 +355,7 @@ impl World {
 
     pub(super) fn reboot(&mut self, n: usize) {
         let now = self.now();
-        let lost = self.chance.usize(..4);
+        let lost = self.chance.usize(..8);
         self.kill_agent(n);
         let node = &mut self.nodes[n];
         node.folder.unsynced.truncate(node.folder.unsynced.len().saturating_sub(lost));

@@ -57,7 +57,8 @@ impl World {
                 self.nodes[n].link.lags_until = now + 60 * SECOND;
             }
             Fault::KillAgent(n, None) => self.kill_agent(n),
-            Fault::KillAgent(n, after) => self.nodes[n].doom = after,
+            Fault::KillAgent(n, Some(after)) => self.nodes[n].doom = Some((after, false)),
+            Fault::RebootWithin(n, after) => self.nodes[n].doom = Some((after, true)),
             Fault::LoseAgentFolder(n) => self.lose_agent_folder(n),
             Fault::KillSupervisor(n) => self.lose_supervisor(n),
             Fault::Reboot(n) => self.reboot(n),

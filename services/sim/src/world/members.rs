@@ -24,8 +24,6 @@ pub(crate) type Key = (&'static str, u32);
 const WAITING_MAX: usize = 2;
 /// Between two turns with something to do, and from a ring to the turn.
 const TURN_US: i64 = 500;
-/// The controller believes a member dead that owned nothing for so long (a group's session timeout).
-const DEAD_AFTER: i64 = 6 * SECOND;
 /// Between two looks of the controller.
 const CONTROL_EVERY: i64 = 2 * SECOND;
 
@@ -310,7 +308,7 @@ impl World {
         let took = Duration::from_micros(self.tenure(m, key, tenure).map_or(0, |held| held.took_us.unsigned_abs()));
         let clean = took <= CLEAN_COMMIT;
         // Between an unclean commit and what is made of it, others may act.
-        let span = if clean { 0 } else { self.chance.i64(0..2 * SECOND) };
+        let span = if clean { 0 } else { self.chance.i64(0..5 * SECOND) };
         let committed = self.of_ownership(m, key, tenure, Happening::Commit(m, key, tenure), |queue| queue.commit_next(took));
         match committed {
             Some(()) if clean => self.settled(m, key),
@@ -415,7 +413,7 @@ impl World {
             let owns = seen.alive && seen.paused_until <= now && seen.shards.get(&key).is_some_and(|held| held.owner.is_some());
             if owns {
                 *missing_since = None;
-            } else if now - *missing_since.get_or_insert(now) >= DEAD_AFTER {
+            } else if now - *missing_since.get_or_insert(now) >= self.plan.dead_after {
                 let alive: Vec<usize> = (0..self.members.len()).filter(|m| self.members[*m].alive).collect();
                 if !alive.is_empty() {
                     let to = alive[self.chance.usize(..alive.len())];
