@@ -35,7 +35,7 @@ fn documents() {
         422 invalid: triggers[0].after: the job would run after itself (default/a); use an interval for work that repeats
         422 invalid: triggers[0].when: it does not compile: line 1, column 9: mismatched input '<EOF>'; write for example data.amount > 100 && key != ""
         422 invalid: resources.cpus: -1 is out of range; allowed is more than 0 and at most 100000
-        422 invalid: line 3, column 1: unknown field `nonsense`; known are name, description, triggers, command, shell, resources, constraints, role, principal, priority, retries, timeout, grace, start_within, concurrency, catch_up, env, user, limits
+        422 invalid: line 3, column 1: unknown field `nonsense`; known are name, description, triggers, command, shell, resources, constraints, cell, role, principal, priority, retries, timeout, grace, start_within, concurrency, catch_up, env, user, limits
         422 invalid: priority: 101 is out of range; allowed is 0 to 100, higher first
         400 malformed: there are 2 documents; send one at a time"#]].assert_eq(&told.join("\n").replace(&now, "NOW"));
     let huge = format!("{{\"name\": \"a\", \"command\": [\"{}\"]}}", "x".repeat(600 << 10));

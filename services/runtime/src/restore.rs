@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// Bytes of one read while restoring.
 const READ_BYTES: usize = 4 << 20;
+/// Rows written to the store at once: many small transactions are one write.
+const ROWS_AT_ONCE: usize = 4_096;
 /// How far to look for a head that tells the lineage.
 const LINEAGE_BYTES: usize = 64 << 10;
 /// A local store older than this is wiped: half of the time that the changelog keeps tombstones, 7 d (§9.1).
@@ -176,16 +178,25 @@ fn follow_changelog(log: &Arc<dyn Log>, store: &mut dyn Store, changelog: &Topic
     let start = log.start_offset(changelog).map_err(|source| AcquireError::Log { doing: "asking for the changelog's start", source })?;
     let from = store.head()?.map_or(start, |(_, offset)| offset + 1);
     let mut rows: RowBatch = Vec::new();
+    let mut last_head: Option<(usize, i64)> = None;
+    let mut write = |rows: &mut RowBatch, (whole, offset): (usize, i64)| {
+        let behind = rows.split_off(whole);
+        store.write(&std::mem::replace(rows, behind), offset)?;
+        metrics::gauge!("orrery_restore_remaining_records", "topic" => changelog.topic.to_string()).set((end - offset - 1) as f64);
+        Ok::<_, StoreError>(())
+    };
     each_record(log, changelog, from, end, |record| {
         let Some(key) = &record.key else { return Ok(()) };
         rows.push((key.as_bytes().to_vec(), record.value.as_ref().map(|v| v.as_bytes().to_vec())));
         if key.as_bytes() == [rows::HEAD] {
-            store.write(&std::mem::take(&mut rows), record.offset)?;
-            metrics::gauge!("orrery_restore_remaining_records", "topic" => changelog.topic.to_string())
-                .set((end - record.offset - 1) as f64);
+            last_head = Some((rows.len(), record.offset));
+            if rows.len() >= ROWS_AT_ONCE {
+                last_head.take().map_or(Ok(()), |head| write(&mut rows, head))?;
+            }
         }
         Ok(())
-    })
+    })?;
+    Ok(last_head.map_or(Ok(()), |head| write(&mut rows, head))?)
 }
 
 /// Loads every row of the store into a decider and sums them up.

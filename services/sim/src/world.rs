@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+/// Between two cleanings of the log.
+const CLEAN_EVERY: i64 = 30 * MINUTE;
+
 /// Something that will happen.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
@@ -127,7 +130,7 @@ impl World {
         }
         self.at(MINUTE, Happening::Event);
         self.at(MINUTE, Happening::Request);
-        self.at(10 * MINUTE, Happening::Clean);
+        self.at(CLEAN_EVERY, Happening::Clean);
         self.at(10 * SECOND, Happening::Control);
     }
 
@@ -167,7 +170,7 @@ impl World {
             Happening::LateCommits => self.log.settle_late(),
             Happening::Clean => {
                 self.log.clean();
-                self.after(10 * MINUTE, Happening::Clean);
+                self.after(CLEAN_EVERY, Happening::Clean);
             }
         }
     }

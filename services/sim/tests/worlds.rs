@@ -7,7 +7,19 @@ use orrery_sim::sweep::names;
 use orrery_sim::world::World;
 
 /// A defect, the seed whose world shows it, and a checker that says so.
-const PLANTED: &[(Bug, u64, &str)] = &[(Bug::ReuseWriter, 2, "epochs")];
+const PLANTED: &[(Bug, u64, &str)] = &[
+    (Bug::NoHeadCheck, 2, "epochs"),
+    (Bug::ReuseWriter, 2, "epochs"),
+    (Bug::NoRollForward, 2, "epochs"),
+    (Bug::NoResend, 2, "ended"),
+    (Bug::NoPrevCheck, 7, "replay"),
+    (Bug::NoReack, 2, "ended"),
+    (Bug::LeaseUnread, 31, "started_once"),
+    (Bug::LeaseFromAnswer, 4, "started_once"),
+    (Bug::LaunchUnsynced, 8, "started_once"),
+    (Bug::RunAgain, 1, "started_once"),
+    (Bug::VisibleBeforeSync, 2, "epochs"),
+];
 
 fn world(seed: u64) -> World {
     let mut world = World::new(Plan::of(seed));

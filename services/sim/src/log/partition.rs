@@ -41,6 +41,9 @@ impl Partition {
             let topic = at.topic.to_string();
             return Err(LogError::OutOfRange { topic, partition: at.partition, asked: from, start: self.start, end: self.end });
         }
+        if from == self.end {
+            return Ok(Fetch { records: Vec::new(), next: from });
+        }
         let first = self.records.partition_point(|record| record.offset < from);
         let (mut records, mut bytes, mut next) = (Vec::new(), 0, from);
         for record in &self.records[first..] {
@@ -85,11 +88,14 @@ impl Partition {
 
     /// The newest of each key stays; of those that are old enough, the others go, and old tombstones too.
     fn compact(&mut self, now: Timestamp) {
+        let young = now.plus_ms(-COMPACTION_LAG_MS);
+        if self.records.first().is_none_or(|record| record.appended >= young) {
+            return;
+        }
         let mut newest: BTreeMap<Payload, Offset> = BTreeMap::new();
         for record in &self.records {
             newest.extend(record.key.clone().map(|key| (key, record.offset)));
         }
-        let young = now.plus_ms(-COMPACTION_LAG_MS);
         let dead = now.plus_ms(-TOMBSTONES_MS);
         self.records.retain(|record| {
             let is_newest = record.key.as_ref().is_none_or(|key| newest.get(key) == Some(&record.offset));
