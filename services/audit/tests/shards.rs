@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod common;
+
+use common::wait_for;
 use orrery_allocator::Allocator;
 use orrery_audit::verify::verify;
 use orrery_log::Log;
@@ -12,10 +15,8 @@ use orrery_model::topics::{self, Cleanup};
 use orrery_runtime::driver::{self, ShardConfig, ShardHandle};
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A cluster on one log.
 struct World {
@@ -56,20 +57,7 @@ impl World {
 
     /// Waits until a shard has made so many decisions of a kind.
     fn wait_for(&self, service: &str, shard: u32, kind: &str, wanted: usize) {
-        let bell = self.log.bell(&[&self.cluster.topic(&format!("{service}.journal"))]);
-        let filter = orrery_audit::Filter { kind: Some(kind.into()), ..Default::default() };
-        loop {
-            let mut found = 0;
-            let mut count = |_| {
-                found += 1;
-                ControlFlow::Continue(())
-            };
-            orrery_audit::read_entries(&*self.log, &self.cluster, (service, shard), 0, &filter, &mut count).unwrap();
-            if found >= wanted {
-                return;
-            }
-            bell.wait(Duration::from_secs(1));
-        }
+        wait_for(&*self.log, &self.cluster, (service, shard), kind, wanted);
     }
 
     fn verified<D: Decider>(&self, shard: u32) {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod common;
+
+use common::wait_for;
 use orrery_audit::verify::{Divergence, Report, verify};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::{Log, TopicPartition};
@@ -14,10 +17,8 @@ use orrery_runtime::driver::{self, ShardConfig};
 use orrery_runtime::messages::Cluster;
 use orrery_runtime::shard::chained;
 use orrery_trigger::{Decision, Input, Trigger};
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 type Entries = Vec<Entry<Input, Decision>>;
 
@@ -46,30 +47,13 @@ fn written(folder: &Path) -> Arc<dyn Log> {
     };
     let shard = driver::start::<Trigger>(config).unwrap();
     log.append(vec![record(topics::JOBS, r#"{"name": "a", "command": ["x"], "concurrency": "allow"}"#)]).unwrap();
-    let bell = log.bell(&[&Cluster::single().topic(topics::TRIGGER_JOURNAL)]);
-    wait_for(&*log, &bell, "job_defined", 1);
+    wait_for(&*log, &Cluster::single(), ("trigger", 0), "job_defined", 1);
     for _ in 0..3 {
         log.append(vec![record(topics::REQUESTS, r#"{"request": {"run_job": {"job": "default/a"}}}"#)]).unwrap();
     }
-    wait_for(&*log, &bell, "run_created", 3);
+    wait_for(&*log, &Cluster::single(), ("trigger", 0), "run_created", 3);
     shard.stop();
     log
-}
-
-fn wait_for(log: &dyn Log, bell: &orrery_log::Bell, kind: &str, wanted: usize) {
-    let filter = orrery_audit::Filter { kind: Some(kind.into()), ..Default::default() };
-    loop {
-        let mut found = 0;
-        let mut count = |_| {
-            found += 1;
-            ControlFlow::Continue(())
-        };
-        orrery_audit::read_entries(log, &Cluster::single(), ("trigger", 0), 0, &filter, &mut count).unwrap();
-        if found >= wanted {
-            return;
-        }
-        bell.wait(Duration::from_secs(1));
-    }
 }
 
 /// Copies journal and changelog into another log, altered on the way.

@@ -121,7 +121,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
     ) -> Result<Self, Lost> {
         let Setting { log, cluster, shard, member, generation } = setting;
         let target = Target { log, cluster, shard: *shard, open_store, fresh_lineage, now: now.wall };
-        let Acquired { writer, store, restored, again, resend_from, .. } = acquire::<D>(&target)?;
+        let Acquired { writer, store, restored, again, resend_from } = acquire::<D>(&target)?;
         let epoch = restored.head.epoch + 1;
         let mut owner = Self {
             inputs: Inputs::new(setting, bell.clone()),

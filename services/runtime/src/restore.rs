@@ -3,6 +3,7 @@
 //! The store is a cache. If it is missing, unreadable, of another lineage, outside the log, too old or does not sum up to the
 //! head's state hash, it is wiped and the changelog is read from its start.
 
+use crate::committing::transactional_id;
 use crate::messages::{Cluster, Outbox, Sender};
 use crate::rows::{self, Head, Mark, Position};
 use crate::shard::Restored;
@@ -88,8 +89,6 @@ pub struct Acquired<D> {
     pub again: Vec<NewRecord>,
     /// Seq from which on they come; 0 for none.
     pub resend_from: i64,
-    /// End of the journal.
-    pub journal_end: i64,
 }
 
 /// Which shard, and where its things are.
@@ -111,8 +110,10 @@ pub struct Target<'a> {
 /// Fences, restores and returns the shard's parts.
 pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireError> {
     let name = format!("{}-{}", D::SERVICE, target.shard);
-    let transactional_id = format!("{}{}.{}", target.cluster.prefix, D::SERVICE, target.shard);
-    let writer = target.log.fence(&transactional_id).map_err(|source| AcquireError::Log { doing: "fencing", source })?;
+    let writer = target
+        .log
+        .fence(&transactional_id(target.cluster, D::SERVICE, target.shard))
+        .map_err(|source| AcquireError::Log { doing: "fencing", source })?;
     let journal = TopicPartition::new(&target.cluster.topic(&format!("{}.journal", D::SERVICE)), target.shard);
     let changelog = TopicPartition::new(&target.cluster.topic(&format!("{}.changelog", D::SERVICE)), target.shard);
     let ends = |at| target.log.end_offset(at).map_err(|source| AcquireError::Log { doing: "asking for ends", source });
@@ -134,7 +135,7 @@ pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireEr
     }
     let (again, resend_from) = follow_journal(target, &mut restored, &journal, journal_end, &name)?;
     restored.decider.loaded();
-    Ok(Acquired { writer, store, restored, again, resend_from, journal_end })
+    Ok(Acquired { writer, store, restored, again, resend_from })
 }
 
 /// The local store if it can be trusted, else an empty one.

@@ -14,7 +14,8 @@ mod stopped;
 
 use crate::history::History;
 use crate::plan::Plan;
-use orrery_log::{Log, TopicPartition};
+use orrery_audit::entries::journal_of;
+use orrery_log::Log;
 use orrery_model::decider::Decider;
 use orrery_model::journal::Entry;
 use orrery_model::topics;
@@ -66,10 +67,15 @@ pub fn check(outcome: &Outcome<'_>) -> Vec<Finding> {
 impl Outcome<'_> {
     /// A shard's whole journal.
     fn journal<D: Decider>(&self, shard: u32) -> Vec<Entry<D::Input, D::Decision>> {
-        let at = TopicPartition::new(&self.cluster.topic(&format!("{}.journal", D::SERVICE)), shard);
-        let fetch = self.log.read(&at, 0, usize::MAX).unwrap_or_default();
+        let fetch = self.log.read(&journal_of(self.cluster, D::SERVICE, shard), 0, usize::MAX).unwrap_or_default();
         let batches = fetch.records.iter().filter_map(|record| D::journal().decode(record.value.as_ref()?.as_bytes()).ok());
         batches.flat_map(|batch| batch.entries).collect()
+    }
+
+    /// What is found in every shard of both services.
+    fn each_shard(&self, trigger: impl Fn(&Self, u32) -> Vec<String>, cell: impl Fn(&Self, u32) -> Vec<String>) -> Vec<String> {
+        let triggers = self.trigger_shards().flat_map(|shard| trigger(self, shard));
+        triggers.chain(self.cells().flat_map(|shard| cell(self, shard))).collect()
     }
 
     fn trigger_shards(&self) -> std::ops::Range<u32> {

@@ -2,7 +2,7 @@
 
 mod agents;
 mod faults;
-mod load;
+pub(crate) mod load;
 mod members;
 
 use crate::crash::CrashPoints;

@@ -15,6 +15,8 @@ const SPARES: &str = "spares";
 /// Most of them: as many as attempts end between two starts in a burst.
 const SPARES_MAX: usize = 256;
 const MODE: u32 = 0o700;
+/// Without it the next attempt's event could not be written.
+const OURS_TO_WRITE: u32 = 0o200;
 
 pub(super) struct Sandboxes {
     dir: PathBuf,
@@ -87,7 +89,8 @@ impl Sandboxes {
     /// A task may have changed its folder, or its event's file, or be another user's.
     fn is_as_made(&self, sandbox: &Path) -> bool {
         let made = |meta: fs::Metadata| meta.is_dir() && meta.uid() == self.owner && meta.mode() & 0o7777 == MODE;
-        let plain = |meta: fs::Metadata| meta.is_file() && meta.uid() == self.owner && meta.nlink() == 1;
+        let plain =
+            |meta: fs::Metadata| meta.is_file() && meta.uid() == self.owner && meta.nlink() == 1 && meta.mode() & OURS_TO_WRITE != 0;
         let file = match fs::symlink_metadata(sandbox.join(EVENT_FILE)) {
             Ok(meta) => plain(meta),
             Err(error) => error.kind() == io::ErrorKind::NotFound,

@@ -173,7 +173,7 @@ impl Hand {
         let cluster = &fixture.cluster;
         let open = || RocksStore::open_or_begin(folder).map(|store| Box::new(store) as Box<dyn Store>);
         let target = Target { log, cluster, shard: 0, open_store: &open, fresh_lineage: "beef", now: clock::wall() };
-        let Acquired { writer, store, restored, again, resend_from, .. } = acquire::<Counting>(&target)?;
+        let Acquired { writer, store, restored, again, resend_from } = acquire::<Counting>(&target)?;
         let (began, head, jobs) = (clock::monotonic(), restored.head.clone(), fixture.at(topics::JOBS, 0));
         let mut shard = Shard::new(restored, cluster.clone(), 0, head.epoch + 1, now(began));
         if shard.position(&jobs.topic, 0).is_none() {

@@ -7,8 +7,7 @@ use orrery_model::journal::Observation;
 use orrery_trigger::Trigger;
 
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
-    let triggers = outcome.trigger_shards().flat_map(|shard| of::<Trigger>(outcome, shard));
-    triggers.chain(outcome.cells().flat_map(|cell| of::<Allocator>(outcome, cell))).collect()
+    outcome.each_shard(of::<Trigger>, of::<Allocator>)
 }
 
 fn of<D: Decider>(outcome: &Outcome<'_>, shard: u32) -> Vec<String> {

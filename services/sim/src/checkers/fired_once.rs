@@ -4,11 +4,9 @@ use super::Outcome;
 use crate::history::Accepted;
 use crate::machine::wall;
 use crate::plan::MINUTE;
+use crate::world::load::{FIRED_BY, SLOT_MINUTES};
 use orrery_trigger::{Decision, Trigger};
 use std::collections::BTreeMap;
-
-/// Between two slots of the job `minutes`.
-const EVERY: i64 = 2 * MINUTE;
 
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     let mut runs: BTreeMap<(String, String), u32> = BTreeMap::new();
@@ -31,19 +29,20 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     for (_, accepted) in &outcome.history.accepted {
         match accepted {
             Accepted::Event { topic, partition, offset, number } => {
-                for (job, divisor) in [("default/all", 1), ("default/even", 2), ("default/queued", 20)] {
+                for (job, divisor) in FIRED_BY {
                     if number % divisor == 0 {
-                        want(job, format!("event:{topic}/{partition}/{offset}"));
+                        want(&format!("default/{job}"), format!("event:{topic}/{partition}/{offset}"));
                     }
                 }
             }
             Accepted::Request { job, key } => want(job, format!("request:*/{key}")),
         }
     }
-    let mut slot = EVERY;
+    let every = SLOT_MINUTES * MINUTE;
+    let mut slot = every;
     while slot < outcome.plan.faults_until {
         want("default/minutes", format!("time:{}", wall(slot)));
-        slot += EVERY;
+        slot += every;
     }
     found
 }

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use orrery_allocator::Allocator;
-use orrery_log::TopicPartition;
+use orrery_audit::entries::journal_of;
 use orrery_model::decider::Decider;
 use orrery_trigger::Trigger;
 
@@ -10,13 +10,11 @@ use orrery_trigger::Trigger;
 const LOOKED_AT: usize = 200;
 
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
-    let triggers = outcome.trigger_shards().flat_map(|shard| of::<Trigger>(outcome, shard));
-    triggers.chain(outcome.cells().flat_map(|cell| of::<Allocator>(outcome, cell))).collect()
+    outcome.each_shard(of::<Trigger>, of::<Allocator>)
 }
 
 fn of<D: Decider>(outcome: &Outcome<'_>, shard: u32) -> Vec<String> {
-    let at = TopicPartition::new(&outcome.cluster.topic(&format!("{}.journal", D::SERVICE)), shard);
-    let records = outcome.log.read(&at, 0, usize::MAX).unwrap_or_default().records;
+    let records = outcome.log.read(&journal_of(outcome.cluster, D::SERVICE, shard), 0, usize::MAX).unwrap_or_default().records;
     let step = (records.len() / LOOKED_AT).max(1);
     let read = |record: &orrery_model::record::Record| {
         let value = record.value.as_ref()?;

@@ -2,11 +2,14 @@
 //! (protocol §6.2). By the processes themselves.
 
 use super::Outcome;
-use orrery_model::messages::EndKind;
+use orrery_allocator::{Allocator, Decision};
+use orrery_model::id::AttemptId;
+use orrery_model::messages::{EndKind, StatusChange};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     let mut found = Vec::new();
+    let acknowledged = acknowledged(outcome);
     let mut seen = BTreeSet::new();
     let mut runs: BTreeMap<String, Vec<&crate::history::Start>> = BTreeMap::new();
     for start in &outcome.history.starts {
@@ -32,7 +35,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
                 }
                 Some((_, EndKind::Succeeded)) if first.attempt != second.attempt => {
                     // Doubled only if that success was acknowledged; a lost agent's success was not.
-                    if acknowledged(outcome, &first.attempt) {
+                    if acknowledged.contains(&first.attempt) {
                         found.push(format!("{} started after {} had succeeded", second.attempt, first.attempt));
                     }
                 }
@@ -43,15 +46,15 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     found
 }
 
-/// True if an allocator took the success.
-fn acknowledged(outcome: &Outcome<'_>, attempt: &orrery_model::id::AttemptId) -> bool {
-    use orrery_allocator::{Allocator, Decision};
-    use orrery_model::messages::StatusChange;
-    let took = |decision: &Decision| match decision {
-        Decision::StatusTaken { status, .. } => {
-            status.attempt == *attempt && matches!(&status.change, StatusChange::TaskEnded { end } if end.kind == EndKind::Succeeded)
-        }
-        _ => false,
+/// Attempts whose success an allocator took.
+fn acknowledged(outcome: &Outcome<'_>) -> BTreeSet<AttemptId> {
+    let success = |decision: &Decision| match decision {
+        Decision::StatusTaken { status, .. } => match &status.change {
+            StatusChange::TaskEnded { end } if end.kind == EndKind::Succeeded => Some(status.attempt.clone()),
+            _ => None,
+        },
+        _ => None,
     };
-    outcome.cells().any(|cell| outcome.journal::<Allocator>(cell).iter().any(|entry| entry.decisions.iter().any(took)))
+    let entries = outcome.cells().flat_map(|cell| outcome.journal::<Allocator>(cell));
+    entries.flat_map(|entry| entry.decisions.iter().filter_map(success).collect::<Vec<_>>()).collect()
 }

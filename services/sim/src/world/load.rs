@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 pub(crate) const TOPIC: &str = "orders";
 /// Its partitions.
 pub(crate) const PARTITIONS: u32 = 3;
+/// Jobs that events fire, and which of them: those whose number this divides.
+pub(crate) const FIRED_BY: [(&str, i64); 3] = [("all", 1), ("even", 2), ("queued", 20)];
+/// Between two slots of the job `minutes`, in minutes.
+pub(crate) const SLOT_MINUTES: i64 = 2;
 /// Between two tries of a client whom nobody answered.
 const AGAIN: i64 = 2 * SECOND;
 
@@ -32,11 +36,17 @@ pub(crate) fn jobs() -> Vec<Value> {
         }
         job
     };
+    let [all, even, queued] = FIRED_BY;
+    let divides = |divisor: i64| json!([{"event": TOPIC, "when": format!("data.n % {divisor} == 0")}]);
     vec![
-        job("all", json!([{"event": TOPIC}]), json!({"concurrency": "allow", "retries": {"max": 2, "backoff": "5s"}})),
-        job("even", json!([{"event": TOPIC, "when": "data.n % 2 == 0"}]), json!({"concurrency": "allow", "constraints": ["zone == z0"]})),
-        job("queued", json!([{"event": TOPIC, "when": "data.n % 20 == 0"}]), json!({"concurrency": "queue"})),
-        job("minutes", json!([{"cron": "*/2 * * * *"}]), json!({"concurrency": "allow", "catch_up": {"policy": "all", "window": "6h"}})),
+        job(all.0, json!([{"event": TOPIC}]), json!({"concurrency": "allow", "retries": {"max": 2, "backoff": "5s"}})),
+        job(even.0, divides(even.1), json!({"concurrency": "allow", "constraints": ["zone == z0"]})),
+        job(queued.0, divides(queued.1), json!({"concurrency": "queue"})),
+        job(
+            "minutes",
+            json!([{"cron": format!("*/{SLOT_MINUTES} * * * *")}]),
+            json!({"concurrency": "allow", "catch_up": {"policy": "all", "window": "6h"}}),
+        ),
         job("paris", json!([{"cron": "*/30 * * * *", "zone": "Europe/Paris"}]), json!({"concurrency": "forbid"})),
         job("after", json!([{"after": ["minutes"]}]), json!({"concurrency": "allow", "priority": 80})),
         job("asked", json!([]), json!({"concurrency": "allow", "timeout": "2m", "resources": {"cpus": "1500m", "memory": "512MiB"}})),
