@@ -4,6 +4,7 @@ use crate::rows::{AgentRow, TaskRow};
 use orrery_model::id::AgentId;
 use orrery_model::job::Constraint;
 use orrery_model::messages::{Attribute, Reason, TaskSpec};
+use orrery_model::planted::{Bug, planted};
 use orrery_model::resources::{Bytes, MilliCpus, Resources};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -121,7 +122,7 @@ pub(crate) fn best_fit<'a>(
         {
             break;
         }
-        if DIMENSIONS.iter().any(|dimension| (dimension.of)(&left) < 0) {
+        if DIMENSIONS.iter().any(|dimension| (dimension.of)(&left) < 0) && !planted(Bug::Overcommit) {
             continue;
         }
         let rank = (Some(room.agent) == wish.avoid, Share::dominant(&left, &room.total), room.agent);

@@ -28,11 +28,25 @@ pub enum Bug {
     RunAgain,
     /// §10.2: a record is readable before it is durable.
     VisibleBeforeSync,
+    /// §2.1: one mark for all that a sender sends, whatever topic it comes on.
+    OneMark,
+    /// §6.1: a task that is handed back goes on to the next cell, though its run was cancelled meanwhile.
+    CancelHandBack,
+    /// §8.1: commands for a session that is over are followed.
+    DeadSession,
+    /// An agent is given more than it has.
+    Overcommit,
+    /// Of tasks that fit on the same agents the last comes first.
+    LastFirst,
+    /// §11.4: what is written follows another schema than the one that it names.
+    OtherSchema,
+    /// The gateway goes on showing a job that was deleted.
+    ShowsDeleted,
 }
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 18] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
@@ -44,6 +58,13 @@ impl Bug {
         Self::LaunchUnsynced,
         Self::RunAgain,
         Self::VisibleBeforeSync,
+        Self::OneMark,
+        Self::CancelHandBack,
+        Self::DeadSession,
+        Self::Overcommit,
+        Self::LastFirst,
+        Self::OtherSchema,
+        Self::ShowsDeleted,
     ];
 }
 

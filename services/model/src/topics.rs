@@ -1,5 +1,8 @@
 //! The topics of design §2, as one table: name, partitions by what, cleanup, retention.
 
+use crate::id::AgentId;
+use crate::murmur2::partition_of;
+
 /// How a topic forgets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cleanup {
@@ -20,6 +23,8 @@ pub enum Partitions {
     PerTriggerShard,
     /// One per cell.
     PerCell,
+    /// [`COMMAND_PARTITIONS`] per cell.
+    PerCellAndAgent,
     /// Always one.
     One,
 }
@@ -53,7 +58,7 @@ pub const TOPICS: &[TopicDef] = &[
     topic(OUTCOMES, Partitions::PerTriggerShard, Cleanup::DeleteAfterMs(7 * DAY_MS)),
     topic(HEARTBEATS, Partitions::PerCell, Cleanup::DeleteAfterMs(3_600_000)),
     topic(STATUS, Partitions::PerCell, Cleanup::DeleteAfterMs(7 * DAY_MS)),
-    topic(COMMANDS, Partitions::PerCell, Cleanup::DeleteAfterMs(DAY_MS)),
+    topic(COMMANDS, Partitions::PerCellAndAgent, Cleanup::DeleteAfterMs(DAY_MS)),
     topic(TRIGGER_JOURNAL, Partitions::PerTriggerShard, Cleanup::Forever),
     topic(ALLOCATOR_JOURNAL, Partitions::PerCell, Cleanup::Forever),
     topic(TRIGGER_CHANGELOG, Partitions::PerTriggerShard, Cleanup::Compact),
@@ -92,8 +97,15 @@ pub const ALLOCATOR_CHANGELOG: &str = "allocator.changelog";
 pub const RUNS: &str = "runs";
 /// Failed, late, recovered.
 pub const ALERTS: &str = "alerts";
+/// Partitions of `commands` that one cell has: an agent reads one of them, and what it reads is mostly for others (protocol §8.4).
+pub const COMMAND_PARTITIONS: u32 = 4;
 /// Suffix of dead-letter topics.
 pub const DLQ_SUFFIX: &str = ".dlq";
+
+/// The partition of `commands` that an agent of a cell reads.
+pub fn commands_partition(cell: u32, agent: &AgentId) -> u32 {
+    cell * COMMAND_PARTITIONS + partition_of(agent.as_str().as_bytes(), COMMAND_PARTITIONS)
+}
 
 /// True if the topic is one of ours (or a dead-letter topic): user events do not go there.
 pub fn is_ours(prefix: &str, topic: &str) -> bool {

@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// Longest wait without looking around.
+const WAIT_MOST: Duration = Duration::from_secs(1);
 /// Assignment generation: a process is assigned its shards once, at its start.
 const GENERATION: i64 = 1;
 
@@ -137,7 +139,7 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
     tracing::info!(service = D::SERVICE, shard = config.shard, ms = began.elapsed().as_millis() as u64, "acquired");
     while !stop.load(Ordering::Acquire) {
         if let Turn::Idle(wait) = owner.turn(&now)? {
-            bell.wait(wait);
+            bell.wait(wait.min(WAIT_MOST));
         }
     }
     owner.commits().settle()

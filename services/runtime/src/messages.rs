@@ -38,6 +38,7 @@ impl Cluster {
         match partitions {
             topics::Partitions::PerTriggerShard => self.trigger_shards,
             topics::Partitions::PerCell => self.cells,
+            topics::Partitions::PerCellAndAgent => self.cells * topics::COMMAND_PARTITIONS,
             topics::Partitions::One => 1,
         }
     }
@@ -113,7 +114,8 @@ impl<'c> Outbox<'c> {
                 }
             }
             Message::Command(body) => {
-                let pack = self.packs.entry((sender.epoch, topics::COMMANDS, sender.shard)).or_insert_with(|| Pack::Commands(Vec::new()));
+                let partition = topics::commands_partition(sender.shard, &body.agent);
+                let pack = self.packs.entry((sender.epoch, topics::COMMANDS, partition)).or_insert_with(|| Pack::Commands(Vec::new()));
                 if let Pack::Commands(items) = pack {
                     items.push(Item { seq, index, body: *body });
                 }

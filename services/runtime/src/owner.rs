@@ -24,9 +24,6 @@ use orrery_model::topics;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest wait without looking around.
-const WAIT_MOST: Duration = Duration::from_secs(1);
-
 /// Why an ownership ended.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Lost {
@@ -148,7 +145,8 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         self.inputs.poll(&mut self.shard, &mut arrivals)?;
         let nothing = arrivals.is_empty();
         let stepped = self.step(now(), arrivals, Vec::new())?;
-        let more = self.inputs.subscribe(&mut self.shard)?;
+        // What the decider wants to read changes only when it decides.
+        let more = (stepped || self.inputs.wait_for_topics()) && self.inputs.subscribe(&mut self.shard)?;
         if nothing && !stepped && !more {
             self.commits.check()?;
             return Ok(Turn::Idle(self.wait_for(now())));
@@ -204,7 +202,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         let deadline_us = self.shard.deadline_in_us(now);
         let lease_us = self.leases.next_deadline_us().map(|deadline| deadline - now.monotonic_us);
         let us = deadline_us.into_iter().chain(lease_us).min().unwrap_or(i64::MAX).max(0);
-        Duration::from_micros(us.unsigned_abs()).min(WAIT_MOST)
+        Duration::from_micros(us.unsigned_abs())
     }
 }
 

@@ -188,7 +188,7 @@ fn follow_changelog(log: &Arc<dyn Log>, store: &mut dyn Store, changelog: &Topic
     };
     each_record(log, changelog, from, end, |record| {
         let Some(key) = &record.key else { return Ok(()) };
-        rows.push((key.as_bytes().to_vec(), record.value.as_ref().map(|v| v.as_bytes().to_vec())));
+        rows.push((key.clone(), record.value.clone()));
         if key.as_bytes() == [rows::HEAD] {
             last_head = Some((rows.len(), record.offset));
             if rows.len() >= ROWS_AT_ONCE {

@@ -7,6 +7,7 @@ mod rocks;
 pub use rocks::RocksStore;
 
 use crate::rows::Head;
+use orrery_model::payload::Payload;
 
 /// Why the store cannot be used; the caller wipes it and restores from the changelog.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +20,7 @@ pub struct StoreError {
 }
 
 /// Rows as keys with values or deletions.
-pub type RowBatch = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+pub type RowBatch = Vec<(Payload, Option<Payload>)>;
 
 /// Takes (table, key, value) of a row.
 pub type EachRow<'r> = dyn FnMut(u8, &[u8], &[u8]) -> Result<(), StoreError> + 'r;

@@ -3,23 +3,30 @@
 //! The oracle is [`History`]: what the log accepted from outside and which processes really ran. Journals are read as an auditor
 //! reads them.
 
+mod cancelled;
 mod capacity;
 mod ended;
 mod epochs;
 mod fired_once;
+mod overtaken;
 mod readable;
 mod replay;
+mod shown;
 mod started_once;
 mod stopped;
+mod twice_told;
 
 use crate::history::History;
 use crate::plan::Plan;
+use orrery_allocator::Allocator;
 use orrery_audit::entries::journal_of;
+use orrery_gateway::views::Views;
 use orrery_log::Log;
 use orrery_model::decider::Decider;
 use orrery_model::journal::Entry;
 use orrery_model::topics;
 use orrery_runtime::messages::Cluster;
+use orrery_trigger::Trigger;
 use std::sync::Arc;
 
 /// The end of a world.
@@ -32,7 +39,14 @@ pub struct Outcome<'w> {
     pub cluster: &'w Cluster,
     /// What really happened.
     pub history: &'w History,
+    /// What the gateway shows, if there is one.
+    shown: Option<Arc<Views>>,
+    triggers: Vec<Vec<EntryOf<Trigger>>>,
+    allocators: Vec<Vec<EntryOf<Allocator>>>,
 }
+
+/// An entry of a decider's journal.
+type EntryOf<D> = Entry<<D as Decider>::Input, <D as Decider>::Decision>;
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +70,10 @@ pub const CHECKERS: &[Checker] = &[
     ("replay", replay::check),
     ("readable", readable::check),
     ("stopped", stopped::check),
+    ("cancelled", cancelled::check),
+    ("overtaken", overtaken::check),
+    ("shown", shown::check),
+    ("twice_told", twice_told::check),
 ];
 
 /// Runs them all.
@@ -64,12 +82,22 @@ pub fn check(outcome: &Outcome<'_>) -> Vec<Finding> {
     CHECKERS.iter().flat_map(found).collect()
 }
 
-impl Outcome<'_> {
-    /// A shard's whole journal.
-    fn journal<D: Decider>(&self, shard: u32) -> Vec<Entry<D::Input, D::Decision>> {
-        let fetch = self.log.read(&journal_of(self.cluster, D::SERVICE, shard), 0, usize::MAX).unwrap_or_default();
-        let batches = fetch.records.iter().filter_map(|record| D::journal().decode(record.value.as_ref()?.as_bytes()).ok());
-        batches.flat_map(|batch| batch.entries).collect()
+impl<'w> Outcome<'w> {
+    /// Of a world that has ended; every journal is read once.
+    pub fn new(plan: &'w Plan, log: Arc<dyn Log>, cluster: &'w Cluster, history: &'w History, shown: Option<Arc<Views>>) -> Self {
+        let triggers = (0..cluster.trigger_shards).map(|shard| journal::<Trigger>(&log, cluster, shard)).collect();
+        let allocators = (0..cluster.cells).map(|cell| journal::<Allocator>(&log, cluster, cell)).collect();
+        Self { plan, log, cluster, history, shown, triggers, allocators }
+    }
+
+    /// A trigger shard's whole journal.
+    fn trigger(&self, shard: u32) -> &[EntryOf<Trigger>] {
+        &self.triggers[shard as usize]
+    }
+
+    /// A cell's whole journal.
+    fn allocator(&self, cell: u32) -> &[EntryOf<Allocator>] {
+        &self.allocators[cell as usize]
     }
 
     /// What is found in every shard of both services.
@@ -85,4 +113,10 @@ impl Outcome<'_> {
     fn cells(&self) -> std::ops::Range<u32> {
         0..self.cluster.partitions(topics::Partitions::PerCell)
     }
+}
+
+fn journal<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32) -> Vec<EntryOf<D>> {
+    let fetch = log.read(&journal_of(cluster, D::SERVICE, shard), 0, usize::MAX).unwrap_or_default();
+    let batches = fetch.records.iter().filter_map(|record| D::journal().decode(record.value.as_ref()?.as_bytes()).ok());
+    batches.flat_map(|batch| batch.entries).collect()
 }

@@ -1,6 +1,7 @@
 //! A shard's store on a simulated disk: what was written last is lost with the power, never with the process.
 
 use crate::crash::{CrashPoints, Point};
+use orrery_model::payload::Payload;
 use orrery_runtime::rows::{self, HEAD, Head, full_key};
 use orrery_runtime::store::{EachRow, RowBatch, Store, StoreError};
 use std::collections::{BTreeMap, VecDeque};
@@ -18,28 +19,43 @@ pub struct Disk {
 #[derive(Default)]
 struct State {
     /// As the process sees it.
-    seen: Rows,
-    /// As the disk has it for certain.
-    synced: Rows,
-    unsynced: VecDeque<(RowBatch, i64)>,
+    rows: BTreeMap<Payload, Payload>,
+    offset: Option<i64>,
+    /// What takes back each of the last writes, the newest last.
+    undo: VecDeque<Undo>,
     full: bool,
 }
 
-#[derive(Default, Clone)]
-struct Rows {
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+/// The rows that a write replaced, as they were, and the offset before it.
+struct Undo {
+    rows: RowBatch,
     offset: Option<i64>,
 }
 
-impl Rows {
-    fn apply(&mut self, batch: &RowBatch, offset: i64) {
-        for (key, value) in batch {
-            match value {
-                Some(value) => drop(self.rows.insert(key.clone(), value.clone())),
-                None => drop(self.rows.remove(key)),
+impl State {
+    fn write(&mut self, batch: &RowBatch, offset: i64) {
+        let replaced = batch.iter().map(|(key, value)| {
+            let old = match value {
+                Some(value) => self.rows.insert(key.clone(), value.clone()),
+                None => self.rows.remove(key),
+            };
+            (key.clone(), old)
+        });
+        let rows = replaced.collect();
+        self.undo.push_back(Undo { rows, offset: self.offset.replace(offset) });
+        if self.undo.len() > UNSYNCED_MAX {
+            self.undo.pop_front();
+        }
+    }
+
+    fn take_back(&mut self, undo: Undo) {
+        for (key, old) in undo.rows.into_iter().rev() {
+            match old {
+                Some(old) => drop(self.rows.insert(key, old)),
+                None => drop(self.rows.remove(&key)),
             }
         }
-        self.offset = Some(offset);
+        self.offset = undo.offset;
     }
 }
 
@@ -52,10 +68,10 @@ impl Disk {
     /// Power is lost: `kept` of the last writes were on the disk, the others never will be.
     pub fn lose_power(&self, kept: usize) {
         let mut state = self.lock();
-        for (batch, offset) in std::mem::take(&mut state.unsynced).into_iter().take(kept) {
-            state.synced.apply(&batch, offset);
+        let lost = state.undo.len().saturating_sub(kept);
+        for undo in std::mem::take(&mut state.undo).into_iter().rev().take(lost) {
+            state.take_back(undo);
         }
-        state.seen = state.synced.clone();
     }
 
     /// Everything on it is gone.
@@ -86,8 +102,8 @@ impl Store for SimStore {
 
     fn head(&self) -> Result<Option<(Head, i64)>, StoreError> {
         let state = self.disk.lock();
-        let (Some(head), Some(offset)) = (state.seen.rows.get(&full_key(HEAD, &[])), state.seen.offset) else { return Ok(None) };
-        let head = rows::HEAD_ROW.decode(head).map_err(|e| self.refused(format!("has an unreadable head: {e}")))?;
+        let (Some(head), Some(offset)) = (state.rows.get(&Payload::from(&full_key(HEAD, &[])[..])), state.offset) else { return Ok(None) };
+        let head = rows::HEAD_ROW.decode(head.as_bytes()).map_err(|e| self.refused(format!("has an unreadable head: {e}")))?;
         Ok(Some((head, offset)))
     }
 
@@ -98,13 +114,7 @@ impl Store for SimStore {
             if state.full {
                 return Err(self.refused("is full (simulated)".into()));
             }
-            state.seen.apply(rows, changelog_offset);
-            state.unsynced.push_back((rows.clone(), changelog_offset));
-            if state.unsynced.len() > UNSYNCED_MAX
-                && let Some((batch, offset)) = state.unsynced.pop_front()
-            {
-                state.synced.apply(&batch, offset);
-            }
+            state.write(rows, changelog_offset);
         }
         self.crash.pass(Point::AfterStore);
         Ok(())
@@ -112,12 +122,12 @@ impl Store for SimStore {
 
     fn each_row(&self, row: &mut EachRow<'_>) -> Result<(), StoreError> {
         // Not under the lock: `row` may come back.
-        let rows = self.disk.lock().seen.rows.clone();
+        let rows = self.disk.lock().rows.clone();
         for (key, value) in &rows {
-            if let Some((table, rest)) = key.split_first()
+            if let Some((table, rest)) = key.as_bytes().split_first()
                 && *table != HEAD
             {
-                row(*table, rest, value)?;
+                row(*table, rest, value.as_bytes())?;
             }
         }
         Ok(())

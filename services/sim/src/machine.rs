@@ -153,10 +153,10 @@ fn end(kind: EndKind, reason: Option<String>, wall_ms: i64, now_us: i64) -> End 
     End { kind, code, signal: None, reason, wall_ms, cpu_ms: 0, peak_memory: 0, ended_at: wall(now_us) }
 }
 
-/// True time as wall time: the world begins on a Saturday, shortly before the clocks of Europe change.
+/// True time as wall time: the clocks of Europe go back an hour when the world is an hour old.
 pub const fn wall(now_us: i64) -> Timestamp {
     Timestamp(BEGIN_US + now_us)
 }
 
-/// 2026-10-24T20:00:00Z.
-const BEGIN_US: i64 = 1_792_872_000_000_000;
+/// 2026-10-25T00:00:00Z.
+const BEGIN_US: i64 = 1_792_886_400_000_000;

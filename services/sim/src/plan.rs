@@ -87,6 +87,12 @@ pub enum Fault {
     Poison(u32),
     /// A job is defined anew.
     Redefine(u32),
+    /// An event comes, and so much later somebody cancels the newest runs.
+    Cancel(i64),
+    /// An agent dies and comes back with another size.
+    Resize(usize, i64),
+    /// The gateway dies.
+    KillGateway,
 }
 
 impl Fault {
@@ -118,6 +124,9 @@ impl Fault {
             Self::Burst(_) => "burst",
             Self::Poison(_) => "poison",
             Self::Redefine(_) => "redefine",
+            Self::Cancel(_) => "cancel",
+            Self::Resize(..) => "resize",
+            Self::KillGateway => "kill_gateway",
         }
     }
 }
@@ -153,10 +162,13 @@ pub const FAULT_KINDS: &[&str] = &[
     "burst",
     "poison",
     "redefine",
+    "cancel",
+    "resize",
+    "kill_gateway",
 ];
 
 /// Number of kinds that [`draw`] chooses from.
-const KINDS: u32 = 24;
+const KINDS: u32 = 27;
 
 impl Plan {
     /// What this seed decides: a cluster of at least eight agents, two hours, a fault a minute or more, of some kinds only.
@@ -243,6 +255,9 @@ fn draw(kind: u32, plan: &Plan, chance: &mut Rng) -> Fault {
         19 => Fault::AgentClock(agent, chance.i64(-3_600 * SECOND..3_600 * SECOND)),
         23 => Fault::Stray(shard, chance.usize(1..4)),
         20 => Fault::LogOutage(span.min(90 * SECOND)),
+        24 => Fault::Cancel(chance.i64(SECOND / 1_000..3 * SECOND)),
+        25 => Fault::Resize(agent, chance.i64(0..3)),
+        26 => Fault::KillGateway,
         21 => Fault::Burst(chance.u32(20..200)),
         _ if chance.bool() => Fault::Poison(chance.u32(..)),
         _ => Fault::Redefine(chance.u32(..)),

@@ -1,7 +1,9 @@
 //! The world: one queue of what happens when, in true time, and everything that it happens to.
 
 mod agents;
+mod cancels;
 mod faults;
+mod gateway;
 pub(crate) mod load;
 mod members;
 
@@ -57,6 +59,10 @@ pub(crate) enum Happening {
     Event,
     /// Somebody asks for a run.
     Request,
+    /// Somebody cancels the newest runs.
+    Cancel,
+    /// The gateway follows the log. The number is that of its life.
+    GatewayLooks(u64),
     /// Late commits arrive at the log.
     LateCommits,
     /// The log is cleaned.
@@ -79,6 +85,7 @@ pub struct World {
     nodes: Vec<Node>,
     assigned: BTreeMap<Key, members::Assigned>,
     load: load::Load,
+    gateway: gateway::Gateway,
     slow: BTreeMap<Key, (i64, u32)>,
     /// Ownerships so far.
     tenures: u64,
@@ -96,6 +103,7 @@ impl World {
         let mut world = Self {
             chance: Rng::with_seed(plan.seed),
             load: load::Load::default(),
+            gateway: gateway::Gateway::default(),
             plan,
             log,
             cluster,
@@ -125,6 +133,7 @@ impl World {
         self.begin_members();
         self.begin_agents();
         self.define_jobs();
+        self.after(SECOND, Happening::GatewayLooks(0));
         for (place, (at, _)) in self.plan.faults.clone().into_iter().enumerate() {
             self.at(at, Happening::Strikes(place));
         }
@@ -167,6 +176,8 @@ impl World {
             Happening::Heals(healing) => self.heal(healing),
             Happening::Event => self.send_event(),
             Happening::Request => self.send_request(),
+            Happening::Cancel => self.cancel_newest(),
+            Happening::GatewayLooks(life) => self.gateway_looks(life),
             Happening::LateCommits => self.log.settle_late(),
             Happening::Clean => {
                 self.log.clean();
@@ -208,7 +219,8 @@ impl World {
     pub fn outcome(&mut self) -> crate::checkers::Outcome<'_> {
         let due = self.plan.faults_until;
         self.history.unanswered = self.nodes.iter().flat_map(|node| node.machine.ended_before(due)).collect();
-        crate::checkers::Outcome { plan: &self.plan, log: Arc::new(self.log.clone()), cluster: &self.cluster, history: &self.history }
+        let shown = self.shown();
+        crate::checkers::Outcome::new(&self.plan, Arc::new(self.log.clone()), &self.cluster, &self.history, shown)
     }
 
     /// What happened so far.

@@ -109,6 +109,9 @@ impl AgentCore {
     }
 
     fn take_command(&mut self, now: Now, seq: i64, command: Command, orders: &mut Orders, out: &mut Vec<Effect>) {
+        if let (Order::Launch { spec }, true) = (&command.order, planted(Bug::DeadSession)) {
+            return self.launch(now, seq, spec.clone(), orders);
+        }
         if command.session != self.session {
             return self.count(Dropped::OtherSession, true);
         }

@@ -155,7 +155,8 @@ pub fn start(log: Arc<dyn Log>, config: AgentConfig) -> Result<AgentHandle, Agen
     let (journal, recovered) = Journal::open(&config.dir, config.cell)?;
     let failed = |source| AgentError::Io { dir: config.dir.display().to_string(), source };
     let dir = config.dir.canonicalize().map_err(failed)?;
-    let commands = TopicPartition::new(&format!("{}{}", config.prefix, topics::COMMANDS), cell);
+    let partition = topics::commands_partition(cell, &recovered.agent);
+    let commands = TopicPartition::new(&format!("{}{}", config.prefix, topics::COMMANDS), partition);
     let inbox = Arc::new(Inbox::new(log.bell(&[&commands.topic])));
     // Before the first heartbeat: an answer to it stands behind this position.
     let position = log.end_offset(&commands)?;

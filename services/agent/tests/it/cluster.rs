@@ -12,6 +12,7 @@ use orrery_model::messages::{
 use orrery_model::payload::Payload;
 use orrery_model::record::{ID_HEADER, MessageId, NewRecord, Offset};
 use orrery_model::resources::Resources;
+use orrery_model::topics;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -119,12 +120,13 @@ impl Cluster {
 
     pub(crate) fn order(&self, session: &Session, order: Order) {
         let agent = self.agent.as_ref().expect("a running agent").agent().clone();
+        let partition = topics::commands_partition(0, &agent);
         let body = Command { agent, session: session.clone(), order };
         let value = COMMANDS.encode(&Packed { items: vec![Item { seq: 1, index: 0, body }] });
         let id = MessageId { service: "allocator".into(), shard: 0, lineage: "00".into(), epoch: self.epoch, seq: 1, index: 0 };
         let headers = vec![(ID_HEADER.to_owned(), Payload::from(id.to_string().as_bytes()))];
         let (topic, value) = ("orrery.commands".to_owned(), Some(Payload::from(value.as_slice())));
-        self.log.append(vec![NewRecord { topic, partition: 0, key: None, value, headers }]).expect("appended");
+        self.log.append(vec![NewRecord { topic, partition, key: None, value, headers }]).expect("appended");
     }
 
     pub(crate) fn launch(&self, session: &Session, attempt: &str, argv: &[&str]) {

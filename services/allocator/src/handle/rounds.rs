@@ -9,6 +9,7 @@ use crate::index::{QueueKey, Shape};
 use crate::place::{self, Candidate, Needs, Room, Wish};
 use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::messages::{Reason, TaskSpec};
+use orrery_model::planted::{Bug, planted};
 use orrery_model::resources::Resources;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +51,7 @@ impl Turn<'_> {
             }
             let (spec, order) = (task.spec.clone(), task.order);
             self.place(spec, order, agent);
-            if let Some(next) = self.state.index.shapes.get(&shape).and_then(BTreeSet::first) {
+            if let Some(next) = self.state.index.shapes.get(&shape).and_then(first_of) {
                 heads.insert((next.clone(), shape));
             }
         }
@@ -63,7 +64,7 @@ impl Turn<'_> {
             among.map(|agents| agents.iter().filter_map(|agent| Some(self.state.candidate(agent)?.free())).collect());
         let may_fit = |shape: &Shape| free.as_ref().is_none_or(|free| free.iter().any(|free| free.holds(&shape.resources)));
         let shapes = self.state.index.shapes.iter().filter(|(shape, _)| may_fit(shape));
-        shapes.filter_map(|(shape, keys)| Some((keys.first()?.clone(), shape.clone()))).collect()
+        shapes.filter_map(|(shape, keys)| Some((first_of(keys)?.clone(), shape.clone()))).collect()
     }
 
     /// The agent for a task, among these or (none) all.
@@ -115,6 +116,11 @@ impl Turn<'_> {
         }
         changed
     }
+}
+
+/// Who comes next of those that fit on the same agents.
+fn first_of(keys: &BTreeSet<QueueKey>) -> Option<&QueueKey> {
+    if planted(Bug::LastFirst) { keys.last() } else { keys.first() }
 }
 
 /// What keeps a task waiting most of all.

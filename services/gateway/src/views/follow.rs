@@ -1,4 +1,4 @@
-//! The thread that follows the log into the views.
+//! What follows the log into the views.
 
 use super::{Seen, ViewState, Views};
 use crate::views::Decided;
@@ -8,6 +8,7 @@ use orrery_model::decider::Decider;
 use orrery_model::id::{AgentId, AttemptId, JobName, RunId};
 use orrery_model::journal::Source;
 use orrery_model::messages;
+use orrery_model::planted::{Bug, planted};
 use orrery_model::record::Record;
 use orrery_model::table::RowKey;
 use orrery_model::topics;
@@ -35,7 +36,8 @@ pub(super) fn bell(log: &Arc<dyn Log>, cluster: &Cluster) -> Arc<Bell> {
     log.bell(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-pub(super) struct Follower {
+/// How far the views have followed each topic.
+pub struct Follower {
     log: Arc<dyn Log>,
     topics: Vec<(TopicPartition, Take, i64)>,
     journals: [Vec<(TopicPartition, i64)>; 2],
@@ -60,7 +62,7 @@ impl Follower {
 
     /// Reads what is there; true if there was anything. The journals' ends are asked first: what they decided is then shown
     /// before the answers are given.
-    pub(super) fn turn(&mut self, views: &Views) -> Result<bool, LogError> {
+    pub fn turn(&mut self, views: &Views) -> Result<bool, LogError> {
         let end =
             |journals: &[(TopicPartition, i64)]| journals.iter().map(|(at, _)| self.log.end_offset(at)).collect::<Result<Vec<_>, _>>();
         let ends = [end(&self.journals[0])?, end(&self.journals[1])?];
@@ -148,6 +150,7 @@ fn take_job(state: &mut ViewState, record: &Record) {
     match record.value.as_ref().map(|value| messages::CATALOG.decode(value.as_bytes())) {
         Some(Ok(entry)) => drop(state.jobs.insert(job, entry)),
         Some(Err(error)) => tracing::warn!(%job, %error, "a definition cannot be shown"),
+        None if planted(Bug::ShowsDeleted) => {}
         None => drop(state.jobs.remove(&job)),
     }
 }

@@ -5,6 +5,7 @@ mod follow;
 mod runs;
 
 pub use answers::{Decided, Expectation};
+pub use follow::Follower;
 pub use runs::{RunFilter, RunPage, RunsView};
 
 use answers::Answers;
@@ -78,19 +79,23 @@ pub struct Seen {
 const POSITION_WAIT: Duration = Duration::from_secs(2);
 
 impl Views {
-    /// Starts to follow the log on a thread of its own.
-    pub fn follow(log: Arc<dyn Log>, cluster: Cluster) -> Result<Arc<Self>, LogError> {
-        let bell = follow::bell(&log, &cluster);
+    /// Empty views, and what follows the log into them: no thread, no waiting.
+    pub fn begin(log: Arc<dyn Log>, cluster: Cluster) -> Result<(Arc<Self>, Follower), LogError> {
         let views = Arc::new(Self {
             state: RwLock::default(),
             seen: watch::Sender::new(Seen::default()),
             answers: Answers::default(),
             stop: AtomicBool::new(false),
-            bell: bell.clone(),
+            bell: follow::bell(&log, &cluster),
             thread: Mutex::new(None),
         });
-        let mut follower = follow::Follower::new(log, cluster)?;
-        let shared = views.clone();
+        Ok((views, Follower::new(log, cluster)?))
+    }
+
+    /// Starts to follow the log on a thread of its own.
+    pub fn follow(log: Arc<dyn Log>, cluster: Cluster) -> Result<Arc<Self>, LogError> {
+        let (views, mut follower) = Self::begin(log, cluster)?;
+        let (shared, bell) = (views.clone(), views.bell.clone());
         let body = move || {
             while !shared.stop.load(Ordering::Acquire) {
                 match follower.turn(&shared) {

@@ -2,6 +2,7 @@
 
 use super::AvroError;
 use crate::codec::read_long;
+use crate::planted::{Bug, planted};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
 /// Items that room is made for before they are read: a count is the writer's word only.
@@ -92,7 +93,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'_, 'de> {
         self.deserialize_bytes(visitor)
     }
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, AvroError> {
-        match self.long()? {
+        match self.long()? ^ i64::from(planted(Bug::OtherSchema)) {
             0 => visitor.visit_none(),
             1 => visitor.visit_some(self),
             other => Err(AvroError::Branch(other)),

@@ -1,6 +1,7 @@
 //! Writing.
 
 use super::AvroError;
+use crate::planted::{Bug, planted};
 use serde::ser::{self, Serialize};
 
 /// Appends the encoding of a value. What was appended before an error is to be thrown away.
@@ -89,11 +90,11 @@ impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
         self.bytes(value)
     }
     fn serialize_none(self) -> Result<(), AvroError> {
-        self.long(0);
+        self.long(i64::from(planted(Bug::OtherSchema)));
         Ok(())
     }
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), AvroError> {
-        self.long(1);
+        self.long(i64::from(!planted(Bug::OtherSchema)));
         value.serialize(self)
     }
     fn serialize_unit(self) -> Result<(), AvroError> {

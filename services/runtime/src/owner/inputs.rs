@@ -82,6 +82,11 @@ impl Inputs {
         Ok(self.reading.keys().any(|input| !old.contains_key(input)))
     }
 
+    /// True while a topic that is wanted is not there yet.
+    pub(super) const fn wait_for_topics(&self) -> bool {
+        self.missing
+    }
+
     /// Finds the position of one input; one that is out of range moves, and the gap is reported by [`Inputs::poll`].
     fn begin<D: Decider>(&mut self, shard: &mut Shard<D>, topic: Arc<str>, partition: u32, first: Option<i64>) -> Result<(), Lost> {
         let Some(found) = self.log.topic(&topic)? else {

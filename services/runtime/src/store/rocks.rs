@@ -82,8 +82,8 @@ impl Store for RocksStore {
         let mut batch = WriteBatch::default();
         for (key, value) in rows {
             match value {
-                Some(value) => batch.put(key, value),
-                None => batch.delete(key),
+                Some(value) => batch.put(key.as_bytes(), value.as_bytes()),
+                None => batch.delete(key.as_bytes()),
             }
         }
         batch.put(OFFSET_KEY, changelog_offset.to_be_bytes());

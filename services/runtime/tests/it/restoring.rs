@@ -18,7 +18,7 @@ fn counted() -> Fixture {
 fn overwrite(fixture: &Fixture, value: &[u8]) {
     let mut store = RocksStore::open_or_begin(&fixture.store(0)).expect("a store");
     let (_, offset) = store.head().expect("readable").expect("a head");
-    store.write(&vec![(full_key(SUMS, b"total"), Some(value.to_vec()))], offset).expect("written");
+    store.write(&vec![(full_key(SUMS, b"total").as_slice().into(), Some(value[..].into()))], offset).expect("written");
 }
 
 fn restores_exactly(fixture: &Fixture) {

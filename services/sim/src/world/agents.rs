@@ -37,6 +37,8 @@ pub(crate) struct Node {
     /// Counts its folders: without its journal it is somebody else.
     identity: u32,
     number: usize,
+    /// How large its machine is.
+    size: i64,
     cell: i32,
     pub(crate) machine: Machine,
     folder: Folder,
@@ -95,7 +97,7 @@ impl Node {
     /// What it offers: some are small, some are large, half of them are in each zone.
     fn offer(&self) -> Offer {
         let n = i64::try_from(self.number).unwrap_or(0);
-        let total = Resources { cpus: MilliCpus(2_000 + 1_000 * (n % 3)), memory: Bytes((2 + n % 2) << 30), disk: Bytes(10 << 30) };
+        let total = Resources { cpus: MilliCpus(2_000 + 1_000 * self.size), memory: Bytes((2 + n % 2) << 30), disk: Bytes(10 << 30) };
         let attribute = |name: &str, value: String| Attribute { name: name.into(), value };
         let attributes = vec![attribute("hostname", format!("host-{n}")), attribute("zone", format!("z{}", n % 2))];
         Offer { total, attributes }
@@ -110,6 +112,7 @@ impl World {
             let mut node = Node {
                 identity: 0,
                 number,
+                size: i64::try_from(number % 3).unwrap_or(0),
                 cell,
                 machine: Machine::default(),
                 folder: Folder { synced: nobody, unsynced: Vec::new() },
@@ -151,7 +154,9 @@ impl World {
     }
 
     fn commands_of(&self, n: usize) -> TopicPartition {
-        TopicPartition::new(&self.cluster.topic(topics::COMMANDS), self.nodes[n].cell.unsigned_abs())
+        let agent = AgentId::parse(&self.nodes[n].name()).expect("letters, digits and hyphens");
+        let partition = topics::commands_partition(self.nodes[n].cell.unsigned_abs(), &agent);
+        TopicPartition::new(&self.cluster.topic(topics::COMMANDS), partition)
     }
 
     pub(super) fn wake_agents(&mut self) {
@@ -337,6 +342,12 @@ impl World {
         node.life += 1;
         let span = self.chance.i64(SECOND / 10..20 * SECOND);
         self.after(span, Happening::AgentStarts(n));
+    }
+
+    /// Its machine is given more or less, which the agent sees when it starts again.
+    pub(super) fn resize_agent(&mut self, n: usize, size: i64) {
+        self.nodes[n].size = size;
+        self.kill_agent(n);
     }
 
     pub(super) fn lose_agent_folder(&mut self, n: usize) {

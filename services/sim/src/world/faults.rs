@@ -76,6 +76,12 @@ impl World {
             Fault::Burst(count) => self.events(count),
             Fault::Poison(which) => self.poison(which),
             Fault::Redefine(which) => self.redefine(which),
+            Fault::Cancel(span) => {
+                self.events(1);
+                self.after(span, Happening::Cancel);
+            }
+            Fault::Resize(n, size) => self.resize_agent(n, size),
+            Fault::KillGateway => self.kill_gateway(),
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) const PARTITIONS: u32 = 3;
 pub(crate) const FIRED_BY: [(&str, i64); 3] = [("all", 1), ("even", 2), ("queued", 20)];
 /// Between two slots of the job `minutes`, in minutes.
 pub(crate) const SLOT_MINUTES: i64 = 2;
+/// The job that runs once a night, at an hour that comes twice in this one.
+pub(crate) const NIGHTLY: &str = "nightly";
 /// Between two tries of a client whom nobody answered.
 const AGAIN: i64 = 2 * SECOND;
 
@@ -47,10 +49,15 @@ pub(crate) fn jobs() -> Vec<Value> {
             json!([{"cron": format!("*/{SLOT_MINUTES} * * * *")}]),
             json!({"concurrency": "allow", "catch_up": {"policy": "all", "window": "6h"}}),
         ),
+        job(
+            NIGHTLY,
+            json!([{"cron": "30 2 * * *", "zone": "Europe/Paris"}]),
+            json!({"concurrency": "allow", "catch_up": {"policy": "all", "window": "6h"}}),
+        ),
         job("paris", json!([{"cron": "*/30 * * * *", "zone": "Europe/Paris"}]), json!({"concurrency": "forbid"})),
         job("after", json!([{"after": ["minutes"]}]), json!({"concurrency": "allow", "priority": 80})),
         job("asked", json!([]), json!({"concurrency": "allow", "timeout": "2m", "resources": {"cpus": "1500m", "memory": "512MiB"}})),
-        job("replaced", json!([{"interval": "R/2026-10-24T20:05:00Z/PT3M"}]), json!({"concurrency": "replace"})),
+        job("replaced", json!([{"interval": "R/2026-10-25T00:05:00Z/PT3M"}]), json!({"concurrency": "replace"})),
     ]
 }
 
@@ -68,7 +75,7 @@ impl World {
         let _refused = self.log.append(vec![record]);
     }
 
-    fn inbox(&self, topic: &str, job: &str, value: &Value) -> NewRecord {
+    pub(super) fn inbox(&self, topic: &str, job: &str, value: &Value) -> NewRecord {
         let partition = orrery_model::murmur2::partition_of(job.as_bytes(), self.cluster.trigger_shards);
         let value = Some(Payload::from(value.to_string().as_bytes()));
         NewRecord { topic: self.cluster.topic(topic), partition, key: Some(job.as_bytes().into()), value, headers: Vec::new() }

@@ -24,6 +24,8 @@ pub(crate) type Key = (&'static str, u32);
 const WAITING_MAX: usize = 2;
 /// Between two turns with something to do, and from a ring to the turn.
 const TURN_US: i64 = 500;
+/// Longest wait without looking around: whatever arrives rings.
+const LOOK_AROUND: i64 = 60 * SECOND;
 /// Between two looks of the controller.
 const CONTROL_EVERY: i64 = 2 * SECOND;
 
@@ -232,7 +234,7 @@ impl World {
         }
         match self.crash.mortal(|| either!(owner, o => o.turn(&clock))) {
             Ok(Ok(Turn::Went)) => self.plan_turn(m, key, TURN_US),
-            Ok(Ok(Turn::Idle(wait))) => self.plan_turn(m, key, micros(wait).max(TURN_US)),
+            Ok(Ok(Turn::Idle(wait))) => self.plan_turn(m, key, micros(wait).clamp(TURN_US, LOOK_AROUND)),
             Ok(Err(lost)) => return self.lost(m, key, Some(&lost)),
             Err(crashed) => return self.died(m, &crashed),
         }

@@ -9,6 +9,7 @@ use crate::state::Compiled;
 use orrery_model::job::{JobSpec, Problem};
 use orrery_model::messages::{Reason, RunRecord, RunState};
 use orrery_model::murmur2::partition_of;
+use orrery_model::planted::{Bug, planted};
 
 impl Turn<'_> {
     /// A cell that is named must be there.
@@ -48,11 +49,11 @@ impl Turn<'_> {
         let job = record.job.clone();
         let compiled = self.state.compiled(&job);
         match (row.leads_to, compiled) {
-            (Some(state), _) => self.end(RunRecord { state, ended_at: Some(self.at), ..record }),
-            (None, Some(compiled)) if self.next_cell(&compiled.spec, &row.tried, suggested).is_some() => {
+            (Some(state), _) if !planted(Bug::CancelHandBack) => self.end(RunRecord { state, ended_at: Some(self.at), ..record }),
+            (_, Some(compiled)) if self.next_cell(&compiled.spec, &row.tried, suggested).is_some() => {
                 self.send(RunRecord { state: RunState::Waiting, reason: None, ..record }, &compiled, &row.tried, suggested);
             }
-            (None, _) => {
+            _ => {
                 let reasons = reasons.iter().map(|reason| reason.detail.as_str()).collect::<Vec<_>>().join("; ");
                 self.fail(record, &format!("no cell can place it: {reasons}"));
             }
