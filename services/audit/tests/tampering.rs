@@ -42,7 +42,7 @@ fn written(folder: &Path) -> Arc<dyn Log> {
         cluster: Cluster::single(),
         shard: 0,
         folder: folder.join("store"),
-        member: "test".into(),
+        member: orrery_runtime::membership::member("test", Vec::new(), "", orrery_log::clock::wall()),
         draw_lineage: || "5eed".into(),
     };
     let shard = driver::start::<Trigger>(config).unwrap();

@@ -4,10 +4,12 @@
 
 mod event;
 mod forward;
+mod member;
 mod public;
 
 pub use event::{EventData, Fire, Header};
 pub use forward::{EndedRun, Forward, ForwardBody, Origin};
+pub use member::{LogicVersions, Member};
 pub use public::{Alert, CatalogEntry, RunRecord, RunState, StartPosition};
 
 use crate::codec::Codec;
@@ -445,6 +447,8 @@ codecs! {
     RUN: RunRecord = "run.avsc";
     /// `alerts`.
     ALERT: Alert = "alert.avsc";
+    /// `members`.
+    MEMBER: Member = "member.avsc";
 }
 
 /// The value of a `status` record.

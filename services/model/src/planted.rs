@@ -18,6 +18,12 @@ pub enum Bug {
     NoPrevCheck,
     /// §3.3: a repeated status is not answered.
     NoReack,
+    /// §7.1: a member owns whatever its wall clock says.
+    ClockUnjudged,
+    /// §7.1: the decider is ticked before what waited for the new owner has been read.
+    TickBeforeBacklog,
+    /// §7.2: leases are measured by the wall clock that `at` follows, not by the monotonic clock.
+    LeaseByAt,
     /// §7.2: a lease runs out before `heartbeats` has been read to an end asked for afterwards.
     LeaseUnread,
     /// §7.3: the agent counts its lease from the answer to a heartbeat, not from before its first send.
@@ -32,13 +38,16 @@ pub enum Bug {
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
         Self::NoResend,
         Self::NoPrevCheck,
         Self::NoReack,
+        Self::ClockUnjudged,
+        Self::TickBeforeBacklog,
+        Self::LeaseByAt,
         Self::LeaseUnread,
         Self::LeaseFromAnswer,
         Self::LaunchUnsynced,

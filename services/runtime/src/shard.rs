@@ -113,6 +113,7 @@ pub struct Shard<D: Decider> {
     idle_since_us: i64,
     shell_rows: BTreeMap<Vec<u8>, Vec<u8>>,
     renewed: Vec<Lease>,
+    ticking: bool,
 }
 
 /// What restore found: the parts of a shard.
@@ -152,6 +153,7 @@ impl<D: Decider> Shard<D> {
             idle_since_us: now.monotonic_us,
             shell_rows: BTreeMap::new(),
             renewed: Vec::new(),
+            ticking: true,
         };
         for (topic, partition) in restored.moved {
             if let Some(position) = shard.position(&topic, partition).cloned() {
@@ -199,6 +201,11 @@ impl<D: Decider> Shard<D> {
         waited || self.dropped_records >= IDLE_RECORDS || !step.dead.is_empty()
     }
 
+    /// Whether the decider is given ticks: not while something lies unread that its deadlines may depend on.
+    pub const fn let_tick(&mut self, ticking: bool) {
+        self.ticking = ticking;
+    }
+
     /// Leases that the last steps' inputs renewed.
     pub fn take_renewed(&mut self) -> Vec<Lease> {
         std::mem::take(&mut self.renewed)
@@ -211,7 +218,7 @@ impl<D: Decider> Shard<D> {
 
     /// Microseconds until the decider's next deadline can have come; none if it has none.
     pub fn deadline_in_us(&self, now: Now) -> Option<i64> {
-        self.decider.next_deadline().map(|deadline| self.stamper.wait_us(deadline, now))
+        self.decider.next_deadline().filter(|_| self.ticking).map(|deadline| self.stamper.wait_us(deadline, now))
     }
 
     /// Next offset to read of each input that was ever read.
@@ -329,7 +336,7 @@ impl<D: Decider> Shard<D> {
     fn take_ticks(&mut self, step: &mut Step<'_, D>) -> Result<(), StepError> {
         for _ in 0..TICKS_PER_STEP {
             match self.decider.next_deadline() {
-                Some(deadline) if deadline <= step.at => {
+                Some(deadline) if self.ticking && deadline <= step.at => {
                     let moved = self.handle(Source::FromTick {}, D::tick(), false, step);
                     if !moved && self.decider.next_deadline().is_some_and(|next| next <= deadline) {
                         return Err(StepError::StuckDeadline { deadline, at: step.at });

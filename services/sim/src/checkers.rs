@@ -4,12 +4,15 @@
 //! reads them.
 
 mod capacity;
+mod clocks;
 mod ended;
 mod epochs;
 mod fired_once;
+mod healthy_kept;
 mod readable;
 mod replay;
 mod started_once;
+mod stays_stopped;
 mod stopped;
 
 use crate::history::History;
@@ -18,6 +21,7 @@ use orrery_audit::entries::journal_of;
 use orrery_log::Log;
 use orrery_model::decider::Decider;
 use orrery_model::journal::Entry;
+use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use orrery_runtime::messages::Cluster;
 use std::sync::Arc;
@@ -46,12 +50,18 @@ pub struct Finding {
 /// A checker: its name and what it finds.
 type Checker = (&'static str, fn(&Outcome<'_>) -> Vec<String>);
 
+/// A journal entry with its append time.
+type Timed<D> = (Timestamp, Entry<<D as Decider>::Input, <D as Decider>::Decision>);
+
 /// Every checker.
 pub const CHECKERS: &[Checker] = &[
     ("started_once", started_once::check),
     ("fired_once", fired_once::check),
     ("ended", ended::check),
     ("epochs", epochs::check),
+    ("healthy_kept", healthy_kept::check),
+    ("clocks", clocks::check),
+    ("stays_stopped", stays_stopped::check),
     ("capacity", capacity::check),
     ("replay", replay::check),
     ("readable", readable::check),
@@ -67,9 +77,17 @@ pub fn check(outcome: &Outcome<'_>) -> Vec<Finding> {
 impl Outcome<'_> {
     /// A shard's whole journal.
     fn journal<D: Decider>(&self, shard: u32) -> Vec<Entry<D::Input, D::Decision>> {
+        self.timed_journal::<D>(shard).into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// A shard's whole journal, each entry with its append time.
+    fn timed_journal<D: Decider>(&self, shard: u32) -> Vec<Timed<D>> {
         let fetch = self.log.read(&journal_of(self.cluster, D::SERVICE, shard), 0, usize::MAX).unwrap_or_default();
-        let batches = fetch.records.iter().filter_map(|record| D::journal().decode(record.value.as_ref()?.as_bytes()).ok());
-        batches.flat_map(|batch| batch.entries).collect()
+        let batches = fetch.records.iter().filter_map(|record| {
+            let batch = D::journal().decode(record.value.as_ref()?.as_bytes()).ok()?;
+            Some(batch.entries.into_iter().map(|entry| (record.appended, entry)))
+        });
+        batches.flatten().collect()
     }
 
     /// What is found in every shard of both services.

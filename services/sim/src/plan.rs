@@ -73,7 +73,7 @@ pub enum Fault {
     KillSupervisor(usize),
     /// An agent's machine loses power and starts again.
     Reboot(usize),
-    /// A member's wall clock is off by so much from now on.
+    /// A member's wall clock is off by so much, until somebody sets it right.
     MemberClock(usize, i64),
     /// An agent's wall clock is off by so much from now on.
     AgentClock(usize, i64),
@@ -239,6 +239,7 @@ fn draw(kind: u32, plan: &Plan, chance: &mut Rng) -> Fault {
         16 => Fault::KillSupervisor(agent),
         17 if chance.bool() => Fault::RebootWithin(agent, chance.u32(..6)),
         17 => Fault::Reboot(agent),
+        18 if long => Fault::MemberClock(member, chance.i64(-3_600 * SECOND..3_600 * SECOND)),
         18 => Fault::MemberClock(member, chance.i64(-2 * SECOND..2 * SECOND)),
         19 => Fault::AgentClock(agent, chance.i64(-3_600 * SECOND..3_600 * SECOND)),
         23 => Fault::Stray(shard, chance.usize(1..4)),

@@ -1,6 +1,7 @@
 //! The world: one queue of what happens when, in true time, and everything that it happens to.
 
 mod agents;
+mod announcing;
 mod faults;
 pub(crate) mod load;
 mod members;
@@ -57,6 +58,8 @@ pub(crate) enum Happening {
     Event,
     /// Somebody asks for a run.
     Request,
+    /// Somebody stops a job, or lets it go on.
+    Switch(usize),
     /// Late commits arrive at the log.
     LateCommits,
     /// The log is cleaned.
@@ -167,6 +170,7 @@ impl World {
             Happening::Heals(healing) => self.heal(healing),
             Happening::Event => self.send_event(),
             Happening::Request => self.send_request(),
+            Happening::Switch(which) => self.switch(which),
             Happening::LateCommits => self.log.settle_late(),
             Happening::Clean => {
                 self.log.clean();

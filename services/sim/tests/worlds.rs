@@ -14,9 +14,12 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::NoResend, 2, "ended"),
     (Bug::NoPrevCheck, 7, "replay"),
     (Bug::NoReack, 2, "ended"),
+    (Bug::ClockUnjudged, 1, "clocks"),
+    (Bug::TickBeforeBacklog, 8, "stays_stopped"),
+    (Bug::LeaseByAt, 1, "healthy_kept"),
     (Bug::LeaseUnread, 31, "started_once"),
     (Bug::LeaseFromAnswer, 4, "started_once"),
-    (Bug::LaunchUnsynced, 8, "started_once"),
+    (Bug::LaunchUnsynced, 11, "started_once"),
     (Bug::RunAgain, 1, "started_once"),
     (Bug::VisibleBeforeSync, 2, "epochs"),
 ];

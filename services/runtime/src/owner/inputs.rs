@@ -174,10 +174,9 @@ impl Inputs {
         }
     }
 
-    /// Where the partitions read of one of our topics end now.
-    pub(super) fn ends_of(&self, name: &str) -> Result<InputEnds, LogError> {
-        let name = self.cluster.topic(name);
-        let ends = self.reading.keys().filter(|(topic, _)| **topic == *name).map(|(topic, partition)| {
+    /// Where the partitions read of these topics end now.
+    pub(super) fn ends_of(&self, which: impl Fn(&str) -> bool) -> Result<InputEnds, LogError> {
+        let ends = self.reading.keys().filter(|(topic, _)| which(topic)).map(|(topic, partition)| {
             let end = self.log.end_offset(&TopicPartition { topic: topic.clone(), partition: *partition })?;
             Ok(((topic.clone(), *partition), end))
         });

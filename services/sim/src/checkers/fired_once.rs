@@ -36,6 +36,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
                 }
             }
             Accepted::Request { job, key } => want(job, format!("request:*/{key}")),
+            Accepted::Switched { .. } => {}
         }
     }
     let every = SLOT_MINUTES * MINUTE;

@@ -1,5 +1,6 @@
 //! Members: processes that own shards, and the controller that assigns them, late and wrongly at times.
 
+use super::announcing::announced;
 use super::{Happening, World};
 use crate::crash::{CrashPoints, Crashed, Point};
 use crate::disk::Disk;
@@ -259,19 +260,19 @@ impl World {
             log: Arc::new(self.log.clone()),
             cluster: self.cluster.clone(),
             shard: key.1,
-            member: member.name.clone(),
+            member: announced(&member.name),
             generation: held.generation,
         };
-        let clock = Now { wall: wall(now + member.skew), monotonic_us: now };
+        let clock = || Now { wall: wall(now + member.skew), monotonic_us: now };
         let disk = member.disks.entry(key).or_default().clone();
         let (name, crash) = (format!("{}/{}-{}", member.name, key.0, key.1), self.crash.clone());
         let bell = Arc::new(Bell::default());
         held.bell = bell.clone();
         let acquired = self.crash.mortal(|| {
             if key.0 == Trigger::SERVICE {
-                acquire_as::<Trigger>(&setting, &fresh_lineage, clock, &disk, &name, &bell, &crash).map(|o| AnyOwner::Trigger(Box::new(o)))
+                acquire_as::<Trigger>(&setting, &fresh_lineage, &clock, &disk, &name, &bell, &crash).map(|o| AnyOwner::Trigger(Box::new(o)))
             } else {
-                acquire_as::<Allocator>(&setting, &fresh_lineage, clock, &disk, &name, &bell, &crash)
+                acquire_as::<Allocator>(&setting, &fresh_lineage, &clock, &disk, &name, &bell, &crash)
                     .map(|o| AnyOwner::Allocator(Box::new(o)))
             }
         });
@@ -451,14 +452,14 @@ impl World {
 fn acquire_as<D: Decider>(
     setting: &Setting,
     fresh_lineage: &str,
-    now: Now,
+    clock: &dyn Fn() -> Now,
     disk: &Disk,
     name: &str,
     bell: &Arc<Bell>,
     crash: &Arc<CrashPoints>,
 ) -> Result<Owner<D, Queue>, Lost> {
     let open = || Ok(disk.open(name.to_owned(), crash.clone()));
-    Owner::acquire(setting, fresh_lineage, now, &open, bell, |writer, store| Queue {
+    Owner::acquire(setting, fresh_lineage, clock, &open, bell, |writer, store| Queue {
         committing: Committing::new(setting.log.clone(), &setting.cluster, (D::SERVICE, setting.shard), writer, store),
         waiting: VecDeque::new(),
         journal_end: None,
