@@ -2,11 +2,13 @@
 //!
 //! Each is a record of `schemas/`; what several messages share stands at the end.
 
+mod admin;
 mod event;
 mod forward;
 mod member;
 mod public;
 
+pub use admin::{AdminChange, AdminRecord};
 pub use event::{EventData, Fire, Header};
 pub use forward::{EndedRun, Forward, ForwardBody, Origin};
 pub use member::{LogicVersions, Member};
@@ -447,6 +449,8 @@ codecs! {
     RUN: RunRecord = "run.avsc";
     /// `alerts`.
     ALERT: Alert = "alert.avsc";
+    /// `admin`.
+    ADMIN: AdminRecord = "admin.avsc";
     /// `members`.
     MEMBER: Member = "member.avsc";
 }

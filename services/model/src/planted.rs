@@ -32,13 +32,15 @@ pub enum Bug {
     LaunchUnsynced,
     /// §8.3: a launch of a known attempt is run again.
     RunAgain,
+    /// §9.5: an owner decides by the newest version that it has, not by the one in force.
+    LogicForgotten,
     /// §10.2: a record is readable before it is durable.
     VisibleBeforeSync,
 }
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
@@ -52,9 +54,14 @@ impl Bug {
         Self::LeaseFromAnswer,
         Self::LaunchUnsynced,
         Self::RunAgain,
+        Self::LogicForgotten,
         Self::VisibleBeforeSync,
     ];
 }
+
+/// With the feature each decider has one version of its logic more, which decides as the one before: so that raising the version is
+/// exercised for real.
+pub const SPARE_LOGIC_VERSIONS: i32 = cfg!(feature = "planted") as i32;
 
 #[cfg(feature = "planted")]
 mod switch {

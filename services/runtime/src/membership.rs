@@ -8,17 +8,21 @@ use crate::stamp::Now;
 use crate::{messages::Cluster, owner::Setting};
 use orrery_log::{Log, LogError, TopicPartition};
 use orrery_model::decider::Decider;
-use orrery_model::messages::{ALERT, Alert, LogicVersions, MEMBER, Member};
+use orrery_model::id::Principal;
+use orrery_model::messages::{ADMIN, ALERT, AdminChange, AdminRecord, Alert, LogicVersions, MEMBER, Member};
 use orrery_model::payload::Payload;
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
 use orrery_model::time::Timestamp;
 use orrery_model::topics;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A wall clock that is further off the log's append time does not own (§7.1).
 pub const CLOCK_OFF_MOST_MS: i64 = 2_000;
+/// Bytes of one read of `members`.
+const READ_BYTES: usize = 1 << 20;
 /// Between two announcements: so long may a clock that jumps go unseen. `at` moves at double speed meanwhile, no faster.
 pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(60);
 
@@ -30,7 +34,39 @@ pub fn member(name: &str, logic: Vec<LogicVersions>, tz_version: &str, started: 
 
 /// The versions of a decider's logic that are compiled in.
 pub fn logic_of<D: Decider>() -> LogicVersions {
-    LogicVersions { service: D::SERVICE.into(), oldest: D::LOGIC_VERSION, newest: D::LOGIC_VERSION }
+    LogicVersions { service: D::SERVICE.into(), oldest: *D::LOGIC_VERSIONS.start(), newest: *D::LOGIC_VERSIONS.end() }
+}
+
+/// Members that have announced themselves within this time are alive: three announcements may be lost.
+const ALIVE_MS: i64 = 4 * 60_000;
+
+/// The members that live at this time, as they last announced themselves, by name.
+pub fn living(log: &dyn Log, cluster: &Cluster, now: Timestamp) -> Result<Vec<Member>, LogError> {
+    let at = TopicPartition::new(&cluster.topic(topics::MEMBERS), 0);
+    let mut found: BTreeMap<String, Member> = BTreeMap::new();
+    let (mut position, end) = (log.offset_at(&at, now.plus_ms(-ALIVE_MS))?, log.end_offset(&at)?);
+    while position < end {
+        let fetch = log.read(&at, position, READ_BYTES)?;
+        if fetch.next == position {
+            break;
+        }
+        position = fetch.next;
+        let read = fetch.records.iter().filter_map(|record| MEMBER.decode(record.value.as_ref()?.as_bytes()).ok());
+        found.extend(read.map(|member| (member.member.clone(), member)));
+    }
+    Ok(found.into_values().collect())
+}
+
+/// The names of those members that do not have this version of a service's logic: while there are any, it is not raised (§9.5).
+pub fn lacking(members: &[Member], service: &str, version: i32) -> Vec<String> {
+    let has = |member: &&Member| member.logic.iter().any(|logic| logic.service == service && logic.has(version));
+    members.iter().filter(|member| !has(member)).map(|member| member.member.clone()).collect()
+}
+
+/// The record that raises the version of a service's logic.
+pub fn raise(cluster: &Cluster, service: &str, to: i32, principal: Option<Principal>) -> NewRecord {
+    let change = AdminChange::LogicRaised { service: service.into(), to };
+    record(cluster, topics::ADMIN, service, ADMIN.encode(&AdminRecord { change, principal }))
 }
 
 /// Announces the member, and refuses it if its clock is off: with an alert, as somebody must set it right.
@@ -51,9 +87,14 @@ pub fn announce(setting: &Setting, now: &dyn Fn() -> Now) -> Result<(), Lost> {
     Err(lost)
 }
 
+/// The record by which a member announces itself.
+pub fn announcement(cluster: &Cluster, member: &Member) -> NewRecord {
+    record(cluster, topics::MEMBERS, &member.member, MEMBER.encode(member))
+}
+
 /// The append time of this member's announcement.
 fn append_and_read(log: &Arc<dyn Log>, cluster: &Cluster, member: &Member) -> Result<Timestamp, LogError> {
-    let offsets = log.append(vec![record(cluster, topics::MEMBERS, &member.member, MEMBER.encode(member))])?;
+    let offsets = log.append(vec![announcement(cluster, member)])?;
     let at = TopicPartition::new(&cluster.topic(topics::MEMBERS), 0);
     let fetch = log.read(&at, offsets[0], 1)?;
     let own = fetch.records.first().filter(|found| found.offset == offsets[0]);

@@ -9,7 +9,7 @@ mod inputs;
 pub use claim::Claim;
 
 use crate::leases::Leases;
-use crate::membership::{ANNOUNCE_EVERY, CLOCK_OFF_MOST_MS, announce};
+use crate::membership::{ANNOUNCE_EVERY, CLOCK_OFF_MOST_MS, announce, logic_of};
 use crate::messages::Cluster;
 use crate::restore::{AcquireError, Acquired, Target, acquire, acquired_observation};
 use crate::shard::{Arrival, Shard, StepError, Transaction};
@@ -19,7 +19,7 @@ use inputs::{InputEnds, Inputs};
 use orrery_log::{Bell, Log, LogError, Writer, clock};
 use orrery_model::decider::Decider;
 use orrery_model::journal::Observation;
-use orrery_model::messages::Member;
+use orrery_model::messages::{LogicVersions, Member};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
 use orrery_model::topics;
@@ -49,6 +49,16 @@ pub enum Lost {
     ClockOff {
         /// How far at least; ahead is positive.
         off_ms: i64,
+    },
+    /// The member does not have the version of the logic that is in force (§9.5).
+    #[error("the logic in force is version {version}, and this member has {oldest} to {newest}: install a newer binary")]
+    NoLogic {
+        /// The version in force.
+        version: i32,
+        /// Oldest version that the member has.
+        oldest: i32,
+        /// Newest version that the member has.
+        newest: i32,
     },
     /// Nobody knows what was committed, or the writer may not be used again.
     #[error("a commit was not clean: {0}")]
@@ -94,6 +104,14 @@ pub struct Setting {
     pub member: Arc<Member>,
     /// Assignment generation that it is owned by.
     pub generation: i64,
+}
+
+impl Setting {
+    /// The versions of a decider's logic that the member says it has; those of this binary if it says nothing.
+    fn logic<D: Decider>(&self) -> LogicVersions {
+        let said = self.member.logic.iter().find(|logic| logic.service == D::SERVICE);
+        said.cloned().unwrap_or_else(logic_of::<D>)
+    }
 }
 
 /// What a turn came to.
@@ -147,6 +165,12 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             announces_us: now.monotonic_us + ANNOUNCE_EVERY.as_micros() as i64,
             setting: setting.clone(),
         };
+        let logic = setting.logic::<D>();
+        let version = owner.shard.logic_version();
+        if !logic.has(version) {
+            return Err(Lost::NoLogic { version, oldest: logic.oldest, newest: logic.newest });
+        }
+        owner.shard.let_switch(logic);
         for lease in owner.shard.decider().leases() {
             owner.leases.renew(lease, lease_clock_us(now));
         }

@@ -9,6 +9,7 @@ mod ended;
 mod epochs;
 mod fired_once;
 mod healthy_kept;
+mod logic;
 mod readable;
 mod replay;
 mod started_once;
@@ -61,6 +62,7 @@ pub const CHECKERS: &[Checker] = &[
     ("epochs", epochs::check),
     ("healthy_kept", healthy_kept::check),
     ("clocks", clocks::check),
+    ("logic", logic::check),
     ("stays_stopped", stays_stopped::check),
     ("capacity", capacity::check),
     ("replay", replay::check),

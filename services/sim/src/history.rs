@@ -83,6 +83,8 @@ pub struct History {
     pub stopped: Vec<String>,
     /// Attempts that ended before everything healed, and whose end nobody has acknowledged to their agent at the end.
     pub unanswered: Vec<AttemptId>,
+    /// The version of the logic was raised.
+    pub raised: bool,
     open: BTreeMap<AttemptId, usize>,
 }
 

@@ -36,6 +36,10 @@ pub(crate) enum Happening {
     Settle(usize, Key, u64),
     /// A member hears of an assignment: the shard, the generation, whether it is to own it.
     Told(usize, Key, i64, bool),
+    /// The members announce themselves.
+    Announce,
+    /// Somebody raises the version of the logic.
+    RaiseLogic,
     /// A dead member comes back.
     MemberStarts(usize),
     /// The controller looks for shards without an owner.
@@ -126,6 +130,7 @@ impl World {
         }
         self.log.ensure_topic(load::TOPIC, load::PARTITIONS, Cleanup::DeleteAfterMs(7 * 86_400_000)).expect("an empty log takes topics");
         self.begin_members();
+        self.begin_announcing();
         self.begin_agents();
         self.define_jobs();
         for (place, (at, _)) in self.plan.faults.clone().into_iter().enumerate() {
@@ -159,6 +164,8 @@ impl World {
             Happening::Commit(member, key, tenure) => self.commit(member, key, tenure),
             Happening::Settle(member, key, tenure) => self.settle(member, key, tenure),
             Happening::Told(member, key, generation, own) => self.told(member, key, generation, own),
+            Happening::Announce => self.announce(),
+            Happening::RaiseLogic => self.raise_logic(),
             Happening::MemberStarts(member) => self.member_starts(member),
             Happening::Control => self.control(),
             Happening::AgentLooks(node, life) => self.agent_looks(node, life),

@@ -18,9 +18,10 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::TickBeforeBacklog, 8, "stays_stopped"),
     (Bug::LeaseByAt, 1, "healthy_kept"),
     (Bug::LeaseUnread, 31, "started_once"),
-    (Bug::LeaseFromAnswer, 4, "started_once"),
-    (Bug::LaunchUnsynced, 11, "started_once"),
+    (Bug::LeaseFromAnswer, 7, "started_once"),
+    (Bug::LaunchUnsynced, 27, "started_once"),
     (Bug::RunAgain, 1, "started_once"),
+    (Bug::LogicForgotten, 1, "logic"),
     (Bug::VisibleBeforeSync, 2, "epochs"),
 ];
 

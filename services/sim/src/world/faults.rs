@@ -64,11 +64,7 @@ impl World {
             Fault::LoseAgentFolder(n) => self.lose_agent_folder(n),
             Fault::KillSupervisor(n) => self.lose_supervisor(n),
             Fault::Reboot(n) => self.reboot(n),
-            Fault::MemberClock(m, skew) => {
-                self.members[m].skew = skew;
-                let span = self.chance.i64(30 * SECOND..900 * SECOND);
-                self.after(span, Happening::Heals(Healing::Clock(m)));
-            }
+            Fault::MemberClock(m, skew) => self.set_member_clock(m, skew),
             Fault::AgentClock(n, skew) => self.nodes[n].skew = skew,
             Fault::Stray(shard, further) => {
                 let (service, shard) = self.key(shard);
@@ -83,6 +79,12 @@ impl World {
             Fault::Poison(which) => self.poison(which),
             Fault::Redefine(which) => self.redefine(which),
         }
+    }
+
+    fn set_member_clock(&mut self, m: usize, skew: i64) {
+        self.members[m].skew = skew;
+        let span = self.chance.i64(30 * SECOND..900 * SECOND);
+        self.after(span, Happening::Heals(Healing::Clock(m)));
     }
 
     pub(super) fn heal(&mut self, healing: Healing) {
@@ -104,6 +106,7 @@ impl World {
             self.members[m].skew = 0;
             self.members[m].disks.values().for_each(|disk| disk.set_full(false));
         }
+        self.exchange_binaries();
         for node in &mut self.nodes {
             node.link = super::agents::Link::default();
             node.doom = None;

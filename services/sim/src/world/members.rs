@@ -1,6 +1,6 @@
 //! Members: processes that own shards, and the controller that assigns them, late and wrongly at times.
 
-use super::announcing::announced;
+use super::announcing::{NEWEST_LOGIC, announced};
 use super::{Happening, World};
 use crate::crash::{CrashPoints, Crashed, Point};
 use crate::disk::Disk;
@@ -30,13 +30,15 @@ const CONTROL_EVERY: i64 = 2 * SECOND;
 
 /// One process that may own shards, on a machine of its own.
 pub(crate) struct Member {
-    name: String,
+    pub(super) name: String,
     pub(crate) alive: bool,
     /// Counts its starts: what was meant for an earlier life is void.
     life: u64,
     pub(crate) paused_until: i64,
     /// Wall clock minus true time.
     pub(crate) skew: i64,
+    /// The newest version of the logic that its binary has.
+    pub(super) logic: i32,
     pub(crate) disks: BTreeMap<Key, Disk>,
     shards: BTreeMap<Key, Held>,
 }
@@ -130,6 +132,7 @@ impl World {
                 life: 0,
                 paused_until: 0,
                 skew: 0,
+                logic: NEWEST_LOGIC,
                 disks: BTreeMap::new(),
                 shards: BTreeMap::new(),
             };
@@ -260,7 +263,7 @@ impl World {
             log: Arc::new(self.log.clone()),
             cluster: self.cluster.clone(),
             shard: key.1,
-            member: announced(&member.name),
+            member: announced(&member.name, member.logic),
             generation: held.generation,
         };
         let clock = || Now { wall: wall(now + member.skew), monotonic_us: now };
@@ -397,6 +400,7 @@ impl World {
 
     pub(super) fn member_starts(&mut self, m: usize) {
         self.members[m].alive = true;
+        self.announce_one(m);
         let mine: Vec<(Key, i64)> =
             self.assigned.iter().filter(|(_, assigned)| assigned.member == m).map(|(key, assigned)| (*key, assigned.generation)).collect();
         for (key, generation) in mine {
@@ -476,8 +480,8 @@ fn needs_a_person(lost: &Lost) -> bool {
         Lost::NotAcquired(error) => {
             matches!(**error, AcquireError::JournalBehind { .. } | AcquireError::Unreadable { .. } | AcquireError::Diverged { .. })
         }
-        // A stray record is refused, and that is that.
-        Lost::Step(error) => !matches!(**error, StepError::WrongPrev { .. }),
+        // A stray record is refused, and that is that; another member has the logic.
+        Lost::Step(error) => !matches!(**error, StepError::WrongPrev { .. } | StepError::NoLogic { .. }),
         _ => false,
     }
 }
