@@ -46,6 +46,25 @@ fn jobs_and_runs() {
 }
 
 #[test]
+fn the_logic_is_raised_as_far_as_the_members_have_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    let (code, out, errors) = server.cli(&["cluster", "logic"]);
+    assert!(code == 0 && out.contains("standalone-") && out.contains("trigger: version 1 is in force"), "{out}{errors}");
+    // Built together with the simulator, the deciders have a second version.
+    let (code, out, _) = server.cli(&["cluster", "logic", "--raise"]);
+    assert!(code == 4 || out.contains("allocator: version 2 is in force"), "{out}");
+    let (code, _, errors) = server.cli(&["cluster", "logic", "--raise"]);
+    assert!(code == 4 && errors.contains("in force already"), "{errors}");
+    let file = folder.path().join("job.yaml");
+    std::fs::write(&file, "name: a\ncommand: [echo]\n").unwrap();
+    assert_eq!(server.cli(&["job", "apply", "-f", file.to_str().unwrap()]).0, 0);
+    assert_eq!(server.cli(&["job", "run", "a", "--wait"]).0, 0);
+    let (code, out, errors) = server.cli(&["audit", "verify"]);
+    assert!(code == 0 && out.contains("0 divergences") && !out.contains("not verified"), "{out}{errors}");
+}
+
+#[test]
 fn schedules_are_read_without_a_server() {
     let next = |args: &[&str]| {
         let done = Command::new(binary()).args(["schedule", "next"]).args(args).output().unwrap();

@@ -237,7 +237,7 @@ pub enum Decision {
     PlacementResumed {},
     /// Somebody should know.
     Alerted {
-        /// Stable code: `input_gap`.
+        /// Stable code: `input_gap`, `new_lineage`.
         code: String,
         /// In words.
         detail: String,

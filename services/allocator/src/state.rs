@@ -8,11 +8,13 @@ use orrery_model::codec::Codec;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Lease, Message, Poison};
 use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::journal::{EntryBatch, Observation, Shards};
+use orrery_model::planted::SPARE_LOGIC_VERSIONS;
 use orrery_model::record::Record;
 use orrery_model::resources::Resources;
 use orrery_model::table::{Change, RowError, Table};
 use orrery_model::time::Timestamp;
 use orrery_model::topics;
+use std::ops::RangeInclusive;
 
 /// Deadline of what is due as soon as there is room for it.
 const AT_ONCE: Timestamp = Timestamp(0);
@@ -44,7 +46,7 @@ impl Default for Allocator {
 
 impl Decider for Allocator {
     const SERVICE: &'static str = "allocator";
-    const LOGIC_VERSION: i32 = 1;
+    const LOGIC_VERSIONS: RangeInclusive<i32> = 1..=1 + SPARE_LOGIC_VERSIONS;
     type Input = Input;
     type Decision = Decision;
 

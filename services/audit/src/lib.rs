@@ -6,7 +6,7 @@ pub mod entries;
 pub mod verify;
 
 pub use entries::{EntryView, Filter, Place, read_entries};
-pub use verify::{Divergence, Report, verify};
+pub use verify::{Divergence, Report, Stretch, verify};
 
 use orrery_log::LogError;
 

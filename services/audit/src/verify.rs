@@ -12,7 +12,7 @@ use joins::Joins;
 use orrery_log::{Log, TopicPartition};
 use orrery_model::codec::{Codec, HEADER_LEN, read_long};
 use orrery_model::decider::{Decider, Fact};
-use orrery_model::journal::Entry;
+use orrery_model::journal::{Entry, Observation};
 use orrery_model::time::Timestamp;
 use orrery_runtime::chain::{chained, is_chained};
 use orrery_runtime::messages::Cluster;
@@ -40,6 +40,8 @@ pub struct Report {
     pub decisions: i64,
     /// Entries applied only, because their logic version is not compiled in.
     pub applied_only: i64,
+    /// Where these are.
+    pub unverified: Vec<Stretch>,
     /// First and last time.
     pub from: Option<Timestamp>,
     /// See `from`.
@@ -48,6 +50,19 @@ pub struct Report {
     pub state_hash: String,
     /// The first divergence, if there is one.
     pub divergence: Option<Divergence>,
+}
+
+/// Entries in a row that one version decided on which is not compiled in: applied, not verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stretch {
+    /// First entry.
+    pub from_seq: i64,
+    /// Last entry.
+    pub to_seq: i64,
+    /// Version of the logic.
+    pub logic_version: i32,
+    /// Version of the time zone database.
+    pub tz_version: String,
 }
 
 /// The first place where recorded and derived part.
@@ -208,6 +223,7 @@ fn derive<D: Decider>(
     let mut deriver = Deriver::<D> {
         decider: D::default(),
         joins: Joins::default(),
+        hash: StateHash::default(),
         decisions: Vec::new(),
         report: Report {
             service: D::SERVICE,
@@ -215,6 +231,7 @@ fn derive<D: Decider>(
             entries: 0,
             decisions: 0,
             applied_only: 0,
+            unverified: Vec::new(),
             from: None,
             to: None,
             state_hash: "not compared: the journal has no entry that the changelog's head names".into(),
@@ -240,6 +257,7 @@ fn derive<D: Decider>(
 struct Deriver<D: Decider> {
     decider: D,
     joins: Joins,
+    hash: StateHash,
     decisions: Vec<D::Decision>,
     report: Report,
 }
@@ -260,11 +278,18 @@ impl<D: Decider> Deriver<D> {
         }
         self.report.entries += 1;
         self.report.decisions += entry.decisions.len() as i64;
-        if entry.logic_version != D::LOGIC_VERSION || entry.tz_version != D::tz_version() {
-            self.report.applied_only += 1;
-            entry.decisions.iter().for_each(|decision| self.decider.apply(entry.at, decision));
+        if !D::LOGIC_VERSIONS.contains(&entry.logic_version) || entry.tz_version != D::tz_version() {
+            self.apply_only(&entry);
             return None;
         }
+        if let Some(Observation::LogicSwitched { hash_before, .. }) = D::observation(&entry.input) {
+            let derived = self.hash_now();
+            if *hash_before != derived {
+                let what = "the rows do not sum up to the state hash at which the logic version was raised".to_owned();
+                return at(what, hash_before.clone().into(), derived.into());
+            }
+        }
+        self.decider.decide_by(entry.logic_version);
         self.decisions.clear();
         self.decider.handle(entry.at, &entry.input, &mut self.decisions);
         if self.decisions == entry.decisions {
@@ -272,6 +297,28 @@ impl<D: Decider> Deriver<D> {
         }
         let json = |decisions: &[D::Decision]| serde_json::to_value(decisions).expect("decisions have only text keys");
         at("the input leads to other decisions".into(), json(&entry.decisions), json(&self.decisions))
+    }
+
+    fn apply_only(&mut self, entry: &Entry<D::Input, D::Decision>) {
+        self.report.applied_only += 1;
+        entry.decisions.iter().for_each(|decision| self.decider.apply(entry.at, decision));
+        let (seq, version, tz) = (entry.seq, entry.logic_version, &entry.tz_version);
+        let last = self.report.unverified.last_mut();
+        match last.filter(|last| last.to_seq + 1 == seq && last.logic_version == version && last.tz_version == *tz) {
+            Some(last) => last.to_seq = seq,
+            None => {
+                let (logic_version, tz_version) = (version, tz.clone());
+                self.report.unverified.push(Stretch { from_seq: seq, to_seq: seq, logic_version, tz_version });
+            }
+        }
+    }
+
+    /// The state hash of what was derived so far.
+    fn hash_now(&mut self) -> String {
+        let mut changes = Vec::new();
+        self.decider.take_changes(&mut changes);
+        changes.iter().for_each(|change| self.hash.follow(change));
+        self.hash.to_hex()
     }
 
     /// What the changelog says was committed must be in the journal.
@@ -285,11 +332,7 @@ impl<D: Decider> Deriver<D> {
     }
 
     fn compare_state(&mut self, place: String, head: &Head) {
-        let mut changes = Vec::new();
-        self.decider.take_changes(&mut changes);
-        let mut hash = StateHash::default();
-        changes.iter().for_each(|change| hash.follow(change));
-        let derived = hash.to_hex();
+        let derived = self.hash_now();
         if derived == head.state_hash {
             self.report.state_hash = "equal".into();
         } else {

@@ -44,7 +44,7 @@ impl World {
             cluster: self.cluster.clone(),
             shard,
             folder: self.folder.path().join(folder),
-            member: "test".into(),
+            member: orrery_runtime::membership::member("test", Vec::new(), "", orrery_log::clock::wall()),
             draw_lineage: || "5eed".into(),
         })
         .unwrap()

@@ -5,7 +5,7 @@
 mod common;
 
 use common::wait_for;
-use orrery_audit::verify::{Divergence, Report, verify};
+use orrery_audit::verify::{Divergence, Report, Stretch, verify};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::{Log, TopicPartition};
 use orrery_model::decider::Decider;
@@ -17,6 +17,7 @@ use orrery_runtime::driver::{self, ShardConfig};
 use orrery_runtime::messages::Cluster;
 use orrery_runtime::shard::chained;
 use orrery_trigger::{Decision, Input, Trigger};
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ fn written(folder: &Path) -> Arc<dyn Log> {
         cluster: Cluster::single(),
         shard: 0,
         folder: folder.join("store"),
-        member: "test".into(),
+        member: orrery_runtime::membership::member("test", Vec::new(), "", orrery_log::clock::wall()),
         draw_lineage: || "5eed".into(),
     };
     let shard = driver::start::<Trigger>(config).unwrap();
@@ -128,4 +129,20 @@ fn what_was_altered_is_found_where_it_was() {
     assert!(left_out.contains("neither taken nor accounted for"), "{left_out}");
     let cut_off = told("cut-off", &|entries| drop(entries.pop()));
     assert!(cut_off.contains("the journal ends before"), "{cut_off}");
+}
+
+#[test]
+fn a_stretch_of_an_unknown_version_is_applied_and_said_to_be_unverified() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = written(folder.path());
+    let at = Cell::new(0);
+    let report = altered(&*log, &folder.path().join("newer"), &|entries| {
+        let first = first_run(entries);
+        at.set(first as i64 + 1);
+        entries[first..first + 2].iter_mut().for_each(|entry| entry.logic_version = 99);
+        chain_again(entries);
+    });
+    let (logic_version, tz_version) = (99, Trigger::tz_version().to_owned());
+    assert_eq!(report.unverified, [Stretch { from_seq: at.get(), to_seq: at.get() + 1, logic_version, tz_version }]);
+    assert!(report.divergence.is_none() && report.applied_only == 2 && report.state_hash == "equal", "{report:?}");
 }

@@ -36,7 +36,8 @@ impl App {
     /// Appends records and says where they stand.
     pub(crate) async fn append(self: &Arc<Self>, records: Vec<NewRecord>) -> Answer<Vec<i64>> {
         for record in &records {
-            let bytes = data_bytes(record.key.as_ref(), record.value.as_ref());
+            let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.as_bytes().len()).sum();
+            let bytes = data_bytes(record.key.as_ref(), record.value.as_ref()) + headers;
             if bytes > INPUT_BYTES {
                 let detail = format!("the record for {} has {bytes} bytes, allowed are {INPUT_BYTES}", record.topic);
                 return Err(Problem::new("too_large", detail).try_this("send a reference to the data instead"));

@@ -184,6 +184,10 @@ pub trait Log: Send + Sync {
     fn end_offset(&self, at: &TopicPartition) -> Result<Offset, LogError>;
     /// Position of the first record appended at this time or later; the end if there is none.
     fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError>;
+    /// True if append times come from this machine's own wall clock: they say nothing about whether it is right.
+    fn shares_clock(&self) -> bool {
+        false
+    }
     /// Rings this bell from now on whenever records become readable in any of these topics, also topics that do not exist yet.
     /// It is held weakly; rung-for topics add up over calls. Asked before the first read, nothing is missed.
     fn ring_for(&self, topics: &[&str], bell: &Arc<Bell>);

@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 use apache_avro::AvroSchemaComponent;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
+use std::ops::RangeInclusive;
 
 /// What inputs and decisions must be: plain data with a schema.
 pub trait Fact: Serialize + DeserializeOwned + AvroSchemaComponent + Clone + PartialEq + Debug + Send + 'static {}
@@ -22,8 +23,9 @@ impl<T: Serialize + DeserializeOwned + AvroSchemaComponent + Clone + PartialEq +
 pub trait Decider: Default + Send + 'static {
     /// Name in topics, ids and metrics ("trigger").
     const SERVICE: &'static str;
-    /// Raised whenever the same inputs could lead to other decisions.
-    const LOGIC_VERSION: i32;
+    /// The versions of its logic that are compiled in. A new one comes whenever the same inputs could lead to other decisions; old
+    /// ones stay until no cluster decides by them.
+    const LOGIC_VERSIONS: RangeInclusive<i32>;
     /// One closed enum: everything that can reach it, ticks and observations included.
     type Input: Fact;
     /// One closed enum: everything it can decide; the unit of audit.
@@ -44,6 +46,8 @@ pub trait Decider: Default + Send + 'static {
     /// The shell saw something.
     fn observed(observation: Observation) -> Self::Input;
 
+    /// From now on decides by this version, one of [`Decider::LOGIC_VERSIONS`]. With one version, or equal ones, there is nothing to do.
+    fn decide_by(&mut self, _version: i32) {}
     /// Decides, applying each decision as it is made and adding it to `out`.
     fn handle(&mut self, at: Timestamp, input: &Self::Input, out: &mut Vec<Self::Decision>);
     /// Changes state by one decision; the only way, and it cannot fail.

@@ -176,4 +176,32 @@ pub enum Observation {
         /// State hash after, hex.
         hash_after: String,
     },
+    /// A sender was made anew: its messages come from another lineage than before (protocol §2.1).
+    NewLineage {
+        /// Sending service.
+        service: String,
+        /// Its shard.
+        shard: i32,
+        /// The lineage before.
+        from: String,
+        /// The lineage now.
+        to: String,
+    },
+}
+
+impl Observation {
+    /// What somebody should know about: a stable code, and words. (A cut `heartbeats` loses nothing: agents say the same again.)
+    pub fn alert(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Gap { topic, partition, from, to } if !topic.ends_with(crate::topics::HEARTBEATS) => {
+                let detail = format!("{topic}/{partition} was cut off from {from} to {to} before it was read: its records are lost");
+                Some(("input_gap", detail))
+            }
+            Self::NewLineage { service, shard, from, to } => {
+                let detail = format!("{service}/{shard} was made anew: its messages come from lineage {to}, and came from {from} before");
+                Some(("new_lineage", detail))
+            }
+            _ => None,
+        }
+    }
 }

@@ -14,8 +14,12 @@ pub const ARGUMENT_BYTES: usize = 128 << 10;
 pub const ARGUMENTS: usize = 1_000;
 /// Decisions for one input; a decider leaves the rest to the next tick.
 pub const DECISIONS_PER_INPUT: usize = 1_000;
-/// One journal entry: twice an input, so that an input and what follows from it fit.
-pub const ENTRY_BYTES: usize = 512 << 10;
+/// A task's command and environment together, rendered. With an event of [`INPUT_BYTES`], its record on `tasks` stays below what an
+/// allocator takes, 512 KiB.
+pub const TASK_BYTES: usize = 192 << 10;
+/// One journal entry. An event of 256 KiB stands in it three times (as input, kept, in a task), and a rendered task once; a record of
+/// the log may be a little larger.
+pub const ENTRY_BYTES: usize = 1 << 20;
 /// One packed record (protocol §10.3).
 pub const PACKED_BYTES: usize = 256 << 10;
 /// Runs of one job that wait behind another (concurrency `queue`, or a paused job).

@@ -2,12 +2,16 @@
 //!
 //! Each is a record of `schemas/`; what several messages share stands at the end.
 
+mod admin;
 mod event;
 mod forward;
+mod member;
 mod public;
 
+pub use admin::{AdminChange, AdminRecord};
 pub use event::{EventData, Fire, Header};
 pub use forward::{EndedRun, Forward, ForwardBody, Origin};
+pub use member::{LogicVersions, Member};
 pub use public::{Alert, CatalogEntry, RunRecord, RunState, StartPosition};
 
 use crate::codec::Codec;
@@ -445,6 +449,10 @@ codecs! {
     RUN: RunRecord = "run.avsc";
     /// `alerts`.
     ALERT: Alert = "alert.avsc";
+    /// `admin`.
+    ADMIN: AdminRecord = "admin.avsc";
+    /// `members`.
+    MEMBER: Member = "member.avsc";
 }
 
 /// The value of a `status` record.

@@ -18,6 +18,12 @@ pub enum Bug {
     NoPrevCheck,
     /// §3.3: a repeated status is not answered.
     NoReack,
+    /// §7.1: a member owns whatever its wall clock says.
+    ClockUnjudged,
+    /// §7.1: the decider is ticked before what waited for the new owner has been read.
+    TickBeforeBacklog,
+    /// §7.2: leases are measured by the wall clock that `at` follows, not by the monotonic clock.
+    LeaseByAt,
     /// §7.2: a lease runs out before `heartbeats` has been read to an end asked for afterwards.
     LeaseUnread,
     /// §7.3: the agent counts its lease from the answer to a heartbeat, not from before its first send.
@@ -26,6 +32,8 @@ pub enum Bug {
     LaunchUnsynced,
     /// §8.3: a launch of a known attempt is run again.
     RunAgain,
+    /// §9.5: an owner decides by the newest version that it has, not by the one in force.
+    LogicForgotten,
     /// §10.2: a record is readable before it is durable.
     VisibleBeforeSync,
     /// §2.1: one mark for all that a sender sends, whatever topic it comes on.
@@ -46,17 +54,21 @@ pub enum Bug {
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
         Self::NoResend,
         Self::NoPrevCheck,
         Self::NoReack,
+        Self::ClockUnjudged,
+        Self::TickBeforeBacklog,
+        Self::LeaseByAt,
         Self::LeaseUnread,
         Self::LeaseFromAnswer,
         Self::LaunchUnsynced,
         Self::RunAgain,
+        Self::LogicForgotten,
         Self::VisibleBeforeSync,
         Self::OneMark,
         Self::CancelHandBack,
@@ -67,6 +79,10 @@ impl Bug {
         Self::ShowsDeleted,
     ];
 }
+
+/// With the feature each decider has one version of its logic more, which decides as the one before: so that raising the version is
+/// exercised for real.
+pub const SPARE_LOGIC_VERSIONS: i32 = cfg!(feature = "planted") as i32;
 
 #[cfg(feature = "planted")]
 mod switch {

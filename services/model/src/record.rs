@@ -29,6 +29,12 @@ pub fn data_bytes(key: Option<&Payload>, value: Option<&Payload>) -> usize {
 }
 
 impl Record {
+    /// Size of key, value and headers, bytes.
+    pub fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.as_bytes().len()).sum();
+        data_bytes(self.key.as_ref(), self.value.as_ref()) + headers
+    }
+
     /// The first header of that name, as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).and_then(|(_, v)| v.text())

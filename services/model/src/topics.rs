@@ -64,6 +64,8 @@ pub const TOPICS: &[TopicDef] = &[
     topic(TRIGGER_CHANGELOG, Partitions::PerTriggerShard, Cleanup::Compact),
     topic(ALLOCATOR_CHANGELOG, Partitions::PerCell, Cleanup::Compact),
     topic(RUNS, Partitions::PerTriggerShard, Cleanup::CompactAndDeleteAfterMs(30 * DAY_MS)),
+    topic(ADMIN, Partitions::One, Cleanup::Forever),
+    topic(MEMBERS, Partitions::One, Cleanup::CompactAndDeleteAfterMs(7 * DAY_MS)),
     topic(ALERTS, Partitions::One, Cleanup::DeleteAfterMs(30 * DAY_MS)),
 ];
 
@@ -93,6 +95,10 @@ pub const ALLOCATOR_JOURNAL: &str = "allocator.journal";
 pub const TRIGGER_CHANGELOG: &str = "trigger.changelog";
 /// The allocator's rows and head.
 pub const ALLOCATOR_CHANGELOG: &str = "allocator.changelog";
+/// Changes of the cluster's state that people decide on.
+pub const ADMIN: &str = "admin";
+/// Members that may own shards: what they can run, and, by its append time, how right their clocks are.
+pub const MEMBERS: &str = "members";
 /// Current state of every run, for data teams.
 pub const RUNS: &str = "runs";
 /// Failed, late, recovered.

@@ -5,12 +5,14 @@ use anyhow::{Context, Result, bail};
 use orrery_agent::{AgentConfig, AgentHandle};
 use orrery_allocator::Allocator;
 use orrery_gateway::{GatewayConfig, GatewayHandle};
-use orrery_log::Log;
 use orrery_log::embedded::{EmbeddedLog, EmbeddedOptions};
+use orrery_log::{Log, clock};
+use orrery_model::decider::Decider;
 use orrery_model::messages::Attribute;
 use orrery_model::resources::{Bytes, MilliCpus, Resources};
 use orrery_model::topics;
 use orrery_runtime::driver::{self, ShardConfig, ShardHandle};
+use orrery_runtime::membership::{logic_of, member};
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
 use std::fs;
@@ -97,12 +99,14 @@ impl Standalone {
         }
         log.spawn_cleaner(CLEAN_EVERY)?;
         let port: Arc<dyn Log> = log.clone();
+        let logic = vec![logic_of::<Trigger>(), logic_of::<Allocator>()];
+        let member = member(&format!("standalone-{}", std::process::id()), logic, Trigger::tz_version(), clock::wall());
         let shard = |service: &str| ShardConfig {
             log: port.clone(),
             cluster: cluster.clone(),
             shard: 0,
             folder: dir.join("store").join(service),
-            member: format!("standalone-{}", std::process::id()),
+            member: member.clone(),
             draw_lineage,
         };
         let shards = Arc::new([driver::start::<Trigger>(shard("trigger"))?, driver::start::<Allocator>(shard("allocator"))?]);

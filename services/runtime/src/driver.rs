@@ -14,6 +14,7 @@ use crate::store::{RocksStore, Store};
 use committer::Committer;
 use orrery_log::{Bell, Log, LogError, clock};
 use orrery_model::decider::Decider;
+use orrery_model::messages::Member;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,8 +36,8 @@ pub struct ShardConfig {
     pub shard: u32,
     /// Folder of the local store.
     pub folder: PathBuf,
-    /// This member's name, for `Acquired`.
-    pub member: String,
+    /// This member, as it announces itself.
+    pub member: Arc<Member>,
     /// Draws a lineage for a shard that is new.
     pub draw_lineage: fn() -> String,
 }
@@ -130,7 +131,7 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
         generation: GENERATION,
     };
     let open = || RocksStore::open_or_begin(&config.folder).map(|store| Box::new(store) as Box<dyn Store>);
-    let mut owner = Owner::<D, Committer>::acquire(&setting, &(config.draw_lineage)(), now(), &open, bell, |writer, store| {
+    let mut owner = Owner::<D, Committer>::acquire(&setting, &(config.draw_lineage)(), &now, &open, bell, |writer, store| {
         let committing = Committing::new(config.log.clone(), &config.cluster, (D::SERVICE, config.shard), writer, store);
         Committer::start(format!("{}-{}-commit", D::SERVICE, config.shard), committing, bell.clone())
     })?;

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod committing;
 pub mod driver;
 pub mod leases;
+pub mod membership;
 pub mod messages;
 pub mod owner;
 pub mod restore;

@@ -9,6 +9,7 @@ mod inputs;
 pub use claim::Claim;
 
 use crate::leases::Leases;
+use crate::membership::{ANNOUNCE_EVERY, CLOCK_OFF_MOST_MS, announce, logic_of};
 use crate::messages::Cluster;
 use crate::restore::{AcquireError, Acquired, Target, acquire, acquired_observation};
 use crate::shard::{Arrival, Shard, StepError, Transaction};
@@ -18,6 +19,7 @@ use inputs::{InputEnds, Inputs};
 use orrery_log::{Bell, Log, LogError, Writer, clock};
 use orrery_model::decider::Decider;
 use orrery_model::journal::Observation;
+use orrery_model::messages::{LogicVersions, Member};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
 use orrery_model::topics;
@@ -39,6 +41,22 @@ pub enum Lost {
     /// A newer owner exists.
     #[error("another owner has fenced this one")]
     Fenced,
+    /// The member's wall clock is too far off the log's (§7.1).
+    #[error("the wall clock is {off_ms} ms off the log's, over {CLOCK_OFF_MOST_MS}: set it right")]
+    ClockOff {
+        /// How far at least; ahead is positive.
+        off_ms: i64,
+    },
+    /// The member does not have the version of the logic that is in force (§9.5).
+    #[error("the logic in force is version {version}, and this member has {oldest} to {newest}: install a newer binary")]
+    NoLogic {
+        /// The version in force.
+        version: i32,
+        /// Oldest version that the member has.
+        oldest: i32,
+        /// Newest version that the member has.
+        newest: i32,
+    },
     /// Nobody knows what was committed, or the writer may not be used again.
     #[error("a commit was not clean: {0}")]
     Unclean(String),
@@ -79,10 +97,18 @@ pub struct Setting {
     pub cluster: Cluster,
     /// Shard number.
     pub shard: u32,
-    /// This member's name, for `Acquired`.
-    pub member: String,
+    /// This member, as it announces itself.
+    pub member: Arc<Member>,
     /// Assignment generation that it is owned by.
     pub generation: i64,
+}
+
+impl Setting {
+    /// The versions of a decider's logic that the member says it has; those of this binary if it says nothing.
+    fn logic<D: Decider>(&self) -> LogicVersions {
+        let said = self.member.logic.iter().find(|logic| logic.service == D::SERVICE);
+        said.cloned().unwrap_or_else(logic_of::<D>)
+    }
 }
 
 /// What a turn came to.
@@ -102,21 +128,27 @@ pub struct Owner<D: Decider, C> {
     leases: Leases,
     /// When a lease was found to have run out, and where the heartbeats ended then.
     asked: Option<(i64, InputEnds)>,
-    log: Arc<dyn Log>,
+    /// Where our own inputs ended when the shard was acquired; none once all of that has been read.
+    backlog: Option<InputEnds>,
+    /// When the member is announced again, and its clock judged.
+    announces_us: i64,
+    setting: Setting,
 }
 
 impl<D: Decider, C: Commits> Owner<D, C> {
-    /// Fences, restores, and hands over the transaction that begins the ownership. Nothing may be read before that one is
-    /// committed (§1.1): the caller waits for it, then turns.
+    /// Judges the clock, fences, restores, and hands over the transaction that begins the ownership. Nothing may be read before
+    /// that one is committed (§1.1): the caller waits for it, then turns.
     pub fn acquire(
         setting: &Setting,
         fresh_lineage: &str,
-        now: Now,
+        clock: &dyn Fn() -> Now,
         open_store: OpenStore<'_>,
         bell: &Arc<Bell>,
         commits: impl FnOnce(Box<dyn Writer>, Box<dyn Store>) -> C,
     ) -> Result<Self, Lost> {
+        announce(setting, clock)?;
         let Setting { log, cluster, shard, member, generation } = setting;
+        let now = clock();
         let target = Target { log, cluster, shard: *shard, open_store, fresh_lineage, now: now.wall };
         let Acquired { writer, store, restored, again, resend_from } = acquire::<D>(&target)?;
         let epoch = restored.head.epoch + 1;
@@ -126,21 +158,34 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             commits: commits(writer, store),
             leases: Leases::default(),
             asked: None,
-            log: log.clone(),
+            backlog: None,
+            announces_us: now.monotonic_us + ANNOUNCE_EVERY.as_micros() as i64,
+            setting: setting.clone(),
         };
+        let logic = setting.logic::<D>();
+        let version = owner.shard.logic_version();
+        if !logic.has(version) {
+            return Err(Lost::NoLogic { version, oldest: logic.oldest, newest: logic.newest });
+        }
+        owner.shard.let_switch(logic);
         for lease in owner.shard.decider().leases() {
-            owner.leases.renew(lease, now.monotonic_us);
+            owner.leases.renew(lease, lease_clock_us(now));
         }
         owner.inputs.subscribe(&mut owner.shard)?;
+        owner.backlog = Some(owner.inputs.ends_of(|topic| topic.starts_with(&cluster.prefix))?);
         // The first head keeps the journal offset of the head before it: a crash now must find the entries to send again, too.
-        let acquired = Arrival::Observed(acquired_observation(cluster.shards(*shard), epoch, member, *generation, resend_from));
+        let acquired = Arrival::Observed(acquired_observation(cluster.shards(*shard), epoch, &member.member, *generation, resend_from));
         owner.step(now, vec![acquired], again)?;
         Ok(owner)
     }
 
     /// Polls once and steps.
     pub fn turn(&mut self, now: &dyn Fn() -> Now) -> Result<Turn, Lost> {
-        let expired = self.expired_leases(now().monotonic_us)?;
+        if now().monotonic_us >= self.announces_us {
+            announce(&self.setting, now)?;
+            self.announces_us = now().monotonic_us + ANNOUNCE_EVERY.as_micros() as i64;
+        }
+        let expired = self.expired_leases(lease_clock_us(now()))?;
         let mut arrivals: Vec<Arrival> = expired.into_iter().map(Arrival::Observed).collect();
         self.inputs.poll(&mut self.shard, &mut arrivals)?;
         let nothing = arrivals.is_empty();
@@ -170,16 +215,28 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         if let Some(end) = self.commits.journal_end() {
             self.shard.journal_ends_at(end);
         }
-        let log = &self.log;
+        let ticking = self.has_read_backlog();
+        self.shard.let_tick(ticking);
+        let log = &self.setting.log;
         let ends = |topic: &str| inputs::topic_ends(log, topic);
         let transaction = self.shard.step(now, arrivals, &ends, again)?;
         for lease in self.shard.take_renewed() {
-            self.leases.renew(lease, now.monotonic_us);
+            self.leases.renew(lease, lease_clock_us(now));
         }
         let Some(transaction) = transaction else { return Ok(false) };
         count::<D>(&transaction, began.elapsed());
         self.commits.hand_over(transaction)?;
         Ok(true)
+    }
+
+    /// True once everything of ours has been read that was there when the shard was acquired. Before that a deadline may be met by
+    /// what lies unread: a schedule whose job was paused meanwhile, a task whose end was told. (User topics may have backlogs of
+    /// hours, and no deadline depends on them.)
+    fn has_read_backlog(&mut self) -> bool {
+        if self.backlog.as_ref().is_some_and(|ends| self.inputs.stands_behind(ends)) {
+            self.backlog = None;
+        }
+        self.backlog.is_none() || planted(Bug::TickBeforeBacklog)
     }
 
     /// Leases that ran out, once the heartbeats have been taken up to an end that was asked for afterwards (§7.2). Called before
@@ -190,7 +247,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             return Ok(Vec::new());
         }
         let asked = self.asked.take();
-        let (asked_us, ends) = asked.map_or_else(|| Ok((now_us, self.inputs.ends_of(topics::HEARTBEATS)?)), Ok::<_, Lost>)?;
+        let (asked_us, ends) = asked.map_or_else(|| Ok((now_us, self.heartbeat_ends()?)), Ok::<_, Lost>)?;
         if self.inputs.stands_behind(&ends) || planted(Bug::LeaseUnread) {
             return Ok(self.leases.take_expired(asked_us));
         }
@@ -198,12 +255,22 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         Ok(Vec::new())
     }
 
+    fn heartbeat_ends(&self) -> Result<InputEnds, LogError> {
+        let heartbeats = self.setting.cluster.topic(topics::HEARTBEATS);
+        self.inputs.ends_of(|topic| topic == heartbeats)
+    }
+
     fn wait_for(&self, now: Now) -> Duration {
         let deadline_us = self.shard.deadline_in_us(now);
-        let lease_us = self.leases.next_deadline_us().map(|deadline| deadline - now.monotonic_us);
+        let lease_us = self.leases.next_deadline_us().map(|deadline| deadline - lease_clock_us(now));
         let us = deadline_us.into_iter().chain(lease_us).min().unwrap_or(i64::MAX).max(0);
         Duration::from_micros(us.unsigned_abs())
     }
+}
+
+/// The clock that leases are measured by, microseconds (§7.2).
+fn lease_clock_us(now: Now) -> i64 {
+    if planted(Bug::LeaseByAt) { now.wall.0 } else { now.monotonic_us }
 }
 
 fn count<D: Decider>(transaction: &Transaction, took: Duration) {

@@ -307,6 +307,7 @@ fn follow_input<D: Decider>(
     restored.head.last_seq = entry.seq;
     restored.head.chain.clone_from(&entry.chain);
     restored.head.at = entry.at;
+    restored.head.logic_version = entry.logic_version;
     restored.head.lineage.clone_from(&entry.lineage);
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
+use orrery_model::planted::{Bug, planted};
+use orrery_model::record::MessageId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Table tag of the head; one row with an empty key.
@@ -33,6 +36,9 @@ pub struct Head {
     pub rows: i64,
     /// Time of the last entry.
     pub at: orrery_model::time::Timestamp,
+    /// Version of the logic in force (§9.5).
+    #[serde(default)]
+    pub logic_version: i32,
 }
 
 /// Where reading one input goes on.
@@ -92,6 +98,22 @@ pub fn read_position_key(key: &[u8]) -> Option<(String, u32)> {
     Some((String::from_utf8(key[..split].to_vec()).ok()?, partition))
 }
 
+/// Row key of a sender's mark on one input partition.
+pub(crate) fn mark_key(sender: &MessageId, (topic, partition): (&str, u32)) -> Vec<u8> {
+    let (topic, partition) = if planted(Bug::OneMark) { ("", 0) } else { (topic, partition) };
+    let (shard, partition) = (sender.shard.to_string(), partition.to_string());
+    [sender.service.as_bytes(), shard.as_bytes(), sender.lineage.as_bytes(), topic.as_bytes(), partition.as_bytes()].join(&0)
+}
+
+/// The lineage that a sender had before on this input partition, if this is not its first one.
+pub(crate) fn lineage_before(marks: &BTreeMap<Vec<u8>, Mark>, sender: &MessageId, (topic, partition): (&str, u32)) -> Option<String> {
+    let of_sender = [sender.service.as_bytes(), sender.shard.to_string().as_bytes(), b""].join(&0);
+    let of_input = [b"", topic.as_bytes(), partition.to_string().as_bytes()].join(&0);
+    let known = marks.range(of_sender.clone()..).map(|(key, _)| key.as_slice()).take_while(|key| key.starts_with(&of_sender));
+    let mut lineages = known.filter_map(|key| key.strip_prefix(of_sender.as_slice())?.strip_suffix(of_input.as_slice()));
+    lineages.find(|lineage| *lineage != sender.lineage.as_bytes()).map(|lineage| String::from_utf8_lossy(lineage).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +121,16 @@ mod tests {
     #[test]
     fn files_and_types_agree() {
         orrery_model::schemas::compare(schema_files(), option_env!("ORRERY_WRITE_SCHEMAS").is_some()).expect("schemas agree");
+    }
+
+    #[test]
+    fn a_sender_has_another_lineage_only_on_the_same_input() {
+        let sender = |lineage: &str| MessageId { service: "trigger".into(), shard: 1, lineage: lineage.into(), epoch: 1, seq: 1, index: 0 };
+        let marks: BTreeMap<Vec<u8>, Mark> = [(mark_key(&sender("old"), ("tasks", 0)), Mark::default())].into();
+        assert_eq!(lineage_before(&marks, &sender("new"), ("tasks", 0)).as_deref(), Some("old"));
+        assert_eq!(lineage_before(&marks, &sender("old"), ("tasks", 0)), None, "the same one");
+        assert_eq!(lineage_before(&marks, &sender("new"), ("tasks", 1)), None, "another partition");
+        assert_eq!(lineage_before(&marks, &MessageId { shard: 11, ..sender("new") }, ("tasks", 0)), None, "another sender");
     }
 
     #[test]

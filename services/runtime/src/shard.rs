@@ -3,21 +3,27 @@
 //! Nothing here waits, reads a clock or knows a log. The memory runs ahead of the log by the transactions not yet committed;
 //! when one of them fails, the shard is dropped and acquired again, so nothing uncommitted survives (§2 of restore.rs).
 
+mod logic;
+mod records;
+
 pub use crate::chain::chained;
 
+use crate::membership::logic_of;
 use crate::messages::{Cluster, Outbox, Sender, dead_letter};
 use crate::rows::{self, Head, Mark, Position, full_key};
 use crate::stamp::{Now, Stamper};
 use crate::statehash::StateHash;
 use crate::store::RowBatch;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Lease, Poison};
-use orrery_model::journal::{DropReason, Dropped, Entry, EntryBatch, Observation, Source};
+use orrery_model::journal::{DropReason, Dropped, Entry, Observation, Source};
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
-use orrery_model::messages::StartPosition;
+use orrery_model::messages::{LogicVersions, StartPosition};
 use orrery_model::payload::Payload;
 use orrery_model::planted::{Bug, planted};
-use orrery_model::record::{MessageId, NewRecord, Record, data_bytes};
+use orrery_model::record::{MessageId, NewRecord, Record};
+use orrery_model::table::Change;
 use orrery_model::time::Timestamp;
+use orrery_model::topics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -97,6 +103,16 @@ pub enum StepError {
         /// The tick's time.
         at: Timestamp,
     },
+    /// The member does not have the version that was raised to (§9.5).
+    #[error("the logic was raised to version {version}, and this member has {oldest} to {newest}: install a newer binary")]
+    NoLogic {
+        /// The version in force from here on.
+        version: i32,
+        /// Oldest version that the member has.
+        oldest: i32,
+        /// Newest version that the member has.
+        newest: i32,
+    },
 }
 
 /// One shard in one ownership.
@@ -114,6 +130,11 @@ pub struct Shard<D: Decider> {
     idle_since_us: i64,
     shell_rows: BTreeMap<Vec<u8>, Vec<u8>>,
     renewed: Vec<Lease>,
+    ticking: bool,
+    /// The versions that the member has.
+    logic: LogicVersions,
+    /// Rows that changed before the version was raised in the same step.
+    changed: Vec<Change>,
 }
 
 /// What restore found: the parts of a shard.
@@ -153,7 +174,11 @@ impl<D: Decider> Shard<D> {
             idle_since_us: now.monotonic_us,
             shell_rows: BTreeMap::new(),
             renewed: Vec::new(),
+            ticking: true,
+            logic: logic_of::<D>(),
+            changed: Vec::new(),
         };
+        shard.begin_logic();
         for (topic, partition) in restored.moved {
             if let Some(position) = shard.position(&topic, partition).cloned() {
                 shard.move_position(&topic, partition, position);
@@ -200,6 +225,11 @@ impl<D: Decider> Shard<D> {
         waited || self.dropped_records >= IDLE_RECORDS || !step.dead.is_empty()
     }
 
+    /// Whether the decider is given ticks: not while something lies unread that its deadlines may depend on.
+    pub const fn let_tick(&mut self, ticking: bool) {
+        self.ticking = ticking;
+    }
+
     /// Leases that the last steps' inputs renewed.
     pub fn take_renewed(&mut self) -> Vec<Lease> {
         std::mem::take(&mut self.renewed)
@@ -212,7 +242,7 @@ impl<D: Decider> Shard<D> {
 
     /// Microseconds until the decider's next deadline can have come; none if it has none.
     pub fn deadline_in_us(&self, now: Now) -> Option<i64> {
-        self.decider.next_deadline().map(|deadline| self.stamper.wait_us(deadline, now))
+        self.decider.next_deadline().filter(|_| self.ticking).map(|deadline| self.stamper.wait_us(deadline, now))
     }
 
     /// Next offset to read of each input that was ever read.
@@ -246,6 +276,9 @@ impl<D: Decider> Shard<D> {
         if record.prev != position.offset && !planted(Bug::NoPrevCheck) {
             return Err(StepError::WrongPrev { topic: name(), partition, prev: record.prev, position: position.offset });
         }
+        if topic.strip_prefix(self.cluster.prefix.as_str()) == Some(topics::ADMIN) {
+            return self.take_admin((topic, partition), position, record, step);
+        }
         let behind = record.offset + 1;
         let mut range = (record.prev, behind);
         match self.decode(topic, partition, position.generation, record) {
@@ -278,7 +311,7 @@ impl<D: Decider> Shard<D> {
     }
 
     fn decode(&self, topic: &str, partition: u32, generation: i64, record: &Record) -> Result<Vec<Decoded<D::Input>>, Poison> {
-        let bytes = data_bytes(record.key.as_ref(), record.value.as_ref());
+        let bytes = record.bytes();
         let ours = topic.strip_prefix(self.cluster.prefix.as_str());
         // Our own packed records hold one item at least, which may be larger than the limit by its envelope.
         let limit = if ours.is_some() { INPUT_BYTES + PACKED_BYTES } else { INPUT_BYTES };
@@ -301,9 +334,17 @@ impl<D: Decider> Shard<D> {
         let Decoded { place, mut input } = decoded;
         if let (Some(sender), Some((seq, index))) = (sender, place) {
             let mark = Mark { epoch: sender.epoch, seq, index };
-            let key = mark_key(sender, input_of);
-            if self.marks.get(&key).is_some_and(|seen| *seen >= mark) {
-                return Some(DropReason::Repeat);
+            let input = (&**input_of.0, input_of.1);
+            let key = rows::mark_key(sender, input);
+            match self.marks.get(&key) {
+                Some(seen) if *seen >= mark => return Some(DropReason::Repeat),
+                Some(_) => {}
+                None => {
+                    if let Some(from) = rows::lineage_before(&self.marks, sender, input) {
+                        let (service, shard, to) = (sender.service.clone(), sender.shard as i32, sender.lineage.clone());
+                        self.observe(Observation::NewLineage { service, shard, from, to }, step);
+                    }
+                }
             }
             self.shell_rows.insert(full_key(rows::MARKS, &key), rows::MARK_ROW.encode(&mark));
             self.marks.insert(key, mark);
@@ -330,7 +371,7 @@ impl<D: Decider> Shard<D> {
     fn take_ticks(&mut self, step: &mut Step<'_, D>) -> Result<(), StepError> {
         for _ in 0..TICKS_PER_STEP {
             match self.decider.next_deadline() {
-                Some(deadline) if deadline <= step.at => {
+                Some(deadline) if self.ticking && deadline <= step.at => {
                     let moved = self.handle(Source::FromTick {}, D::tick(), false, step);
                     if !moved && self.decider.next_deadline().is_some_and(|next| next <= deadline) {
                         return Err(StepError::StuckDeadline { deadline, at: step.at });
@@ -355,7 +396,7 @@ impl<D: Decider> Shard<D> {
             epoch: self.sender.epoch,
             seq,
             at: step.at,
-            logic_version: D::LOGIC_VERSION,
+            logic_version: self.head.logic_version,
             tz_version: D::tz_version().into(),
             actor: D::actor(&input).unwrap_or_else(|| D::SERVICE.into()),
             source,
@@ -420,46 +461,14 @@ impl<D: Decider> Shard<D> {
 
     /// The decider's changed rows, then the shell's, then the head.
     fn changed_rows(&mut self) -> RowBatch {
-        let mut changes = Vec::new();
-        self.decider.take_changes(&mut changes);
-        changes.iter().for_each(|change| self.hash.follow(change));
-        self.head.state_hash = self.hash.to_hex();
+        self.head.state_hash = self.hash_now();
+        let changes = std::mem::take(&mut self.changed);
         self.head.rows = self.hash.rows;
         let decider = changes.into_iter().map(|change| (full_key(change.table, &change.key), change.value));
         let shell = std::mem::take(&mut self.shell_rows).into_iter().map(|(key, value)| (key, Some(value)));
         let head = (full_key(rows::HEAD, &[]), Some(rows::HEAD_ROW.encode(&self.head)));
         let all = decider.chain(shell).chain([head]);
         all.map(|(key, value)| (Payload(key.into()), value.map(|value| Payload(value.into())))).collect()
-    }
-
-    /// Packs entries into records of at most [`PACKED_BYTES`], halving what is too large.
-    fn journal_records(&self, mut entries: Vec<Entry<D::Input, D::Decision>>) -> Vec<NewRecord> {
-        let batch = EntryBatch { entries };
-        let value = D::journal().encode(&batch);
-        if value.len() > PACKED_BYTES && batch.entries.len() > 1 {
-            entries = batch.entries;
-            let rest = entries.split_off(entries.len() / 2);
-            let mut records = self.journal_records(entries);
-            records.extend(self.journal_records(rest));
-            return records;
-        }
-        vec![NewRecord {
-            topic: self.cluster.topic(&format!("{}.journal", D::SERVICE)),
-            partition: self.sender.shard,
-            key: None,
-            value: Some(Payload(value.into())),
-            headers: Vec::new(),
-        }]
-    }
-
-    fn changelog_record(&self, key: &Payload, value: Option<&Payload>) -> NewRecord {
-        NewRecord {
-            topic: self.cluster.topic(&format!("{}.changelog", D::SERVICE)),
-            partition: self.sender.shard,
-            key: Some(key.clone()),
-            value: value.cloned(),
-            headers: Vec::new(),
-        }
     }
 
     /// Tells the shard where the journal ends after its last commit: the next head names it.
@@ -474,16 +483,4 @@ struct Step<'e, D: Decider> {
     ends: Ends<'e>,
     entries: Vec<Entry<D::Input, D::Decision>>,
     dead: Vec<NewRecord>,
-}
-
-fn mark_key(sender: &MessageId, (topic, partition): (&Arc<str>, u32)) -> Vec<u8> {
-    let (topic, partition) = if planted(Bug::OneMark) { ("", 0) } else { (&**topic, partition) };
-    [
-        sender.service.as_bytes(),
-        sender.shard.to_string().as_bytes(),
-        sender.lineage.as_bytes(),
-        topic.as_bytes(),
-        partition.to_string().as_bytes(),
-    ]
-    .join(&0)
 }

@@ -5,14 +5,18 @@
 
 mod cancelled;
 mod capacity;
+mod clocks;
 mod ended;
 mod epochs;
 mod fired_once;
+mod healthy_kept;
+mod logic;
 mod overtaken;
 mod readable;
 mod replay;
 mod shown;
 mod started_once;
+mod stays_stopped;
 mod stopped;
 mod twice_told;
 
@@ -24,6 +28,7 @@ use orrery_gateway::views::Views;
 use orrery_log::Log;
 use orrery_model::decider::Decider;
 use orrery_model::journal::Entry;
+use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
@@ -41,8 +46,8 @@ pub struct Outcome<'w> {
     pub history: &'w History,
     /// What the gateway shows, if there is one.
     shown: Option<Arc<Views>>,
-    triggers: Vec<Vec<EntryOf<Trigger>>>,
-    allocators: Vec<Vec<EntryOf<Allocator>>>,
+    triggers: Vec<Vec<Timed<Trigger>>>,
+    allocators: Vec<Vec<Timed<Allocator>>>,
 }
 
 /// An entry of a decider's journal.
@@ -60,12 +65,19 @@ pub struct Finding {
 /// A checker: its name and what it finds.
 type Checker = (&'static str, fn(&Outcome<'_>) -> Vec<String>);
 
+/// A journal entry with its append time.
+type Timed<D> = (Timestamp, EntryOf<D>);
+
 /// Every checker.
 pub const CHECKERS: &[Checker] = &[
     ("started_once", started_once::check),
     ("fired_once", fired_once::check),
     ("ended", ended::check),
     ("epochs", epochs::check),
+    ("healthy_kept", healthy_kept::check),
+    ("clocks", clocks::check),
+    ("logic", logic::check),
+    ("stays_stopped", stays_stopped::check),
     ("capacity", capacity::check),
     ("replay", replay::check),
     ("readable", readable::check),
@@ -85,19 +97,19 @@ pub fn check(outcome: &Outcome<'_>) -> Vec<Finding> {
 impl<'w> Outcome<'w> {
     /// Of a world that has ended; every journal is read once.
     pub fn new(plan: &'w Plan, log: Arc<dyn Log>, cluster: &'w Cluster, history: &'w History, shown: Option<Arc<Views>>) -> Self {
-        let triggers = (0..cluster.trigger_shards).map(|shard| journal::<Trigger>(&log, cluster, shard)).collect();
-        let allocators = (0..cluster.cells).map(|cell| journal::<Allocator>(&log, cluster, cell)).collect();
+        let triggers = (0..cluster.trigger_shards).map(|shard| read_journal::<Trigger>(&log, cluster, shard)).collect();
+        let allocators = (0..cluster.cells).map(|cell| read_journal::<Allocator>(&log, cluster, cell)).collect();
         Self { plan, log, cluster, history, shown, triggers, allocators }
     }
 
-    /// A trigger shard's whole journal.
-    fn trigger(&self, shard: u32) -> &[EntryOf<Trigger>] {
-        &self.triggers[shard as usize]
+    /// A shard's whole journal.
+    fn journal<D: Journalled>(&self, shard: u32) -> impl Iterator<Item = &EntryOf<D>> {
+        self.timed_journal::<D>(shard).iter().map(|(_, entry)| entry)
     }
 
-    /// A cell's whole journal.
-    fn allocator(&self, cell: u32) -> &[EntryOf<Allocator>] {
-        &self.allocators[cell as usize]
+    /// A shard's whole journal, each entry with its append time.
+    fn timed_journal<D: Journalled>(&self, shard: u32) -> &[Timed<D>] {
+        &D::journals(self)[shard as usize]
     }
 
     /// What is found in every shard of both services.
@@ -115,8 +127,29 @@ impl<'w> Outcome<'w> {
     }
 }
 
-fn journal<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32) -> Vec<EntryOf<D>> {
+fn read_journal<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32) -> Vec<Timed<D>> {
     let fetch = log.read(&journal_of(cluster, D::SERVICE, shard), 0, usize::MAX).unwrap_or_default();
-    let batches = fetch.records.iter().filter_map(|record| D::journal().decode(record.value.as_ref()?.as_bytes()).ok());
-    batches.flat_map(|batch| batch.entries).collect()
+    let batches = fetch.records.iter().filter_map(|record| {
+        let batch = D::journal().decode(record.value.as_ref()?.as_bytes()).ok()?;
+        Some(batch.entries.into_iter().map(|entry| (record.appended, entry)))
+    });
+    batches.flatten().collect()
+}
+
+/// A decider whose journals an outcome holds.
+trait Journalled: Decider {
+    /// One of each shard.
+    fn journals<'o>(outcome: &'o Outcome<'_>) -> &'o [Vec<Timed<Self>>];
+}
+
+impl Journalled for Trigger {
+    fn journals<'o>(outcome: &'o Outcome<'_>) -> &'o [Vec<Timed<Self>>] {
+        &outcome.triggers
+    }
+}
+
+impl Journalled for Allocator {
+    fn journals<'o>(outcome: &'o Outcome<'_>) -> &'o [Vec<Timed<Self>>] {
+        &outcome.allocators
+    }
 }

@@ -1,6 +1,6 @@
 //! What really happened, noted by the world itself: the oracle of the checkers.
 
-use orrery_model::id::AttemptId;
+use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::messages::EndKind;
 use std::collections::BTreeMap;
 
@@ -38,6 +38,32 @@ pub enum Accepted {
         /// The key.
         key: String,
     },
+    /// A job is to start nothing more, or to go on.
+    Switched {
+        /// Which job.
+        job: String,
+        /// It goes on.
+        on: bool,
+        /// Full name of the topic where this was said.
+        topic: String,
+        /// Partition: the number of the shard that owns the job.
+        partition: u32,
+        /// Offset.
+        offset: i64,
+    },
+}
+
+/// A heartbeat that the log has accepted.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// Whose.
+    pub agent: AgentId,
+    /// Counter of the session that it speaks for.
+    pub session: i64,
+    /// How long the allocator is to wait for the next one, milliseconds.
+    pub lease_ms: i64,
+    /// When, microseconds of true time.
+    pub at_us: i64,
 }
 
 /// Everything noted, in order.
@@ -47,6 +73,8 @@ pub struct History {
     pub starts: Vec<Start>,
     /// Records.
     pub accepted: Vec<(i64, Accepted)>,
+    /// Heartbeats.
+    pub heard: Vec<Heard>,
     /// Faults that struck, by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// A trace of what happened, for people.
@@ -55,6 +83,8 @@ pub struct History {
     pub stopped: Vec<String>,
     /// Attempts that ended before everything healed, and whose end nobody has acknowledged to their agent at the end.
     pub unanswered: Vec<AttemptId>,
+    /// The version of the logic was raised.
+    pub raised: bool,
     open: BTreeMap<AttemptId, usize>,
 }
 

@@ -30,6 +30,8 @@ pub struct Plan {
     pub dead_after: i64,
     /// Between two events, on average.
     pub event_every: i64,
+    /// When somebody raises the version of the logic.
+    pub raise_logic_at: Option<i64>,
     /// What goes wrong, in order of time.
     pub faults: Vec<(i64, Fault)>,
 }
@@ -73,7 +75,7 @@ pub enum Fault {
     KillSupervisor(usize),
     /// An agent's machine loses power and starts again.
     Reboot(usize),
-    /// A member's wall clock is off by so much from now on.
+    /// A member's wall clock is off by so much, until somebody sets it right.
     MemberClock(usize, i64),
     /// An agent's wall clock is off by so much from now on.
     AgentClock(usize, i64),
@@ -186,8 +188,12 @@ impl Plan {
             ends: faults_until + 20 * MINUTE,
             dead_after: if chance.u8(0..4) == 0 { 200 * SECOND } else { 6 * SECOND },
             event_every: chance.i64(5..40) * SECOND,
+            raise_logic_at: None,
             faults: Vec::new(),
         };
+        // Drawn apart, so that it changes no other choice.
+        let mut apart = Rng::with_seed(!seed);
+        plan.raise_logic_at = apart.bool().then(|| apart.i64(10 * MINUTE..faults_until));
         // Some kinds only, each seed others: many faults of few kinds find what few of many do not.
         let kinds: Vec<u32> = (0..KINDS).filter(|_| chance.u8(0..3) == 0).collect();
         let mean = chance.i64(10..50) * SECOND;
@@ -251,6 +257,7 @@ fn draw(kind: u32, plan: &Plan, chance: &mut Rng) -> Fault {
         16 => Fault::KillSupervisor(agent),
         17 if chance.bool() => Fault::RebootWithin(agent, chance.u32(..6)),
         17 => Fault::Reboot(agent),
+        18 if long => Fault::MemberClock(member, chance.i64(-3_600 * SECOND..3_600 * SECOND)),
         18 => Fault::MemberClock(member, chance.i64(-2 * SECOND..2 * SECOND)),
         19 => Fault::AgentClock(agent, chance.i64(-3_600 * SECOND..3_600 * SECOND)),
         23 => Fault::Stray(shard, chance.usize(1..4)),

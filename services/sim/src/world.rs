@@ -1,6 +1,7 @@
 //! The world: one queue of what happens when, in true time, and everything that it happens to.
 
 mod agents;
+mod announcing;
 mod cancels;
 mod faults;
 mod gateway;
@@ -37,6 +38,10 @@ pub(crate) enum Happening {
     Settle(usize, Key, u64),
     /// A member hears of an assignment: the shard, the generation, whether it is to own it.
     Told(usize, Key, i64, bool),
+    /// The members announce themselves.
+    Announce,
+    /// Somebody raises the version of the logic.
+    RaiseLogic,
     /// A dead member comes back.
     MemberStarts(usize),
     /// The controller looks for shards without an owner.
@@ -63,6 +68,8 @@ pub(crate) enum Happening {
     Cancel,
     /// The gateway follows the log. The number is that of its life.
     GatewayLooks(u64),
+    /// Somebody stops a job, or lets it go on.
+    Switch(usize),
     /// Late commits arrive at the log.
     LateCommits,
     /// The log is cleaned.
@@ -131,6 +138,7 @@ impl World {
         }
         self.log.ensure_topic(load::TOPIC, load::PARTITIONS, Cleanup::DeleteAfterMs(7 * 86_400_000)).expect("an empty log takes topics");
         self.begin_members();
+        self.begin_announcing();
         self.begin_agents();
         self.define_jobs();
         self.after(SECOND, Happening::GatewayLooks(0));
@@ -165,6 +173,8 @@ impl World {
             Happening::Commit(member, key, tenure) => self.commit(member, key, tenure),
             Happening::Settle(member, key, tenure) => self.settle(member, key, tenure),
             Happening::Told(member, key, generation, own) => self.told(member, key, generation, own),
+            Happening::Announce => self.announce(),
+            Happening::RaiseLogic => self.raise_logic(),
             Happening::MemberStarts(member) => self.member_starts(member),
             Happening::Control => self.control(),
             Happening::AgentLooks(node, life) => self.agent_looks(node, life),
@@ -178,6 +188,7 @@ impl World {
             Happening::Request => self.send_request(),
             Happening::Cancel => self.cancel_newest(),
             Happening::GatewayLooks(life) => self.gateway_looks(life),
+            Happening::Switch(which) => self.switch(which),
             Happening::LateCommits => self.log.settle_late(),
             Happening::Clean => {
                 self.log.clean();

@@ -1,7 +1,7 @@
 //! Worlds of known seeds: the same seed gives the same bytes, nothing is found in production code, and every planted defect is.
 
 use orrery_model::planted::{Bug, plant};
-use orrery_sim::plan::Plan;
+use orrery_sim::plan::{Fault, Plan};
 use orrery_sim::run::run;
 use orrery_sim::sweep::names;
 use orrery_sim::world::World;
@@ -14,10 +14,14 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::NoResend, 2, "ended"),
     (Bug::NoPrevCheck, 7, "replay"),
     (Bug::NoReack, 2, "ended"),
+    (Bug::ClockUnjudged, 1, "clocks"),
+    (Bug::TickBeforeBacklog, 8, "stays_stopped"),
+    (Bug::LeaseByAt, 1, "healthy_kept"),
     (Bug::LeaseUnread, 31, "started_once"),
-    (Bug::LeaseFromAnswer, 4, "started_once"),
-    (Bug::LaunchUnsynced, 8, "started_once"),
+    (Bug::LeaseFromAnswer, 7, "started_once"),
+    (Bug::LaunchUnsynced, 27, "started_once"),
     (Bug::RunAgain, 1, "started_once"),
+    (Bug::LogicForgotten, 1, "logic"),
     (Bug::VisibleBeforeSync, 2, "epochs"),
 ];
 
@@ -41,6 +45,19 @@ fn nothing_is_found_in_worlds_of_known_seeds() {
         let report = run(Plan::of(seed));
         assert_eq!(report.findings, [], "seed {seed}: look at it with `make sim SEED={seed}`");
         assert!(report.starts > 100 && report.faults.values().sum::<u64>() >= 120, "seed {seed} is no test: {report:?}");
+    }
+}
+
+/// What the simulator has found in the product, as the fewest faults that showed it.
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    let scenarios = [
+        // An agent that was cut off read an old welcome and counted its lease from a heartbeat that had never arrived.
+        (56, vec![(785_236_122, Fault::CutAnswers(0, 172_634_309)), (889_186_111, Fault::Cut(0, 120_000_000))]),
+    ];
+    for (seed, faults) in scenarios {
+        let report = run(Plan { faults, ..Plan::of(seed) });
+        assert_eq!(report.findings, [], "the scenario of seed {seed}");
     }
 }
 

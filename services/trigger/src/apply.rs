@@ -22,7 +22,8 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::JobPaused { entry } | Decision::JobResumed { entry } => state.change_job(entry),
         Decision::JobDeleted { job, appended } => state.forget_job(job, *appended),
         Decision::Answered { id, keyed: true, answer } => state.remember_answer(at, id, answer),
-        Decision::Superseded { .. }
+        Decision::Alerted { .. }
+        | Decision::Superseded { .. }
         | Decision::Skipped { .. }
         | Decision::Refused { .. }
         | Decision::Answered { keyed: false, .. }

@@ -331,6 +331,13 @@ pub enum Decision {
         /// Its last record.
         record: RunRecord,
     },
+    /// Somebody should know.
+    Alerted {
+        /// Stable code: `input_gap`, `new_lineage`.
+        code: String,
+        /// In words.
+        detail: String,
+    },
 }
 
 /// Codec of the trigger's journal.

@@ -30,6 +30,9 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
             out.extend(end_alert(at, record));
             out.push(Message::Run(Box::new(record.clone())));
         }
+        Decision::Alerted { code, detail } => {
+            out.push(Message::Alert(Alert { job: None, run: None, code: code.clone(), detail: detail.clone(), at }));
+        }
         Decision::PredicateFailed { job, trigger, event, reason } => {
             let detail = format!("triggers[{trigger}].when could not be evaluated on {event}: {reason}");
             out.push(alert(at, job, None, "predicate_failed", detail));

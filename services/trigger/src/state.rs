@@ -10,11 +10,13 @@ use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{Concurrency, JobSpec, TriggerKind};
 use orrery_model::journal::{EntryBatch, Observation, Shards};
 use orrery_model::messages::{Fire, StartPosition};
+use orrery_model::planted::SPARE_LOGIC_VERSIONS;
 use orrery_model::record::Record;
 use orrery_model::table::{Change, RowError, Table};
 use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Deadline of what is due as soon as there is room for it.
@@ -141,7 +143,7 @@ impl Default for Trigger {
 
 impl Decider for Trigger {
     const SERVICE: &'static str = "trigger";
-    const LOGIC_VERSION: i32 = 1;
+    const LOGIC_VERSIONS: RangeInclusive<i32> = 1..=1 + SPARE_LOGIC_VERSIONS;
     type Input = Input;
     type Decision = Decision;
 

@@ -117,7 +117,11 @@ impl AgentCore {
         }
         match command.order {
             Order::Welcome { adopted } if !self.registered => {
-                self.renew_lease(now, out);
+                // It may be read before any append has come back, and long after it was written: of the session's heartbeats only the
+                // first was certainly sent before it.
+                if let Some(sent_boot_ms) = self.session_sent {
+                    self.renew_lease(now, sent_boot_ms, out);
+                }
                 self.welcome(now, adopted.into_iter().collect(), orders);
             }
             Order::Welcome { .. } => self.count(Dropped::WelcomedAlready, true),

@@ -163,6 +163,8 @@ pub struct AgentCore {
     next_heartbeat: i64,
     /// Session of the heartbeat under way, and a boot time before its first send.
     heartbeat_under_way: Option<(Session, i64)>,
+    /// A boot time before the first heartbeat of the session was sent; none before that.
+    session_sent: Option<i64>,
     attempts: BTreeMap<AttemptId, Attempt>,
     forgotten: BTreeSet<AttemptId>,
     forgotten_order: VecDeque<AttemptId>,
@@ -194,6 +196,7 @@ impl AgentCore {
             lease_until: None,
             next_heartbeat: i64::MAX,
             heartbeat_under_way: None,
+            session_sent: None,
             attempts,
             forgotten: recovered.forgotten.iter().cloned().collect(),
             forgotten_order: recovered.forgotten,
@@ -266,7 +269,7 @@ impl AgentCore {
     /// Every registration is a new session, durable before anybody hears of it.
     fn open_session(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.session = Session { counter: self.session.counter + 1, boot_id: self.config.boot_id.clone() };
-        self.registered = false;
+        (self.registered, self.session_sent) = (false, None);
         self.next_heartbeat = now.boot_ms;
         let line = Line::Session { counter: self.session.counter, boot_id: self.session.boot_id.clone() };
         out.push(Effect::Journal { lines: vec![line], sync: true });
@@ -274,6 +277,7 @@ impl AgentCore {
 
     fn send_heartbeat(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.heartbeat_under_way = Some((self.session.clone(), now.boot_ms));
+        self.session_sent.get_or_insert(now.boot_ms);
         self.next_heartbeat = now.boot_ms + if self.registered { self.config.heartbeat_ms } else { REGISTER_MS };
         out.push(Effect::Heartbeat(Heartbeat {
             agent: self.agent.clone(),
@@ -288,21 +292,20 @@ impl AgentCore {
     }
 
     fn heartbeat_appended(&mut self, now: Now, ok: bool, out: &mut Vec<Effect>) {
-        if ok {
-            self.renew_lease(now, out);
-        } else {
-            self.next_heartbeat = now.boot_ms + REGISTER_MS;
+        match &self.heartbeat_under_way {
+            // A heartbeat of a session that is over renews nothing.
+            Some((session, sent_boot_ms)) if ok && *session == self.session => self.renew_lease(now, *sent_boot_ms, out),
+            _ if ok => {}
+            _ => self.next_heartbeat = now.boot_ms + REGISTER_MS,
         }
         self.heartbeat_under_way = None;
     }
 
-    /// The heartbeat under way is in the log. (A welcome says so too, and may be read before the append has come back.)
-    fn renew_lease(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Some((session, sent_boot_ms)) = &self.heartbeat_under_way else { return };
-        let from = if planted(Bug::LeaseFromAnswer) { now.boot_ms } else { *sent_boot_ms };
+    /// A heartbeat that was sent at this boot time or later is in the log. One that took longer than the lease is too late.
+    fn renew_lease(&mut self, now: Now, sent_boot_ms: i64, out: &mut Vec<Effect>) {
+        let from = if planted(Bug::LeaseFromAnswer) { now.boot_ms } else { sent_boot_ms };
         let until = from + self.config.lease_ms;
-        // A heartbeat of a session that is over renews nothing; one that took longer than the lease is too late.
-        if *session == self.session && until > now.boot_ms && self.lease_until.is_none_or(|earlier| until > earlier) {
+        if until > now.boot_ms && self.lease_until.is_none_or(|earlier| until > earlier) {
             self.lease_until = Some(until);
             out.push(Effect::Lease { until_boot_ms: until });
         }

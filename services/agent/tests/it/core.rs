@@ -229,6 +229,22 @@ fn a_launch_before_the_welcome_is_void() {
     assert_eq!(world.dropped(Dropped::NotWelcomed), 1);
 }
 
+/// Found by the simulator (seed 56): an agent whose way to the log was cut read an old welcome when it came back, counted its lease
+/// from a heartbeat that had never arrived, and started launches that the allocator had long given to others.
+#[test]
+fn a_welcome_that_is_read_late_renews_nothing() {
+    let mut world = World::new(fresh());
+    world.step(Input::Snapshot(snapshot(&[], &[])));
+    world.at(1_900, Input::HeartbeatAppended { ok: false });
+    for second in 1..70 {
+        world.at(1_900 + second * 1_000, Input::Tick);
+        world.at(1_900 + second * 1_000, Input::HeartbeatAppended { ok: false });
+    }
+    world.at(71_900, Input::Tick);
+    let both = orders(1, 1, vec![Order::Welcome { adopted: Vec::new() }, launch("a.1")]);
+    assert_eq!(world.at(71_901, both), ["journal synced: launched a.1", "start a.1#1"], "no lease: the supervisor refuses it");
+}
+
 #[test]
 fn a_lease_that_runs_out_ends_the_session() {
     let mut world = World::registered();

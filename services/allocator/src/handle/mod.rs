@@ -13,7 +13,6 @@ use orrery_model::journal::Observation;
 use orrery_model::limits::DECISIONS_PER_INPUT;
 use orrery_model::messages::{Reason, TaskSpec};
 use orrery_model::time::Timestamp;
-use orrery_model::topics;
 use std::collections::BTreeSet;
 
 /// Decisions kept free for what ends a round: new reasons, the pause.
@@ -73,12 +72,11 @@ impl Turn<'_> {
                 self.decide(Decision::ShardsLearned { shards: *shards });
             }
             Observation::LeaseExpired { agent, session, silent_ms } => self.lease_expired(agent, session, *silent_ms),
-            // A cut `heartbeats` loses nothing: agents say the same again.
-            Observation::Gap { topic, partition, from, to } if !topic.ends_with(topics::HEARTBEATS) => {
-                let detail = format!("{topic}/{partition} was cut off from {from} to {to} before it was read: tasks or statuses are lost");
-                self.decide(Decision::Alerted { code: "input_gap".into(), detail });
+            other => {
+                if let Some((code, detail)) = other.alert() {
+                    self.decide(Decision::Alerted { code: code.into(), detail });
+                }
             }
-            _ => {}
         }
     }
 }

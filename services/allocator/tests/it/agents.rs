@@ -149,7 +149,7 @@ fn a_gap_is_told() {
         let observation = Observation::Gap { topic: topic.into(), partition: 0, from: 3, to: 9 };
         lines(&rig.input(&Input::ShellObserved { observation }))
     };
-    expect!["alert: orrery.status/0 was cut off from 3 to 9 before it was read: tasks or statuses are lost → input_gap"]
+    expect!["alert: orrery.status/0 was cut off from 3 to 9 before it was read: its records are lost → input_gap"]
         .assert_eq(&gap("orrery.status"));
     assert_eq!(gap("orrery.heartbeats"), "");
     let input = Allocator::observed(acquired(Shards::default()));

@@ -7,6 +7,7 @@ mod events;
 mod explain;
 mod input;
 mod jobs;
+mod logic;
 mod logs;
 mod openapi;
 mod runs;
@@ -56,6 +57,8 @@ routes! {
     get "/metrics" => cluster::metrics, "Metrics in Prometheus' text format";
     get "/api/v1/openapi.json" => openapi::document, "This document";
     get "/api/v1/cluster" => cluster::status, "What the cluster consists of, and how far its parts have come";
+    get "/api/v1/cluster/logic" => logic::show, "The members that live, and which versions of the logic they have and are in force";
+    post "/api/v1/cluster/logic" => logic::raise, "Raises the logic to the newest version, once all members have it";
     get "/api/v1/jobs" => jobs::list, "All jobs", "prefix": "only names that begin so";
     post "/api/v1/jobs" => jobs::apply, "Defines a job, or changes it: one document in JSON, YAML or TOML, by Content-Type";
     get "/api/v1/jobs/{name}" => jobs::get_short, "A job, by its name with %2F, or by the name alone in the namespace default";

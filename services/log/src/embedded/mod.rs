@@ -140,6 +140,9 @@ impl Log for EmbeddedLog {
         let (place, span) = self.inner.catalog().at(at)?;
         self.inner.offset_at(place, span, time)
     }
+    fn shares_clock(&self) -> bool {
+        true
+    }
     fn ring_for(&self, topics: &[&str], bell: &Arc<Bell>) {
         topics.iter().for_each(|topic| self.inner.bells.add(topic, bell));
     }

@@ -4,7 +4,7 @@
 //! Every broken rule is told, not only the first, each with the field's path, the value, and what to write instead.
 
 use super::{Constraint, Interval, JobSpec, Span, Trigger, TriggerKind};
-use crate::limits::{ARGUMENT_BYTES, ARGUMENTS, EXPRESSION_BYTES, JOB_BYTES, TRIGGERS_PER_JOB};
+use crate::limits::{ARGUMENT_BYTES, ARGUMENTS, EXPRESSION_BYTES, JOB_BYTES, TASK_BYTES, TRIGGERS_PER_JOB};
 use crate::topics::check_topic_name;
 use std::collections::BTreeSet;
 
@@ -185,6 +185,12 @@ fn check_command(spec: &JobSpec, problems: &mut Vec<Problem>) {
     }
     if let Some(script) = &spec.shell {
         check_text("shell", script, problems);
+    }
+    let bytes = spec.command.iter().chain(&spec.shell).map(String::len).sum::<usize>()
+        + spec.env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    if bytes > TASK_BYTES {
+        let message = format!("command and env have {bytes} bytes together, allowed are {TASK_BYTES}");
+        problems.push(Problem::new("command", message).hint("put it into a file"));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if let Some(user) = spec.user.as_ref().filter(|u| u.is_empty() || u.len() > 64 || u.starts_with('-') || !u.chars().all(plain)) {

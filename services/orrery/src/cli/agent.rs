@@ -20,6 +20,12 @@ pub(crate) enum Agent {
 pub(crate) enum Cluster {
     /// What there is, and how far its parts have come
     Status,
+    /// Show which versions of the logic the members have
+    Logic {
+        /// Let all shards decide by the newest version; refused while members do not have it
+        #[arg(long)]
+        raise: bool,
+    },
 }
 
 impl Agent {
@@ -55,7 +61,9 @@ fn of(agent: &Value, name: &str) -> String {
 
 impl Cluster {
     pub(crate) fn run(self, context: &Context) -> Result<ExitCode> {
-        let Self::Status = self;
+        if let Self::Logic { raise } = self {
+            return logic(context, raise);
+        }
         let status = context.client()?.get("/api/v1/cluster")?;
         match context.format {
             Format::Table | Format::Name => {
@@ -67,4 +75,33 @@ impl Cluster {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn logic(context: &Context, raise: bool) -> Result<ExitCode> {
+    let (client, path) = (context.client()?, "/api/v1/cluster/logic");
+    let answer = if raise { client.post(path, &Value::Null)? } else { client.get(path)? };
+    output::list(
+        context.format,
+        &answer,
+        &[
+            column("MEMBER", |member| text(&member["member"])),
+            column("BINARY", |member| text(&member["binary"])),
+            column("TRIGGER", |member| versions(member, "trigger")),
+            column("ALLOCATOR", |member| versions(member, "allocator")),
+            wide("TIME ZONES", |member| text(&member["tz_version"])),
+        ],
+    );
+    if matches!(context.format, Format::Table | Format::Wide) {
+        for service in answer["services"].as_array().into_iter().flatten() {
+            println!("{}: version {} is in force", text(&service["service"]), service["in_force"]);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The versions of a decider's logic that a member has.
+fn versions(member: &Value, service: &str) -> String {
+    let mut all = member["logic"].as_array().into_iter().flatten();
+    let of = all.find(|logic| logic["service"] == service).unwrap_or(&Value::Null);
+    format!("{} to {}", of["oldest"], of["newest"])
 }

@@ -188,8 +188,11 @@ fn tell(reports: &[Report], summary: &Value) {
             "{}/{}: {} entries, {} decisions; state hash {}",
             report.service, report.shard, report.entries, report.decisions, report.state_hash
         );
-        if report.applied_only > 0 {
-            println!("  {} entries were written by another version: applied, not verified", report.applied_only);
+        for stretch in &report.unverified {
+            println!(
+                "  entries {} to {} are of logic version {} (time zones {}), which this binary does not have: applied, not verified",
+                stretch.from_seq, stretch.to_seq, stretch.logic_version, stretch.tz_version
+            );
         }
         if let Some(divergence) = &report.divergence {
             println!("  DIVERGENCE at {} (entry {}): {}", divergence.place, divergence.seq, divergence.what);

@@ -8,6 +8,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// … up to this.
 const BACKOFF_MOST: Duration = Duration::from_secs(10);
 
+/// A clock that is off is not set right within seconds, and each try is an alert.
+const CLOCK_PAUSE: Duration = Duration::from_secs(60);
+
 /// A member's claim to one shard.
 ///
 /// Fenced is not failed: whoever was fenced acquires again only under a newer assignment, as two believers would fence each other for
@@ -55,7 +58,8 @@ impl Claim {
         if now_us.saturating_sub(self.since_us) > micros(BACKOFF_MOST) {
             self.backoff = BACKOFF_FIRST;
         }
-        self.not_before_us = now_us + micros(self.backoff / 2 + self.backoff * u32::from(jitter) / 512);
+        let pause = if matches!(why, Some(Lost::ClockOff { .. })) { CLOCK_PAUSE } else { self.backoff };
+        self.not_before_us = now_us + micros(pause / 2 + pause * u32::from(jitter) / 512);
         self.backoff = (self.backoff * 2).min(BACKOFF_MOST);
     }
 }

@@ -9,6 +9,7 @@ use orrery_model::journal::Observation;
 use orrery_model::messages::StartPosition;
 use orrery_model::payload::Payload;
 use orrery_model::record::Record;
+use orrery_model::topics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -62,6 +63,7 @@ impl Inputs {
         for input in D::inputs() {
             begin.insert((self.cluster.topic(input).into(), self.shard), None);
         }
+        begin.insert((self.cluster.topic(topics::ADMIN).into(), 0), None);
         for input in D::inputs_of_others() {
             let others = (0..self.cluster.trigger_shards).filter(|partition| *partition != self.shard);
             begin.extend(others.map(|partition| ((self.cluster.topic(input).into(), partition), None)));
@@ -179,10 +181,9 @@ impl Inputs {
         }
     }
 
-    /// Where the partitions read of one of our topics end now.
-    pub(super) fn ends_of(&self, name: &str) -> Result<InputEnds, LogError> {
-        let name = self.cluster.topic(name);
-        let ends = self.reading.keys().filter(|(topic, _)| **topic == *name).map(|(topic, partition)| {
+    /// Where the partitions read of these topics end now.
+    pub(super) fn ends_of(&self, which: impl Fn(&str) -> bool) -> Result<InputEnds, LogError> {
+        let ends = self.reading.keys().filter(|(topic, _)| which(topic)).map(|(topic, partition)| {
             let end = self.log.end_offset(&TopicPartition { topic: topic.clone(), partition: *partition })?;
             Ok(((topic.clone(), *partition), end))
         });

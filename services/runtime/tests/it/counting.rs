@@ -11,6 +11,7 @@ use orrery_model::table::{Change, RowError, Table};
 use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
@@ -93,7 +94,7 @@ impl Counting {
 
 impl Decider for Counting {
     const SERVICE: &'static str = "trigger";
-    const LOGIC_VERSION: i32 = 1;
+    const LOGIC_VERSIONS: RangeInclusive<i32> = 1..=2;
     type Input = Input;
     type Decision = Decision;
 

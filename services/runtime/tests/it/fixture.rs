@@ -75,7 +75,7 @@ impl Fixture {
             cluster: self.cluster.clone(),
             shard,
             folder: self.store(shard),
-            member: "m".into(),
+            member: orrery_runtime::membership::member("m", Vec::new(), "", clock::wall()),
             draw_lineage: || "beef".into(),
         })
         .expect("a shard")

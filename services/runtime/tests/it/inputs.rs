@@ -86,8 +86,26 @@ fn a_record_that_is_too_large_becomes_a_dead_letter_without_its_value() {
     joins::check(&fixture);
 }
 
+#[test]
+fn headers_count_towards_the_size() {
+    let fixture = Fixture::new(1);
+    let shard = fixture.start(0);
+    let large = vec![b'1'; INPUT_BYTES + PACKED_BYTES];
+    fixture.append(topics::JOBS, 0, b"1", vec![("large".into(), large.as_slice().into())]);
+    fixture.add(0, &["2"]);
+    fixture.wait_total(0, 2);
+    shard.stop();
+    assert_eq!(fixture.read("jobs.dlq", 0)[0].header("orrery.error.stage"), Some("size"));
+    joins::check(&fixture);
+}
+
 /// A packed record of the allocator with these items, as (seq, index, number).
 fn pack(fixture: &Fixture, items: &[(i64, i32, i32)]) {
+    pack_of(fixture, "cafe", items);
+}
+
+/// As [`pack`], in another life of the allocator.
+fn pack_of(fixture: &Fixture, lineage: &str, items: &[(i64, i32, i32)]) {
     let body = |n| Outcome {
         attempt: AttemptId::parse("run.1").expect("an id"),
         job: JobName::parse("a/b").expect("a name"),
@@ -96,7 +114,7 @@ fn pack(fixture: &Fixture, items: &[(i64, i32, i32)]) {
         change: OutcomeChange::AttemptDeclined { reasons: Vec::new(), suggested_cell: None },
     };
     let items: Vec<_> = items.iter().map(|(seq, index, n)| Item { seq: *seq, index: *index, body: body(*n) }).collect();
-    let id = format!("allocator/0/cafe/1/{}/{}", items[0].seq, items[0].index);
+    let id = format!("allocator/0/{lineage}/1/{}/{}", items[0].seq, items[0].index);
     fixture.append(topics::OUTCOMES, 0, &OUTCOMES.encode(&Packed { items }), vec![(ID_HEADER.into(), id.as_bytes().into())]);
 }
 
@@ -114,6 +132,20 @@ fn a_message_that_comes_again_is_dropped_as_a_repeat() {
     fixture.wait_total(0, 1_011);
     shard.stop();
     assert_eq!(dropped(&fixture, DropReason::Repeat).iter().map(|range| range.count).sum::<i64>(), 3);
+    joins::check(&fixture);
+}
+
+#[test]
+fn a_sender_that_was_made_anew_counts_from_the_start_and_is_told_of() {
+    let fixture = Fixture::new(1);
+    pack(&fixture, &[(5, 0, 1), (5, 1, 10)]);
+    pack_of(&fixture, "beef", &[(1, 0, 100), (1, 1, 1_000)]);
+    let shard = fixture.start(0);
+    fixture.wait_total(0, 1_111);
+    shard.stop();
+    let (service, shard, from, to) = ("allocator".into(), 0, "cafe".into(), "beef".into());
+    let seen = Input::ShellObserved { observation: Observation::NewLineage { service, shard, from, to } };
+    assert_eq!(fixture.entries(0).iter().filter(|entry| entry.input == seen).count(), 1);
     joins::check(&fixture);
 }
 

@@ -8,5 +8,6 @@ mod fencing;
 mod fixture;
 mod inputs;
 mod joins;
+mod membership;
 mod restoring;
 mod routing;

@@ -3,7 +3,7 @@
 use super::Outcome;
 use orrery_model::id::RunId;
 use orrery_model::messages::RunState;
-use orrery_trigger::Decision;
+use orrery_trigger::{Decision, Trigger};
 use std::collections::BTreeMap;
 
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
@@ -13,7 +13,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
 fn of(outcome: &Outcome<'_>, shard: u32) -> Vec<String> {
     let mut unwanted: BTreeMap<&RunId, (i64, RunState)> = BTreeMap::new();
     let mut found = Vec::new();
-    for entry in outcome.trigger(shard) {
+    for entry in outcome.journal::<Trigger>(shard) {
         for decision in &entry.decisions {
             match decision {
                 Decision::AttemptUnwanted { record, leads_to, .. } => drop(unwanted.insert(&record.run, (entry.seq, *leads_to))),

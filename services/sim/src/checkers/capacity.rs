@@ -11,7 +11,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
 fn of(outcome: &Outcome<'_>, cell: u32) -> Vec<String> {
     let mut allocator = Allocator::default();
     let mut found = Vec::new();
-    for entry in outcome.allocator(cell) {
+    for entry in outcome.journal::<Allocator>(cell) {
         for decision in &entry.decisions {
             let new = matches!(decision, Decision::Placed { spec, .. } if allocator.tasks().all(|(a, row)| *a != spec.attempt || row.place.is_none()));
             allocator.apply(entry.at, decision);

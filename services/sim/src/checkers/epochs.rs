@@ -1,20 +1,19 @@
 //! Ownerships of a shard have strictly rising epochs, one lineage, and entries without a gap.
 
-use super::{EntryOf, Outcome};
+use super::{Journalled, Outcome};
 use orrery_allocator::Allocator;
-use orrery_model::decider::Decider;
 use orrery_model::journal::Observation;
 use orrery_trigger::Trigger;
 
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
-    outcome.each_shard(|of_all, n| of::<Trigger>(n, of_all.trigger(n)), |of_all, n| of::<Allocator>(n, of_all.allocator(n)))
+    outcome.each_shard(of::<Trigger>, of::<Allocator>)
 }
 
-fn of<D: Decider>(shard: u32, journal: &[EntryOf<D>]) -> Vec<String> {
+fn of<D: Journalled>(outcome: &Outcome<'_>, shard: u32) -> Vec<String> {
     let name = format!("{}/{shard}", D::SERVICE);
     let mut found = Vec::new();
     let (mut epoch, mut seq, mut lineage) = (0, 0, None);
-    for entry in journal {
+    for entry in outcome.journal::<D>(shard) {
         if entry.seq != seq + 1 {
             found.push(format!("{name}: entry {} follows {seq}", entry.seq));
         }

@@ -5,13 +5,13 @@ use crate::history::Accepted;
 use crate::machine::wall;
 use crate::plan::MINUTE;
 use crate::world::load::{FIRED_BY, SLOT_MINUTES};
-use orrery_trigger::Decision;
+use orrery_trigger::{Decision, Trigger};
 use std::collections::BTreeMap;
 
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     let mut runs: BTreeMap<(String, String), u32> = BTreeMap::new();
     for shard in outcome.trigger_shards() {
-        for entry in outcome.trigger(shard) {
+        for entry in outcome.journal::<Trigger>(shard) {
             for decision in &entry.decisions {
                 if let Decision::RunCreated { record, .. } = decision {
                     *runs.entry((record.job.to_string(), record.cause.clone())).or_default() += 1;
@@ -36,6 +36,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
                 }
             }
             Accepted::Request { job, key } => want(job, format!("request:*/{key}")),
+            Accepted::Switched { .. } => {}
         }
     }
     let every = SLOT_MINUTES * MINUTE;

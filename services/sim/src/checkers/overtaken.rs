@@ -2,7 +2,7 @@
 //! task waits for those before it and never for those that came later.
 
 use super::Outcome;
-use orrery_allocator::Decision;
+use orrery_allocator::{Allocator, Decision};
 use orrery_model::id::AttemptId;
 use orrery_model::messages::TaskSpec;
 use std::cmp::Reverse;
@@ -26,7 +26,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
 fn of(outcome: &Outcome<'_>, cell: u32) -> Vec<String> {
     let mut queues = Queues::default();
     let mut found = Vec::new();
-    for entry in outcome.allocator(cell) {
+    for entry in outcome.journal::<Allocator>(cell) {
         for decision in &entry.decisions {
             if let Some(first) = queues.follow(decision) {
                 found.push(format!("cell {cell}, entry {}: {first} waits and was first", entry.seq));

@@ -22,7 +22,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     let (mut agents, mut tasks) = (0, 0);
     for cell in outcome.cells() {
         let mut allocator = Allocator::default();
-        for entry in outcome.allocator(cell) {
+        for entry in outcome.journal::<Allocator>(cell) {
             entry.decisions.iter().for_each(|decision| allocator.apply(entry.at, decision));
         }
         let wrong = allocator.agents().filter(|(agent, row)| state.agents.get(*agent) != Some(*row));
@@ -40,7 +40,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
 /// The last of each job and run that the trigger shards have published, by their decisions.
 fn published(outcome: &Outcome<'_>) -> (BTreeMap<JobName, CatalogEntry>, BTreeMap<RunId, RunRecord>) {
     let (mut jobs, mut runs, mut messages) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    for entry in outcome.trigger_shards().flat_map(|shard| outcome.trigger(shard)) {
+    for entry in outcome.trigger_shards().flat_map(|shard| outcome.journal::<Trigger>(shard)) {
         entry.decisions.iter().for_each(|decision| Trigger::messages(entry.at, decision, &mut messages));
         for message in messages.drain(..) {
             match message {

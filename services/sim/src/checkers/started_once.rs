@@ -2,7 +2,7 @@
 //! (protocol §6.2). By the processes themselves.
 
 use super::Outcome;
-use orrery_allocator::Decision;
+use orrery_allocator::{Allocator, Decision};
 use orrery_model::id::AttemptId;
 use orrery_model::messages::{EndKind, StatusChange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +55,6 @@ fn acknowledged(outcome: &Outcome<'_>) -> BTreeSet<AttemptId> {
         },
         _ => None,
     };
-    let entries = outcome.cells().flat_map(|cell| outcome.allocator(cell));
+    let entries = outcome.cells().flat_map(|cell| outcome.journal::<Allocator>(cell));
     entries.flat_map(|entry| entry.decisions.iter().filter_map(success)).collect()
 }

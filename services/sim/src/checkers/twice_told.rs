@@ -4,14 +4,14 @@ use super::Outcome;
 use crate::machine::wall;
 use crate::plan::MINUTE;
 use crate::world::load::NIGHTLY;
-use orrery_trigger::Decision;
+use orrery_trigger::{Decision, Trigger};
 
 /// 02:30 in Paris, the first time.
 const DUE: i64 = 30 * MINUTE;
 
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     let nightly = format!("default/{NIGHTLY}");
-    let decisions = outcome.trigger_shards().flat_map(|shard| outcome.trigger(shard)).flat_map(|entry| &entry.decisions);
+    let decisions = outcome.trigger_shards().flat_map(|shard| outcome.journal::<Trigger>(shard)).flat_map(|entry| &entry.decisions);
     let runs = decisions.filter_map(|decision| match decision {
         Decision::RunCreated { record, .. } if record.job.as_str() == nightly => Some(record.cause.clone()),
         _ => None,

@@ -1,6 +1,7 @@
 //! Agents: the production core, with a simulated journal, network, supervisor and processes.
 
 use super::{Happening, World};
+use crate::history::Heard;
 use crate::machine::{Fortune, Machine, wall};
 use crate::plan::SECOND;
 use orrery_agent::core::{AgentCore, CommandRecord, CoreConfig, Effect, HEARTBEAT_MS, Input, LEASE_MS, Node as Offer, Now, RESEND_MS};
@@ -8,7 +9,7 @@ use orrery_agent::journal::{Line, Recovered};
 use orrery_agent::wire::Event;
 use orrery_log::{Bell, Log, LogError, TopicPartition};
 use orrery_model::id::AgentId;
-use orrery_model::messages::{Attribute, EndKind, HEARTBEAT, STATUS, StatusBatch};
+use orrery_model::messages::{Attribute, EndKind, HEARTBEAT, Heartbeat, STATUS, StatusBatch};
 use orrery_model::payload::Payload;
 use orrery_model::record::NewRecord;
 use orrery_model::resources::{Bytes, MilliCpus, Resources};
@@ -294,7 +295,12 @@ impl World {
         if link.cut_until > now {
             return self.after(APPEND_TIMEOUT, Happening::AgentHears(n, life, what, false));
         }
+        let heartbeat = record.value.as_ref().and_then(|value| HEARTBEAT.decode(value.as_bytes()).ok());
         let ok = self.log.append(vec![record]).is_ok();
+        if let Some(heartbeat) = heartbeat.filter(|_| ok) {
+            let Heartbeat { agent, session, lease_ms, .. } = heartbeat;
+            self.history.heard.push(Heard { agent, session: session.counter, lease_ms, at_us: now });
+        }
         if link.mute_until > now {
             return self.after(APPEND_TIMEOUT, Happening::AgentHears(n, life, what, false));
         }

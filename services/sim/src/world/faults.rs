@@ -11,6 +11,8 @@ use orrery_runtime::committing::transactional_id;
 pub(crate) enum Healing {
     /// A member's disk has room again.
     Disk(usize),
+    /// A member's wall clock is set right.
+    Clock(usize),
     /// The log answers again.
     Log,
 }
@@ -62,7 +64,7 @@ impl World {
             Fault::LoseAgentFolder(n) => self.lose_agent_folder(n),
             Fault::KillSupervisor(n) => self.lose_supervisor(n),
             Fault::Reboot(n) => self.reboot(n),
-            Fault::MemberClock(m, skew) => self.members[m].skew = skew,
+            Fault::MemberClock(m, skew) => self.set_member_clock(m, skew),
             Fault::AgentClock(n, skew) => self.nodes[n].skew = skew,
             Fault::Stray(shard, further) => {
                 let (service, shard) = self.key(shard);
@@ -85,9 +87,16 @@ impl World {
         }
     }
 
+    fn set_member_clock(&mut self, m: usize, skew: i64) {
+        self.members[m].skew = skew;
+        let span = self.chance.i64(30 * SECOND..900 * SECOND);
+        self.after(span, Happening::Heals(Healing::Clock(m)));
+    }
+
     pub(super) fn heal(&mut self, healing: Healing) {
         match healing {
             Healing::Disk(m) => self.members[m].disks.values().for_each(|disk| disk.set_full(false)),
+            Healing::Clock(m) => self.members[m].skew = 0,
             Healing::Log => self.log.set_reachable(true),
         }
     }
@@ -100,8 +109,10 @@ impl World {
         self.slow.clear();
         for m in 0..self.members.len() {
             self.members[m].paused_until = self.members[m].paused_until.min(self.now());
+            self.members[m].skew = 0;
             self.members[m].disks.values().for_each(|disk| disk.set_full(false));
         }
+        self.exchange_binaries();
         for node in &mut self.nodes {
             node.link = super::agents::Link::default();
             node.doom = None;

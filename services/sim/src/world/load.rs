@@ -2,7 +2,7 @@
 
 use super::{Happening, World};
 use crate::history::Accepted;
-use crate::plan::SECOND;
+use crate::plan::{MINUTE, SECOND};
 use orrery_log::Log;
 use orrery_model::payload::Payload;
 use orrery_model::record::NewRecord;
@@ -19,6 +19,8 @@ pub(crate) const FIRED_BY: [(&str, i64); 3] = [("all", 1), ("even", 2), ("queued
 pub(crate) const SLOT_MINUTES: i64 = 2;
 /// The job that runs once a night, at an hour that comes twice in this one.
 pub(crate) const NIGHTLY: &str = "nightly";
+/// Jobs that are stopped and go on, again and again: one is paused and resumed, one deleted and defined.
+pub(crate) const SWITCHED: [&str; 2] = ["paused", "deleted"];
 /// Between two tries of a client whom nobody answered.
 const AGAIN: i64 = 2 * SECOND;
 
@@ -27,6 +29,8 @@ const AGAIN: i64 = 2 * SECOND;
 pub(crate) struct Load {
     events: i64,
     requests: i64,
+    /// Which of the switched jobs are stopped.
+    stopped: [bool; 2],
 }
 
 /// The jobs of every world.
@@ -61,12 +65,49 @@ pub(crate) fn jobs() -> Vec<Value> {
     ]
 }
 
+/// The definition of one of [`SWITCHED`].
+fn switched(name: &str) -> Value {
+    let resources = json!({"cpus": "100m", "memory": "16MiB"});
+    json!({"name": name, "triggers": [{"cron": "* * * * *"}], "command": ["true"], "resources": resources, "concurrency": "allow"})
+}
+
 impl World {
     pub(super) fn define_jobs(&mut self) {
         for job in jobs() {
             let name = format!("default/{}", job["name"].as_str().unwrap_or_default());
             self.send_job(&name, &job);
         }
+        for (which, name) in SWITCHED.into_iter().enumerate() {
+            self.send_job(&format!("default/{name}"), &switched(name));
+            self.at(2 * MINUTE, Happening::Switch(which));
+        }
+    }
+
+    /// Stops a job, or lets it go on. At the end all go on: what is held must come to its end.
+    pub(super) fn switch(&mut self, which: usize) {
+        let on = self.load.stopped[which];
+        if self.now() >= self.plan.faults_until && !on {
+            return;
+        }
+        let job = format!("default/{}", SWITCHED[which]);
+        let ask = |request: &str| json!({"request": {request: {"job": job}}});
+        let record = match (which, on) {
+            (0, false) => self.inbox(topics::REQUESTS, &job, &ask("pause_job")),
+            (0, true) => self.inbox(topics::REQUESTS, &job, &ask("resume_job")),
+            (_, false) => NewRecord { value: None, ..self.inbox(topics::JOBS, &job, &json!({})) },
+            (_, true) => self.inbox(topics::JOBS, &job, &switched(SWITCHED[which])),
+        };
+        let (topic, partition) = (record.topic.clone(), record.partition);
+        let span = match self.log.append(vec![record]) {
+            Ok(offsets) => {
+                self.load.stopped[which] = !on;
+                let accepted = Accepted::Switched { job, on, topic, partition, offset: offsets[0] };
+                self.history.accepted.push((self.now(), accepted));
+                self.chance.i64(5 * SECOND..4 * MINUTE)
+            }
+            Err(_) => AGAIN,
+        };
+        self.after(span, Happening::Switch(which));
     }
 
     fn send_job(&mut self, name: &str, job: &Value) {

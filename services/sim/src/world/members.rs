@@ -1,5 +1,6 @@
 //! Members: processes that own shards, and the controller that assigns them, late and wrongly at times.
 
+use super::announcing::{NEWEST_LOGIC, announced};
 use super::{Happening, World};
 use crate::crash::{CrashPoints, Crashed, Point};
 use crate::disk::Disk;
@@ -31,13 +32,15 @@ const CONTROL_EVERY: i64 = 2 * SECOND;
 
 /// One process that may own shards, on a machine of its own.
 pub(crate) struct Member {
-    name: String,
+    pub(super) name: String,
     pub(crate) alive: bool,
     /// Counts its starts: what was meant for an earlier life is void.
     life: u64,
     pub(crate) paused_until: i64,
     /// Wall clock minus true time.
     pub(crate) skew: i64,
+    /// The newest version of the logic that its binary has.
+    pub(super) logic: i32,
     pub(crate) disks: BTreeMap<Key, Disk>,
     shards: BTreeMap<Key, Held>,
 }
@@ -131,6 +134,7 @@ impl World {
                 life: 0,
                 paused_until: 0,
                 skew: 0,
+                logic: NEWEST_LOGIC,
                 disks: BTreeMap::new(),
                 shards: BTreeMap::new(),
             };
@@ -261,19 +265,19 @@ impl World {
             log: Arc::new(self.log.clone()),
             cluster: self.cluster.clone(),
             shard: key.1,
-            member: member.name.clone(),
+            member: announced(&member.name, member.logic),
             generation: held.generation,
         };
-        let clock = Now { wall: wall(now + member.skew), monotonic_us: now };
+        let clock = || Now { wall: wall(now + member.skew), monotonic_us: now };
         let disk = member.disks.entry(key).or_default().clone();
         let (name, crash) = (format!("{}/{}-{}", member.name, key.0, key.1), self.crash.clone());
         let bell = Arc::new(Bell::default());
         held.bell = bell.clone();
         let acquired = self.crash.mortal(|| {
             if key.0 == Trigger::SERVICE {
-                acquire_as::<Trigger>(&setting, &fresh_lineage, clock, &disk, &name, &bell, &crash).map(|o| AnyOwner::Trigger(Box::new(o)))
+                acquire_as::<Trigger>(&setting, &fresh_lineage, &clock, &disk, &name, &bell, &crash).map(|o| AnyOwner::Trigger(Box::new(o)))
             } else {
-                acquire_as::<Allocator>(&setting, &fresh_lineage, clock, &disk, &name, &bell, &crash)
+                acquire_as::<Allocator>(&setting, &fresh_lineage, &clock, &disk, &name, &bell, &crash)
                     .map(|o| AnyOwner::Allocator(Box::new(o)))
             }
         });
@@ -398,6 +402,7 @@ impl World {
 
     pub(super) fn member_starts(&mut self, m: usize) {
         self.members[m].alive = true;
+        self.announce_one(m);
         let mine: Vec<(Key, i64)> =
             self.assigned.iter().filter(|(_, assigned)| assigned.member == m).map(|(key, assigned)| (*key, assigned.generation)).collect();
         for (key, generation) in mine {
@@ -453,14 +458,14 @@ impl World {
 fn acquire_as<D: Decider>(
     setting: &Setting,
     fresh_lineage: &str,
-    now: Now,
+    clock: &dyn Fn() -> Now,
     disk: &Disk,
     name: &str,
     bell: &Arc<Bell>,
     crash: &Arc<CrashPoints>,
 ) -> Result<Owner<D, Queue>, Lost> {
     let open = || Ok(disk.open(name.to_owned(), crash.clone()));
-    Owner::acquire(setting, fresh_lineage, now, &open, bell, |writer, store| Queue {
+    Owner::acquire(setting, fresh_lineage, clock, &open, bell, |writer, store| Queue {
         committing: Committing::new(setting.log.clone(), &setting.cluster, (D::SERVICE, setting.shard), writer, store),
         waiting: VecDeque::new(),
         journal_end: None,
@@ -477,8 +482,8 @@ fn needs_a_person(lost: &Lost) -> bool {
         Lost::NotAcquired(error) => {
             matches!(**error, AcquireError::JournalBehind { .. } | AcquireError::Unreadable { .. } | AcquireError::Diverged { .. })
         }
-        // A stray record is refused, and that is that.
-        Lost::Step(error) => !matches!(**error, StepError::WrongPrev { .. }),
+        // A stray record is refused, and that is that; another member has the logic.
+        Lost::Step(error) => !matches!(**error, StepError::WrongPrev { .. } | StepError::NoLogic { .. }),
         _ => false,
     }
 }

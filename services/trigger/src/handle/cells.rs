@@ -3,6 +3,7 @@
 //! Each attempt begins at its job's cell and goes to each cell at most once; at the last one it waits.
 
 use super::Turn;
+use super::runs::task_bytes;
 use crate::facts::Decision;
 use crate::rows::RunRow;
 use crate::state::Compiled;
@@ -34,7 +35,7 @@ impl Turn<'_> {
         match self.task(&record, compiled, tried.len() as i32, may_decline) {
             Ok(spec) => {
                 self.event_bytes += spec.event.as_ref().map_or(0, |event| event.as_bytes().len());
-                self.event_bytes += spec.argv.iter().map(String::len).sum::<usize>();
+                self.event_bytes += task_bytes(&spec.argv, &spec.env);
                 self.decide(Decision::AttemptWanted { record, cell, spec });
             }
             Err(problem) => {

@@ -65,6 +65,9 @@ impl Turn<'_> {
         {
             self.decide(Decision::ShardsLearned { shards: *shards });
         }
+        if let Some((code, detail)) = observation.alert() {
+            self.decide(Decision::Alerted { code: code.into(), detail });
+        }
     }
 
     fn refuse(&mut self, code: &str, detail: impl Into<String>, hint: Option<String>, subject: Option<&str>) {

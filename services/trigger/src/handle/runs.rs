@@ -7,7 +7,7 @@ use crate::state::Compiled;
 use crate::template::{TemplateContext, render};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{Concurrency, JobSpec, Problem};
-use orrery_model::limits::QUEUED_RUNS_PER_JOB;
+use orrery_model::limits::{QUEUED_RUNS_PER_JOB, TASK_BYTES};
 use orrery_model::messages::{EndKind, EnvVar, ProcessLimit, RunRecord, RunState, TaskSpec};
 use orrery_model::resources::Resources;
 use orrery_model::time::Timestamp;
@@ -131,6 +131,8 @@ impl Turn<'_> {
         let (spec, row) = (&compiled.spec, self.state.runs.get(&record.run));
         let event = row.and_then(|row| row.event.as_ref()).and_then(|place| self.state.event(place));
         let args: &[EnvVar] = row.map_or(&[], |row| &row.args);
+        let (argv, env) = (argv(spec, record, event, args)?, environment(spec, record, args));
+        fits(&argv, &env)?;
         let failed_on = record.end.as_ref().filter(|end| end.kind != EndKind::Succeeded).and(record.agent.clone());
         Ok(TaskSpec {
             attempt: record.run.attempt(record.attempts),
@@ -143,8 +145,8 @@ impl Turn<'_> {
             priority: spec.priority,
             resources: Resources { cpus: spec.resources.cpus, memory: spec.resources.memory, disk: spec.resources.disk },
             constraints: spec.constraints.clone(),
-            argv: argv(spec, record, event, args)?,
-            env: environment(spec, record, args),
+            argv,
+            env,
             user: spec.user.clone(),
             limits: spec.limits.iter().map(|(name, value)| ProcessLimit { name: name.clone(), value: *value }).collect(),
             timeout_ms: spec.timeout.map(|span| span.0),
@@ -195,6 +197,22 @@ fn argv(spec: &JobSpec, record: &RunRecord, event: Option<&crate::facts::EventDa
         args,
     };
     render(&spec.command, &context)
+}
+
+/// A template may name an event's data again and again: without a bound the task would be too large for the log, and the shard that
+/// wants it could never commit again.
+fn fits(argv: &[String], env: &[EnvVar]) -> Result<(), Problem> {
+    let bytes = task_bytes(argv, env);
+    if bytes <= TASK_BYTES {
+        return Ok(());
+    }
+    let message = format!("with its environment it would have {bytes} bytes, allowed are {TASK_BYTES}");
+    Err(Problem::new("command", message).hint("read the data from ORRERY_EVENT_FILE"))
+}
+
+/// Size of a rendered command and its environment.
+pub(super) fn task_bytes(argv: &[String], env: &[EnvVar]) -> usize {
+    argv.iter().map(String::len).sum::<usize>() + env.iter().map(|var| var.name.len() + var.value.len()).sum::<usize>()
 }
 
 /// What the job sets, then `ORRERY_*`, which it cannot overrule. The agent adds what only it knows.

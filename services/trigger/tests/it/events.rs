@@ -116,3 +116,13 @@ fn an_event_waits_behind_an_earlier_one_that_is_spread_over_entries() {
     assert_eq!(causes, ["event:t/0/8", "event:t/0/9", "event:t/0/10"]);
     assert_eq!(wanted(&decisions).len(), 702);
 }
+
+#[test]
+fn a_command_that_would_be_too_large_fails_its_run() {
+    let mut rig = Rig::new();
+    rig.define("name: a\nconcurrency: allow\ncommand: [x, '{{ event.data }}', '{{ event.data }}']\ntriggers: [{event: t}]");
+    let told = |rig: &mut Rig, offset, bytes| lines(&rig.event("t", offset, &format!("\"{}\"", "y".repeat(bytes))));
+    assert!(!told(&mut rig, 1, 90 << 10).contains("failed"));
+    let refused = told(&mut rig, 2, 100 << 10);
+    assert!(refused.contains("failed (command: with its environment it would have 20"), "{refused}");
+}

@@ -1,0 +1,129 @@
+//! Members announce themselves, and learn from the log's append time how far their wall clocks are off (§7.1).
+//!
+//! `at` follows the owner's wall clock. With one that is an hour ahead, schedules would fire an hour early, and every later owner
+//! would go on from there, as time never goes back. So who is far off does not own.
+
+use crate::owner::Lost;
+use crate::stamp::Now;
+use crate::{messages::Cluster, owner::Setting};
+use orrery_log::{Log, LogError, TopicPartition};
+use orrery_model::decider::Decider;
+use orrery_model::id::Principal;
+use orrery_model::messages::{ADMIN, ALERT, AdminChange, AdminRecord, Alert, LogicVersions, MEMBER, Member};
+use orrery_model::payload::Payload;
+use orrery_model::planted::{Bug, planted};
+use orrery_model::record::NewRecord;
+use orrery_model::time::Timestamp;
+use orrery_model::topics;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A wall clock that is further off the log's append time does not own (§7.1).
+pub const CLOCK_OFF_MOST_MS: i64 = 2_000;
+/// Bytes of one read of `members`.
+const READ_BYTES: usize = 1 << 20;
+/// Between two announcements: so long may a clock that jumps go unseen. `at` moves at double speed meanwhile, no faster.
+pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(60);
+
+/// A member of this binary, with what it has compiled in.
+pub fn member(name: &str, logic: Vec<LogicVersions>, tz_version: &str, started: Timestamp) -> Arc<Member> {
+    let (binary, tz_version) = (env!("CARGO_PKG_VERSION").into(), tz_version.into());
+    Arc::new(Member { member: name.into(), binary, logic, tz_version, started })
+}
+
+/// The versions of a decider's logic that are compiled in.
+pub fn logic_of<D: Decider>() -> LogicVersions {
+    LogicVersions { service: D::SERVICE.into(), oldest: *D::LOGIC_VERSIONS.start(), newest: *D::LOGIC_VERSIONS.end() }
+}
+
+/// Members that have announced themselves within this time are alive: three announcements may be lost.
+const ALIVE_MS: i64 = 4 * 60_000;
+
+/// The members that live at this time, as they last announced themselves, by name.
+pub fn living(log: &dyn Log, cluster: &Cluster, now: Timestamp) -> Result<Vec<Member>, LogError> {
+    let at = TopicPartition::new(&cluster.topic(topics::MEMBERS), 0);
+    let mut found: BTreeMap<String, Member> = BTreeMap::new();
+    let (mut position, end) = (log.offset_at(&at, now.plus_ms(-ALIVE_MS))?, log.end_offset(&at)?);
+    while position < end {
+        let fetch = log.read(&at, position, READ_BYTES)?;
+        if fetch.next == position {
+            break;
+        }
+        position = fetch.next;
+        let read = fetch.records.iter().filter_map(|record| MEMBER.decode(record.value.as_ref()?.as_bytes()).ok());
+        found.extend(read.map(|member| (member.member.clone(), member)));
+    }
+    Ok(found.into_values().collect())
+}
+
+/// The names of those members that do not have this version of a service's logic: while there are any, it is not raised (§9.5).
+pub fn lacking(members: &[Member], service: &str, version: i32) -> Vec<String> {
+    let has = |member: &&Member| member.logic.iter().any(|logic| logic.service == service && logic.has(version));
+    members.iter().filter(|member| !has(member)).map(|member| member.member.clone()).collect()
+}
+
+/// The record that raises the version of a service's logic.
+pub fn raise(cluster: &Cluster, service: &str, to: i32, principal: Option<Principal>) -> NewRecord {
+    let change = AdminChange::LogicRaised { service: service.into(), to };
+    record(cluster, topics::ADMIN, service, ADMIN.encode(&AdminRecord { change, principal }))
+}
+
+/// Announces the member, and refuses it if its clock is off: with an alert, as somebody must set it right.
+pub fn announce(setting: &Setting, now: &dyn Fn() -> Now) -> Result<(), Lost> {
+    let Setting { log, cluster, member, .. } = setting;
+    let before = now();
+    let appended = append_and_read(log, cluster, member)?;
+    if log.shares_clock() || planted(Bug::ClockUnjudged) {
+        return Ok(());
+    }
+    let off_ms = off_ms(before, now(), appended);
+    if off_ms.abs() <= CLOCK_OFF_MOST_MS {
+        return Ok(());
+    }
+    let lost = Lost::ClockOff { off_ms };
+    let alert = Alert { job: None, run: None, code: "clock_off".into(), detail: format!("member {}: {lost}", member.member), at: appended };
+    log.append(vec![record(cluster, topics::ALERTS, &member.member, ALERT.encode(&alert))])?;
+    Err(lost)
+}
+
+/// The record by which a member announces itself.
+pub fn announcement(cluster: &Cluster, member: &Member) -> NewRecord {
+    record(cluster, topics::MEMBERS, &member.member, MEMBER.encode(member))
+}
+
+/// The append time of this member's announcement.
+fn append_and_read(log: &Arc<dyn Log>, cluster: &Cluster, member: &Member) -> Result<Timestamp, LogError> {
+    let offsets = log.append(vec![announcement(cluster, member)])?;
+    let at = TopicPartition::new(&cluster.topic(topics::MEMBERS), 0);
+    let fetch = log.read(&at, offsets[0], 1)?;
+    let own = fetch.records.first().filter(|found| found.offset == offsets[0]);
+    own.map(|found| found.appended).ok_or_else(|| LogError::Poisoned { why: format!("{} does not hold what was just appended", at.topic) })
+}
+
+/// How far a wall clock is off at least, milliseconds; ahead is positive. The record was appended somewhere between `before` and
+/// `after`, so that whatever the round trip can explain counts as right.
+pub fn off_ms(before: Now, after: Now, appended: Timestamp) -> i64 {
+    let latest = before.wall.0 + (after.monotonic_us - before.monotonic_us).max(0);
+    let off_us = (before.wall.0 - appended.0).max(0) + (latest - appended.0).min(0);
+    off_us / 1_000
+}
+
+fn record(cluster: &Cluster, topic: &str, key: &str, value: Vec<u8>) -> NewRecord {
+    let (topic, key, value) = (cluster.topic(topic), Some(key.as_bytes().into()), Some(Payload(value.into())));
+    NewRecord { topic, partition: 0, key, value, headers: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_round_trip_explains_what_it_can() {
+        let now = |wall, monotonic_us| Now { wall: Timestamp(wall), monotonic_us };
+        let (before, after) = (now(10_000_000, 500), now(10_090_000, 90_500));
+        let off = |appended| off_ms(before, after, Timestamp(appended));
+        assert_eq!([off(10_000_000), off(10_045_000), off(10_090_000)], [0, 0, 0], "within the round trip");
+        assert_eq!((off(9_000_000), off(12_090_000)), (1_000, -2_000), "ahead, and behind");
+    }
+}
