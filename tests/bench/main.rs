@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     match (args.next().as_deref(), args.next(), args.next()) {
         (Some("stamp"), Some(socket), Some(label)) => stamp::send(&socket, &label, started),
         (Some(name), None, None) => match suite::find(name) {
-            Some(measurements) => suite::run(measurements, &Settings::from_environment(name)),
+            Some(suite) => suite::run(suite, &Settings::from_environment(name)),
             None => usage(),
         },
         _ => usage(),

@@ -15,12 +15,17 @@ pub(crate) struct Metric {
     reference: Option<f64>,
 }
 
-/// A result without a reference.
+/// A result without a reference; its suite's name comes before its own.
 pub(crate) fn metric(name: &str, value: f64, unit: &'static str) -> Metric {
-    Metric { name: format!("main.{name}"), value, unit, reference: None }
+    Metric { name: name.to_owned(), value, unit, reference: None }
 }
 
 impl Metric {
+    /// One of this suite.
+    pub(crate) fn of_suite(self, suite: &str) -> Self {
+        Self { name: format!("{suite}.{}", self.name), ..self }
+    }
+
     /// Compared with this; only the table shows it.
     pub(crate) fn against(self, reference: f64) -> Self {
         Self { reference: Some(reference), ..self }

@@ -25,6 +25,8 @@ pub(crate) struct Sizes {
     pub(crate) waiting: usize,
     /// Jobs with schedules.
     pub(crate) jobs: usize,
+    /// Simulated hours.
+    pub(crate) hours: usize,
 }
 
 /// As the results are meant.
@@ -39,6 +41,7 @@ const FULL: Sizes = Sizes {
     rounds: 10,
     waiting: 1_000,
     jobs: 10_000,
+    hours: 300,
 };
 
 /// To try whether all works.
@@ -53,6 +56,7 @@ const QUICK: Sizes = Sizes {
     rounds: 4,
     waiting: 100,
     jobs: 200,
+    hours: 10,
 };
 
 /// Settings of one call.

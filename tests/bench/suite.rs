@@ -58,11 +58,16 @@ const MAIN: &[Measurement] = &[
     Measurement { name: "jobs10k", run: measure::jobs::many },
 ];
 
-const SUITES: &[(&str, &[Measurement])] = &[("main", MAIN)];
+const SIM: &[Measurement] = &[Measurement { name: "sim", run: measure::sim::worlds }];
+
+/// A suite's name and its measurements.
+type Suite = (&'static str, &'static [Measurement]);
+
+const SUITES: &[Suite] = &[("main", MAIN), ("sim", SIM)];
 
 /// The measurements of a suite.
-pub(crate) fn find(name: &str) -> Option<&'static [Measurement]> {
-    SUITES.iter().find(|(known, _)| *known == name).map(|(_, measurements)| *measurements)
+pub(crate) fn find(name: &str) -> Option<&'static Suite> {
+    SUITES.iter().find(|(known, _)| *known == name)
 }
 
 /// All suites.
@@ -71,7 +76,7 @@ pub(crate) fn names() -> String {
 }
 
 /// Runs them all; the results are written as they come, so that an interrupted suite leaves what it has found.
-pub(crate) fn run(measurements: &[Measurement], settings: &Settings) -> ExitCode {
+pub(crate) fn run((suite, measurements): &Suite, settings: &Settings) -> ExitCode {
     let mut context = Context { sizes: settings.sizes, bare_ms: None, spawn2_per_s: None, finished: None };
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     if settings.quick {
@@ -81,6 +86,7 @@ pub(crate) fn run(measurements: &[Measurement], settings: &Settings) -> ExitCode
     for measurement in measurements.iter().filter(|measurement| settings.wants(measurement.name)) {
         match guarded(measurement, &mut context) {
             Ok(metrics) => {
+                let metrics: Vec<Metric> = metrics.into_iter().map(|metric| metric.of_suite(suite)).collect();
                 metrics.iter().for_each(|metric| println!("{}", metric.row()));
                 found.extend(metrics);
             }

@@ -7,7 +7,7 @@ use orrery_sim::checkers::check;
 use orrery_sim::export::export;
 use orrery_sim::plan::Plan;
 use orrery_sim::run::{Report, run};
-use orrery_sim::sweep::{names, shrink, sweep};
+use orrery_sim::sweep::{Sweep, names, shrink, sweep};
 use orrery_sim::world::World;
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,6 +30,12 @@ struct Arguments {
     /// Plant a defect, by its name
     #[arg(long)]
     plant: Option<String>,
+    /// Worlds at once; all processors, if not said
+    #[arg(long)]
+    threads: Option<usize>,
+    /// A summary in JSON instead of words
+    #[arg(long)]
+    json: bool,
     /// Where a failing world's log goes, for `orrery audit --data-dir`
     #[arg(long, default_value = "target/sim")]
     out: std::path::PathBuf,
@@ -109,14 +115,38 @@ fn until_found(bug: Bug, first: u64) -> ExitCode {
 }
 
 fn many(arguments: &Arguments) -> ExitCode {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let began = clock::monotonic();
     let found = sweep(arguments.first, arguments.hours, threads, &|report| {
         if !report.findings.is_empty() {
             tell(report);
         }
     });
-    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    let seconds = began.elapsed().as_secs_f64();
+    if arguments.json {
+        println!("{}", summary(&found, seconds));
+    } else {
+        report(&found, seconds / 60.0);
+    }
+    if found.failed.is_empty() && (arguments.json || found.never_struck().is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// For programs.
+fn summary(found: &Sweep, seconds: f64) -> serde_json::Value {
+    serde_json::json!({
+        "worlds": found.worlds,
+        "cluster_hours": found.hours,
+        "seconds": seconds,
+        "events": found.events,
+        "records": found.records,
+        "processes": found.starts,
+        "faults": found.faults.values().sum::<u64>(),
+        "findings": found.failed.iter().map(|(_, findings)| findings.len()).sum::<usize>(),
+    })
+}
+
+/// For people.
+fn report(found: &Sweep, minutes: f64) {
     println!(
         "{} worlds, {:.0} cluster-hours in {minutes:.1} min ({:.0} a minute), {} records, {} processes, {} faults",
         found.worlds,
@@ -134,5 +164,4 @@ fn many(arguments: &Arguments) -> ExitCode {
         println!("seed {seed} failed; look at it with `make sim SEED={seed}`");
         findings.iter().take(10).for_each(|finding| println!("  {}: {}", finding.checker, finding.what));
     }
-    if found.failed.is_empty() && never.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

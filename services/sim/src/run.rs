@@ -23,6 +23,8 @@ pub struct Report {
     pub starts: usize,
     /// Records on the log.
     pub records: u64,
+    /// What happened in it: turns, sends, ends of processes, faults.
+    pub events: u64,
     /// What happened, for people.
     pub trace: Vec<String>,
 }
@@ -41,6 +43,7 @@ pub fn run(plan: Plan) -> Report {
         killed: world.killed(),
         starts: world.history().starts.len(),
         records: world.records(),
+        events: world.happened(),
         trace: world.history().trace.clone(),
     }
 }

@@ -20,6 +20,8 @@ pub struct Sweep {
     pub hours: f64,
     /// Records on all logs.
     pub records: u64,
+    /// What happened in all of them.
+    pub events: u64,
     /// Processes started.
     pub starts: u64,
     /// Faults that struck, by kind.
@@ -35,6 +37,7 @@ impl Sweep {
         self.worlds += 1;
         self.hours += report.simulated_us as f64 / HOUR;
         self.records += report.records;
+        self.events += report.events;
         self.starts += report.starts as u64;
         report.faults.into_iter().for_each(|(kind, count)| *self.faults.entry(kind).or_default() += count);
         report.killed.into_iter().for_each(|(point, count)| *self.killed.entry(point).or_default() += count);

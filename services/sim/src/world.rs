@@ -87,6 +87,7 @@ pub struct World {
     now: Arc<AtomicI64>,
     queue: BTreeMap<(i64, u64), Happening>,
     counter: u64,
+    happened: u64,
     written: u64,
     members: Vec<Member>,
     nodes: Vec<Node>,
@@ -119,6 +120,7 @@ impl World {
             now,
             queue: BTreeMap::new(),
             counter: 0,
+            happened: 0,
             written: 0,
             members: Vec::new(),
             nodes: Vec::new(),
@@ -162,6 +164,7 @@ impl World {
                 self.heal_everything();
             }
             self.now.store(at, Ordering::Relaxed);
+            self.happened += 1;
             self.happen(happening);
             self.listen();
         }
@@ -242,6 +245,11 @@ impl World {
     /// How often each crash point has killed.
     pub fn killed(&self) -> BTreeMap<crate::crash::Point, u64> {
         self.crash.killed()
+    }
+
+    /// How much has happened.
+    pub const fn happened(&self) -> u64 {
+        self.happened
     }
 
     /// Records on the log.

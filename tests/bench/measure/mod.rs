@@ -9,5 +9,6 @@ pub(crate) mod jobs;
 pub(crate) mod paced;
 pub(crate) mod restart;
 pub(crate) mod round;
+pub(crate) mod sim;
 pub(crate) mod spawn;
 pub(crate) mod verify;
