@@ -26,13 +26,18 @@ pub enum Bug {
     LaunchUnsynced,
     /// §8.3: a launch of a known attempt is run again.
     RunAgain,
+    /// §9.1: a store that is too old to have seen all tombstones is used; that is both checks that stop it, the head's age and the
+    /// state hash.
+    StoreTooOld,
+    /// §9.6: a snapshot without its end, or with parts of another one, is taken for whole.
+    TornSnapshot,
     /// §10.2: a record is readable before it is durable.
     VisibleBeforeSync,
 }
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
@@ -43,6 +48,8 @@ impl Bug {
         Self::LeaseFromAnswer,
         Self::LaunchUnsynced,
         Self::RunAgain,
+        Self::StoreTooOld,
+        Self::TornSnapshot,
         Self::VisibleBeforeSync,
     ];
 }

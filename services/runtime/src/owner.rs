@@ -105,6 +105,7 @@ pub struct Owner<D: Decider, C> {
     leases: Leases,
     /// When a lease was found to have run out, and where the heartbeats ended then.
     asked: Option<(i64, InputEnds)>,
+    found_store: bool,
     log: Arc<dyn Log>,
 }
 
@@ -121,7 +122,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
     ) -> Result<Self, Lost> {
         let Setting { log, cluster, shard, member, generation } = setting;
         let target = Target { log, cluster, shard: *shard, open_store, fresh_lineage, now: now.wall };
-        let Acquired { writer, store, restored, again, resend_from } = acquire::<D>(&target)?;
+        let Acquired { writer, store, found_store, restored, again, resend_from } = acquire::<D>(&target)?;
         let epoch = restored.head.epoch + 1;
         let mut owner = Self {
             inputs: Inputs::new(setting, bell.clone()),
@@ -129,6 +130,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             commits: commits(writer, store),
             leases: Leases::default(),
             asked: None,
+            found_store,
             log: log.clone(),
         };
         for lease in owner.shard.decider().leases() {
@@ -159,6 +161,11 @@ impl<D: Decider, C: Commits> Owner<D, C> {
     /// The decider, to look at.
     pub fn decider(&self) -> &D {
         self.shard.decider()
+    }
+
+    /// True if it went on with the store that was there, false if it restored from the changelog's start.
+    pub const fn found_store(&self) -> bool {
+        self.found_store
     }
 
     /// Where its transactions go.

@@ -1,9 +1,10 @@
 //! A shard's store on a simulated disk: what was written last is lost with the power, never with the process.
 
 use crate::crash::{CrashPoints, Point};
-use orrery_runtime::rows::{self, HEAD, Head, full_key};
-use orrery_runtime::store::{EachRow, RowBatch, Store, StoreError};
+use orrery_runtime::rows::{self, CHANGELOG_ID, HEAD, Head, full_key};
+use orrery_runtime::store::{EachRow, Frozen, FullRow, RowBatch, Store, StoreError};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Writes that the disk may still lose.
@@ -123,10 +124,36 @@ impl Store for SimStore {
         Ok(())
     }
 
+    fn changelog_id(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.disk.lock().seen.rows.get(CHANGELOG_ID).map(|id| String::from_utf8_lossy(id).into_owned()))
+    }
+
+    fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {
+        Ok(Box::new(FrozenRows(self.disk.lock().seen.rows.clone())))
+    }
+
     fn wipe(&mut self) -> Result<(), StoreError> {
         let mut state = self.disk.lock();
         let full = state.full;
         *state = State { full, ..State::default() };
         Ok(())
+    }
+}
+
+/// A copy of the rows.
+struct FrozenRows(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl Frozen for FrozenRows {
+    fn rows_from(&self, key: &[u8], max_bytes: usize) -> Result<Vec<FullRow>, StoreError> {
+        let mut left = max_bytes;
+        let fits = move |(place, (key, value)): &(usize, (&Vec<u8>, &Vec<u8>))| {
+            let bytes = key.len() + value.len();
+            let fits = *place == 0 || bytes <= left;
+            left = left.saturating_sub(bytes);
+            fits
+        };
+        let from = (Bound::Included(key), Bound::Unbounded);
+        let rows = self.0.range::<[u8], _>(from).filter(|(key, _)| key.first() != Some(&HEAD)).enumerate().take_while(fits);
+        Ok(rows.map(|(_, (key, value))| (key.clone(), value.clone())).collect())
     }
 }

@@ -55,6 +55,8 @@ pub struct History {
     pub stopped: Vec<String>,
     /// Attempts that ended before everything healed, and whose end nobody has acknowledged to their agent at the end.
     pub unanswered: Vec<AttemptId>,
+    /// Acquisitions, and of these the ones that found a store to go on with.
+    pub acquired: (u64, u64),
     open: BTreeMap<AttemptId, usize>,
 }
 

@@ -126,6 +126,8 @@ fn many(arguments: &Arguments) -> ExitCode {
         found.starts,
         found.faults.values().sum::<u64>()
     );
+    let (all, warm) = found.acquired;
+    println!("{all} acquisitions, {warm} of them with a store to go on with");
     let never = found.never_struck();
     if !never.is_empty() {
         println!("never struck: {}", never.join(", "));

@@ -23,6 +23,8 @@ pub struct Report {
     pub starts: usize,
     /// Records on the log.
     pub records: u64,
+    /// Acquisitions, and of these the ones that found a store to go on with.
+    pub acquired: (u64, u64),
     /// What happened, for people.
     pub trace: Vec<String>,
 }
@@ -41,6 +43,7 @@ pub fn run(plan: Plan) -> Report {
         killed: world.killed(),
         starts: world.history().starts.len(),
         records: world.records(),
+        acquired: world.history().acquired,
         trace: world.history().trace.clone(),
     }
 }

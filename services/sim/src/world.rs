@@ -4,6 +4,7 @@ mod agents;
 mod faults;
 pub(crate) mod load;
 mod members;
+mod stores;
 
 use crate::crash::CrashPoints;
 use crate::history::History;
@@ -21,9 +22,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Between two cleanings of the log.
-const CLEAN_EVERY: i64 = 30 * MINUTE;
-
 /// Something that will happen.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
@@ -35,6 +33,10 @@ pub(crate) enum Happening {
     Settle(usize, Key, u64),
     /// A member hears of an assignment: the shard, the generation, whether it is to own it.
     Told(usize, Key, i64, bool),
+    /// A member follows changelogs of shards that it does not own. The number is that of its life.
+    Follow(usize, u64),
+    /// A member writes the next piece of a snapshot. The number is that of its life.
+    Piece(usize, Key, u64),
     /// A dead member comes back.
     MemberStarts(usize),
     /// The controller looks for shards without an owner.
@@ -92,7 +94,14 @@ impl World {
         let crash = Arc::new(CrashPoints::default());
         let broker = now.clone();
         let log = SimLog::new(plan.seed, crash.clone(), Arc::new(move || wall(broker.load(Ordering::Relaxed))));
-        let cluster = Cluster { trigger_shards: plan.trigger_shards, cells: plan.cells, ..Cluster::single() };
+        log.set_compaction(plan.compaction);
+        let cluster = Cluster {
+            trigger_shards: plan.trigger_shards,
+            cells: plan.cells,
+            compaction: plan.compaction,
+            snapshots: plan.snapshots,
+            ..Cluster::single()
+        };
         let mut world = Self {
             chance: Rng::with_seed(plan.seed),
             load: load::Load::default(),
@@ -130,7 +139,7 @@ impl World {
         }
         self.at(MINUTE, Happening::Event);
         self.at(MINUTE, Happening::Request);
-        self.at(CLEAN_EVERY, Happening::Clean);
+        self.at(self.plan.clean_every, Happening::Clean);
         self.at(10 * SECOND, Happening::Control);
     }
 
@@ -156,6 +165,8 @@ impl World {
             Happening::Commit(member, key, tenure) => self.commit(member, key, tenure),
             Happening::Settle(member, key, tenure) => self.settle(member, key, tenure),
             Happening::Told(member, key, generation, own) => self.told(member, key, generation, own),
+            Happening::Follow(member, life) => self.follow(member, life),
+            Happening::Piece(member, key, life) => self.piece(member, key, life),
             Happening::MemberStarts(member) => self.member_starts(member),
             Happening::Control => self.control(),
             Happening::AgentLooks(node, life) => self.agent_looks(node, life),
@@ -170,7 +181,7 @@ impl World {
             Happening::LateCommits => self.log.settle_late(),
             Happening::Clean => {
                 self.log.clean();
-                self.after(CLEAN_EVERY, Happening::Clean);
+                self.after(self.plan.clean_every, Happening::Clean);
             }
         }
     }

@@ -18,6 +18,8 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::LeaseFromAnswer, 4, "started_once"),
     (Bug::LaunchUnsynced, 8, "started_once"),
     (Bug::RunAgain, 1, "started_once"),
+    (Bug::StoreTooOld, 6, "replay"),
+    (Bug::TornSnapshot, 1, "replay"),
     (Bug::VisibleBeforeSync, 2, "epochs"),
 ];
 

@@ -10,3 +10,5 @@ mod inputs;
 mod joins;
 mod restoring;
 mod routing;
+mod snapshots;
+mod standby;
