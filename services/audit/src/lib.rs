@@ -6,9 +6,22 @@ pub mod entries;
 pub mod verify;
 
 pub use entries::{EntryView, Filter, Place, read_entries};
-pub use verify::{Divergence, Report, Stretch, verify};
+pub use verify::{Divergence, Report, Stretch, verify, verify_all, verify_from};
 
-use orrery_log::LogError;
+use orrery_log::{Log, LogError};
+use orrery_model::topics;
+use orrery_runtime::messages::Cluster;
+
+/// The cluster that wrote a log: it has as many shards as its journals have partitions.
+pub fn cluster_of(log: &dyn Log) -> Result<Cluster, AuditError> {
+    let single = Cluster::single();
+    let shards = |journal: &str| {
+        let topic = single.topic(journal);
+        let found = log.topic(&topic).map_err(|source| AuditError::Log { topic, source })?;
+        Ok(found.map_or(1, |topic| topic.partitions))
+    };
+    Ok(Cluster { trigger_shards: shards(topics::TRIGGER_JOURNAL)?, cells: shards(topics::ALLOCATOR_JOURNAL)?, ..single.clone() })
+}
 
 /// Why a journal cannot be read at all.
 #[derive(Debug, thiserror::Error)]

@@ -2,13 +2,15 @@
 //!
 //! Four things are proved for each entry: it follows the one before (seq, epoch, time, hash chain), nothing was left out between
 //! their inputs (positions join), the same input leads to the same decisions, and at the end the rows sum up to the head's state
-//! hash. Reading and hashing go on ahead of re-deriving on a thread of their own.
+//! hash; at snapshots (§9.6) to theirs. A range is verified from a snapshot on. Reading and hashing go on ahead of re-deriving on a thread of their own.
 
 mod joins;
+mod snapshots;
 
 use crate::AuditError;
 use crate::entries::{Place, journal_of};
 use joins::Joins;
+use orrery_allocator::Allocator;
 use orrery_log::{Log, TopicPartition};
 use orrery_model::codec::{Codec, HEADER_LEN, read_long};
 use orrery_model::decider::{Decider, Fact};
@@ -17,8 +19,11 @@ use orrery_model::time::Timestamp;
 use orrery_runtime::chain::{chained, is_chained};
 use orrery_runtime::messages::Cluster;
 use orrery_runtime::rows::{HEAD, HEAD_ROW, Head};
+use orrery_runtime::snapshots::WholeSnapshot;
 use orrery_runtime::statehash::StateHash;
+use orrery_trigger::Trigger;
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -34,6 +39,8 @@ pub struct Report {
     pub service: &'static str,
     /// Shard.
     pub shard: u32,
+    /// Entry of the snapshot behind which verifying began; 0: with the first entry.
+    pub after: i64,
     /// Entries compared.
     pub entries: i64,
     /// Decisions compared.
@@ -42,6 +49,8 @@ pub struct Report {
     pub applied_only: i64,
     /// Where these are.
     pub unverified: Vec<Stretch>,
+    /// Snapshots compared with the rows that were derived.
+    pub snapshots: i64,
     /// First and last time.
     pub from: Option<Timestamp>,
     /// See `from`.
@@ -100,25 +109,61 @@ struct Checked<D: Decider> {
     fault: Option<Divergence>,
 }
 
-/// Verifies one shard's journal as it is now.
+/// Verifies one shard's whole journal as it is now.
 pub fn verify<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32) -> Result<Report, AuditError> {
+    verify_from::<D>(log, cluster, shard, 0)
+}
+
+/// Verifies a shard's journal from the newest whole snapshot at or before this entry on; from the first entry if there is none.
+pub fn verify_from<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32, seq: i64) -> Result<Report, AuditError> {
     let journal = journal_of(cluster, D::SERVICE, shard);
     let head = last_head(log, &TopicPartition::new(&cluster.topic(&format!("{}.changelog", D::SERVICE)), shard))?;
+    let mut deriver = Deriver::<D>::new(shard, head.as_ref(), snapshots::find::<D>(log, cluster, shard)?);
+    let mut begin = None;
+    while let Some(snapshot) = deriver.snapshots.pop_front_if(|snapshot| snapshot.head.last_seq <= seq) {
+        begin = Some(snapshot);
+    }
+    let mut previous = None;
+    let mut from = log.start_offset(&journal).map_err(|source| AuditError::Log { topic: journal.topic.to_string(), source })?;
+    if let Some(snapshot) = &begin {
+        previous = Some(deriver.begin_at(log, cluster, snapshot)?);
+        from = snapshots::offset_behind::<D>(log, &journal, snapshot.head.last_seq)?;
+    }
+    if deriver.report.divergence.is_some() {
+        return Ok(deriver.report);
+    }
     let (batches, checked) = sync_channel::<Result<Vec<Checked<D>>, AuditError>>(AHEAD);
     std::thread::scope(|scope| {
-        scope.spawn(|| read_and_check::<D>(log, &journal, batches));
-        derive::<D>(checked, shard, head.as_ref())
+        scope.spawn(|| read_and_check::<D>(log, &journal, (from, previous), batches));
+        derive(checked, deriver)
+    })
+}
+
+/// Verifies all journals of a cluster side by side, or those of one service, as [`verify_from`] does each.
+pub fn verify_all(log: &Arc<dyn Log>, cluster: &Cluster, service: Option<&str>, seq: i64) -> Result<Vec<Report>, AuditError> {
+    let wanted = |name: &str| service.is_none_or(|service| service == name);
+    let shards = |name: &str, count: u32| 0..if wanted(name) { count } else { 0 };
+    std::thread::scope(|scope| {
+        let triggers =
+            shards(Trigger::SERVICE, cluster.trigger_shards).map(|n| scope.spawn(move || verify_from::<Trigger>(log, cluster, n, seq)));
+        let cells = shards(Allocator::SERVICE, cluster.cells).map(|n| scope.spawn(move || verify_from::<Allocator>(log, cluster, n, seq)));
+        let threads: Vec<_> = triggers.chain(cells).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }
 
 /// Reads the journal and checks what needs no state: continuity and chain.
-fn read_and_check<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, batches: SyncSender<Result<Vec<Checked<D>>, AuditError>>) {
-    let mut previous: Option<Link> = None;
+fn read_and_check<D: Decider>(
+    log: &Arc<dyn Log>,
+    journal: &TopicPartition,
+    (from, mut previous): (i64, Option<Link>),
+    batches: SyncSender<Result<Vec<Checked<D>>, AuditError>>,
+) {
     let items = D::journal().items().expect("a journal record is a list of entries");
     let mut fallible = || -> Result<(), AuditError> {
         let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
         let end = log.end_offset(journal).map_err(refused)?;
-        let mut position = log.start_offset(journal).map_err(refused)?;
+        let mut position = from;
         while position < end {
             let fetch = log.read(journal, position, READ_BYTES).map_err(refused)?;
             if fetch.records.is_empty() {
@@ -215,54 +260,50 @@ fn check_link<D: Decider>(
 
 /// Re-derives the decisions, entry by entry, up to the first divergence. It owns its end of the channel: a reader that is ahead must
 /// not wait for somebody who takes no more.
-fn derive<D: Decider>(
-    batches: Receiver<Result<Vec<Checked<D>>, AuditError>>,
-    shard: u32,
-    head: Option<&Head>,
-) -> Result<Report, AuditError> {
-    let mut deriver = Deriver::<D> {
-        decider: D::default(),
-        joins: Joins::default(),
-        hash: StateHash::default(),
-        decisions: Vec::new(),
-        report: Report {
-            service: D::SERVICE,
-            shard,
-            entries: 0,
-            decisions: 0,
-            applied_only: 0,
-            unverified: Vec::new(),
-            from: None,
-            to: None,
-            state_hash: "not compared: the journal has no entry that the changelog's head names".into(),
-            divergence: None,
-        },
-    };
+fn derive<D: Decider>(batches: Receiver<Result<Vec<Checked<D>>, AuditError>>, mut deriver: Deriver<'_, D>) -> Result<Report, AuditError> {
     while let Ok(batch) = batches.recv() {
         for checked in batch? {
-            let ends_at = head.filter(|head| head.last_seq == checked.entry.seq).map(|head| (checked.place, head));
             deriver.report.divergence = deriver.entry(checked);
-            if let (None, Some((place, head))) = (&deriver.report.divergence, ends_at) {
-                deriver.compare_state(place.named::<D>(shard), head);
-            }
             if deriver.report.divergence.is_some() {
                 return Ok(deriver.report);
             }
         }
     }
-    deriver.check_end(head);
+    deriver.check_end();
     Ok(deriver.report)
 }
 
-struct Deriver<D: Decider> {
+struct Deriver<'h, D: Decider> {
     decider: D,
     joins: Joins,
     hash: StateHash,
     decisions: Vec<D::Decision>,
+    head: Option<&'h Head>,
+    /// Those that are still to be compared.
+    snapshots: VecDeque<WholeSnapshot>,
     report: Report,
 }
 
-impl<D: Decider> Deriver<D> {
+impl<'h, D: Decider> Deriver<'h, D> {
+    fn new(shard: u32, head: Option<&'h Head>, snapshots: VecDeque<WholeSnapshot>) -> Self {
+        let report = Report {
+            service: D::SERVICE,
+            shard,
+            after: 0,
+            entries: 0,
+            decisions: 0,
+            applied_only: 0,
+            unverified: Vec::new(),
+            snapshots: 0,
+            from: None,
+            to: None,
+            state_hash: "not compared: the journal has no entry that the changelog's head names".into(),
+            divergence: None,
+        };
+        let (decider, joins, hash) = (D::default(), Joins::default(), StateHash::default());
+        Self { decider, joins, hash, decisions: Vec::new(), head, snapshots, report }
+    }
+
     fn entry(&mut self, checked: Checked<D>) -> Option<Divergence> {
         let Checked { place, entry, fault } = checked;
         self.report.from = self.report.from.or(Some(entry.at));
@@ -280,7 +321,7 @@ impl<D: Decider> Deriver<D> {
         self.report.decisions += entry.decisions.len() as i64;
         if !D::LOGIC_VERSIONS.contains(&entry.logic_version) || entry.tz_version != D::tz_version() {
             self.apply_only(&entry);
-            return None;
+            return self.compare_rows(place, &entry);
         }
         if let Some(Observation::LogicSwitched { hash_before, .. }) = D::observation(&entry.input) {
             let derived = self.hash_now();
@@ -293,7 +334,7 @@ impl<D: Decider> Deriver<D> {
         self.decisions.clear();
         self.decider.handle(entry.at, &entry.input, &mut self.decisions);
         if self.decisions == entry.decisions {
-            return None;
+            return self.compare_rows(place, &entry);
         }
         let json = |decisions: &[D::Decision]| serde_json::to_value(decisions).expect("decisions have only text keys");
         at("the input leads to other decisions".into(), json(&entry.decisions), json(&self.decisions))
@@ -322,17 +363,27 @@ impl<D: Decider> Deriver<D> {
     }
 
     /// What the changelog says was committed must be in the journal.
-    fn check_end(&mut self, head: Option<&Head>) {
-        let last = self.report.entries;
-        if let Some(head) = head.filter(|head| head.last_seq > last) {
+    fn check_end(&mut self) {
+        let last = self.report.after + self.report.entries;
+        self.check_last_snapshot(last);
+        if let Some(head) = self.head.filter(|head| head.last_seq > last) {
             let what = "the journal ends before the entry that the changelog's head names: entries are missing".to_owned();
             let (recorded, derived) = (head.last_seq.into(), last.into());
             self.report.divergence = Some(Divergence { place: "the end".into(), seq: last, what, recorded, derived });
         }
     }
 
-    fn compare_state(&mut self, place: String, head: &Head) {
-        let derived = self.hash_now();
+    /// The rows behind an entry are what the changelog's head and snapshots say.
+    fn compare_rows(&mut self, place: At, entry: &Entry<D::Input, D::Decision>) -> Option<Divergence> {
+        if self.head.is_some_and(|head| head.last_seq == entry.seq) {
+            self.compare_head(place.named::<D>(self.report.shard));
+        }
+        let diverged = self.report.divergence.take();
+        diverged.or_else(|| self.compare_snapshots(entry))
+    }
+
+    fn compare_head(&mut self, place: String) {
+        let (Some(head), derived) = (self.head, self.hash_now()) else { return };
         if derived == head.state_hash {
             self.report.state_hash = "equal".into();
         } else {

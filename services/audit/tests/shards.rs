@@ -6,7 +6,7 @@ mod common;
 
 use common::wait_for;
 use orrery_allocator::Allocator;
-use orrery_audit::verify::verify;
+use orrery_audit::{cluster_of, verify, verify_all};
 use orrery_log::Log;
 use orrery_log::embedded::EmbeddedLog;
 use orrery_model::decider::Decider;
@@ -94,4 +94,18 @@ fn a_job_is_defined_fired_and_sent_on_over_shards_and_cells() {
         world.verified::<Trigger>(shard);
         world.verified::<Allocator>(shard);
     }
+    verified_as_the_command_line_does(&world);
+}
+
+/// It is told nothing of the cluster: the log says how many shards there are.
+fn verified_as_the_command_line_does(world: &World) {
+    let found = cluster_of(&*world.log).unwrap();
+    assert_eq!((found.trigger_shards, found.cells), (2, 2));
+    let verified = |service| {
+        let reports = verify_all(&world.log, &found, service, 0).unwrap();
+        assert!(reports.iter().all(|report| report.divergence.is_none() && report.entries > 0), "{reports:?}");
+        reports.iter().map(|report| format!("{}/{}", report.service, report.shard)).collect::<Vec<_>>()
+    };
+    assert_eq!(verified(None), ["trigger/0", "trigger/1", "allocator/0", "allocator/1"]);
+    assert_eq!(verified(Some("allocator")), ["allocator/0", "allocator/1"]);
 }

@@ -22,6 +22,9 @@ pub const TASK_BYTES: usize = 192 << 10;
 pub const ENTRY_BYTES: usize = 1 << 20;
 /// One packed record (protocol §10.3).
 pub const PACKED_BYTES: usize = 256 << 10;
+/// Journal entries between two snapshots: verifying so many takes seconds, and all rows are written that much more rarely than they
+/// change.
+pub const SNAPSHOT_ENTRIES: i64 = 1_000_000;
 /// Runs of one job that wait behind another (concurrency `queue`, or a paused job).
 pub const QUEUED_RUNS_PER_JOB: usize = 1_000;
 /// Finished runs of one job that the trigger keeps for `run retry` and the like; older ones live on in `runs`.

@@ -1,6 +1,7 @@
 //! Bytes of other people, kept exactly as received.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,6 +17,13 @@ impl Payload {
     /// The text, where the bytes are UTF-8.
     pub fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
+    }
+}
+
+/// Payloads are in the order of their bytes.
+impl Borrow<[u8]> for Payload {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

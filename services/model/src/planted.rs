@@ -34,6 +34,11 @@ pub enum Bug {
     RunAgain,
     /// §9.5: an owner decides by the newest version that it has, not by the one in force.
     LogicForgotten,
+    /// §9.1: a store that is too old to have seen all tombstones is used; that is both checks that stop it, the head's age and the
+    /// state hash.
+    StoreTooOld,
+    /// §9.6: a snapshot without its end, or with parts of another one, is taken for whole.
+    TornSnapshot,
     /// §10.2: a record is readable before it is durable.
     VisibleBeforeSync,
     /// §2.1: one mark for all that a sender sends, whatever topic it comes on.
@@ -54,7 +59,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
@@ -69,6 +74,8 @@ impl Bug {
         Self::LaunchUnsynced,
         Self::RunAgain,
         Self::LogicForgotten,
+        Self::StoreTooOld,
+        Self::TornSnapshot,
         Self::VisibleBeforeSync,
         Self::OneMark,
         Self::CancelHandBack,

@@ -16,6 +16,23 @@ pub enum Cleanup {
     Forever,
 }
 
+/// How topics that keep the newest of each key forget the others (protocol §9.1). A store that is older than half of the time that
+/// tombstones stay may have missed some, so log and stores must go by the same numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compaction {
+    /// Younger records are not compacted, milliseconds.
+    pub lag_ms: i64,
+    /// A tombstone stays for so long, milliseconds.
+    pub tombstones_ms: i64,
+}
+
+/// An hour, and seven days.
+impl Default for Compaction {
+    fn default() -> Self {
+        Self { lag_ms: 3_600_000, tombstones_ms: 7 * DAY_MS }
+    }
+}
+
 /// What decides a topic's number of partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Partitions {
@@ -63,6 +80,8 @@ pub const TOPICS: &[TopicDef] = &[
     topic(ALLOCATOR_JOURNAL, Partitions::PerCell, Cleanup::Forever),
     topic(TRIGGER_CHANGELOG, Partitions::PerTriggerShard, Cleanup::Compact),
     topic(ALLOCATOR_CHANGELOG, Partitions::PerCell, Cleanup::Compact),
+    topic(TRIGGER_SNAPSHOTS, Partitions::PerTriggerShard, Cleanup::Forever),
+    topic(ALLOCATOR_SNAPSHOTS, Partitions::PerCell, Cleanup::Forever),
     topic(RUNS, Partitions::PerTriggerShard, Cleanup::CompactAndDeleteAfterMs(30 * DAY_MS)),
     topic(ADMIN, Partitions::One, Cleanup::Forever),
     topic(MEMBERS, Partitions::One, Cleanup::CompactAndDeleteAfterMs(7 * DAY_MS)),
@@ -99,6 +118,10 @@ pub const ALLOCATOR_CHANGELOG: &str = "allocator.changelog";
 pub const ADMIN: &str = "admin";
 /// Members that may own shards: what they can run, and, by its append time, how right their clocks are.
 pub const MEMBERS: &str = "members";
+/// All rows of the trigger at some entries of its journal.
+pub const TRIGGER_SNAPSHOTS: &str = "trigger.snapshots";
+/// All rows of the allocator at some entries of its journal.
+pub const ALLOCATOR_SNAPSHOTS: &str = "allocator.snapshots";
 /// Current state of every run, for data teams.
 pub const RUNS: &str = "runs";
 /// Failed, late, recovered.

@@ -1,7 +1,7 @@
 //! `orrery demo`: three jobs in a private standalone, fired by time, by events and by each other's ends, and what can be said
 //! about it afterwards.
 
-use crate::cli::{Client, Context, audit, metrics, serve::Signals};
+use crate::cli::{Client, Context, metrics, serve::Signals};
 use crate::standalone::{Settings, Standalone};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -146,7 +146,7 @@ fn explain(client: &Client, run: &RunRecord) -> Result<()> {
 fn verify(running: &Standalone) -> Result<ExitCode> {
     let log: Arc<dyn Log> = running.log.clone();
     let began = clock::monotonic();
-    let reports = audit::verify_log(&log, None)?;
+    let reports = orrery_audit::verify_all(&log, &running.cluster, None, 0)?;
     let entries: i64 = reports.iter().map(|report| report.entries).sum();
     println!("\nEvery decision derived again from the recorded inputs: {entries} entries in {} ms", began.elapsed().as_millis());
     for report in &reports {

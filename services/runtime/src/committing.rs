@@ -2,9 +2,12 @@
 
 use crate::messages::Cluster;
 use crate::owner::Lost;
+use crate::rows::Head;
 use crate::shard::Transaction;
+use crate::snapshots::Snapshot;
 use crate::store::Store;
 use orrery_log::{Commit, Log, LogError, TopicPartition, Writer};
+use orrery_model::decider::Decider;
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
 use orrery_model::topics::{Cleanup, DLQ_SUFFIX};
@@ -24,9 +27,14 @@ pub fn transactional_id(cluster: &Cluster, service: &str, shard: u32) -> String 
 /// An owner's writer and store.
 pub struct Committing {
     log: Arc<dyn Log>,
+    cluster: Cluster,
     writer: Box<dyn Writer>,
     store: Box<dyn Store>,
     service: &'static str,
+    shard: u32,
+    /// In force with the last commit.
+    logic_version: Option<i32>,
+    snapshot: Option<Snapshot>,
     transactional_id: String,
     /// The last commit was not clean: where its journal and changelog end.
     unclean: Option<[(TopicPartition, i64); 2]>,
@@ -34,14 +42,19 @@ pub struct Committing {
 
 impl Committing {
     /// Of a shard that was just acquired.
-    pub fn new(
-        log: Arc<dyn Log>,
-        cluster: &Cluster,
-        (service, shard): (&'static str, u32),
-        writer: Box<dyn Writer>,
-        store: Box<dyn Store>,
-    ) -> Self {
-        Self { log, writer, store, service, transactional_id: transactional_id(cluster, service, shard), unclean: None }
+    pub fn new<D: Decider>(log: Arc<dyn Log>, cluster: &Cluster, shard: u32, writer: Box<dyn Writer>, store: Box<dyn Store>) -> Self {
+        Self {
+            log,
+            cluster: cluster.clone(),
+            writer,
+            store,
+            service: D::SERVICE,
+            shard,
+            logic_version: None,
+            snapshot: None,
+            transactional_id: transactional_id(cluster, D::SERVICE, shard),
+            unclean: None,
+        }
     }
 
     /// Commits, then writes the store; returns the journal's end. `elapsed` is asked how long the commit took. Before the next
@@ -65,9 +78,29 @@ impl Committing {
         metrics::counter!("orrery_entries_total", "service" => self.service).increment(transaction.entries as u64);
         let (journal_end, head_offset) = (offsets[transaction.changelog.start - 1] + 1, offsets[transaction.changelog.end - 1]);
         self.store.write(&transaction.rows, head_offset).map_err(|e| Lost::Unclean(e.to_string()))?;
+        let switched = self.logic_version.replace(transaction.head.logic_version).is_some_and(|old| old != transaction.head.logic_version);
+        if switched || self.cluster.snapshots.is_due(&transaction.head) {
+            self.begin_snapshot(transaction.head);
+        }
         let [journal, changelog] = places;
         self.unclean = (took > CLEAN_COMMIT).then_some([(journal, journal_end), (changelog, head_offset + 1)]);
         Ok(journal_end)
+    }
+
+    /// The snapshot that the last commits began, if they did: its records are to be appended beside what goes on (§9.6).
+    pub const fn take_snapshot(&mut self) -> Option<Snapshot> {
+        self.snapshot.take()
+    }
+
+    /// The store stands at the head, and is frozen there. Nothing depends on a snapshot: without this one there is a later one.
+    fn begin_snapshot(&mut self, head: Head) {
+        match self.store.freeze() {
+            Ok(frozen) => {
+                let of = (self.service, self.shard);
+                self.snapshot = Some(Snapshot::new(&self.cluster, of, head, frozen));
+            }
+            Err(error) => tracing::warn!(service = self.service, %error, "no snapshot is taken"),
+        }
     }
 
     /// After a slow commit a late copy of it could hit the next transaction; a fence ends the old writer's chances (§1.3).

@@ -5,6 +5,10 @@
 //! so that an input is never skipped silently. An owner that was fenced gives the shard up.
 
 mod committer;
+mod snapshotting;
+mod standing_by;
+
+pub use standing_by::stand_by;
 
 use crate::committing::Committing;
 use crate::messages::Cluster;
@@ -51,7 +55,7 @@ pub struct ShardHandle {
 }
 
 impl ShardHandle {
-    /// True once the shard has been acquired (and while it is held).
+    /// True once the shard has been acquired (and while it is held); of a standby, while its store is at the changelog's end.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
@@ -80,13 +84,24 @@ impl Drop for ShardHandle {
 
 /// Starts a decider's shard on its own thread.
 pub fn start<D: Decider>(config: ShardConfig) -> Result<ShardHandle, LogError> {
-    let bell = config.log.bell(&[]);
+    spawn(format!("{}-{}", D::SERVICE, config.shard), &config.log.clone(), move |stop, ready, bell| {
+        supervise::<D>(&config, stop, ready, bell);
+    })
+}
+
+/// A thread that ends when it is told to stop, or by itself; the bell wakes it.
+fn spawn(
+    name: String,
+    log: &Arc<dyn Log>,
+    run: impl FnOnce(&AtomicBool, &AtomicBool, &Arc<Bell>) + Send + 'static,
+) -> Result<ShardHandle, LogError> {
+    let bell = log.bell(&[]);
     let (stop, ready) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let thread = std::thread::Builder::new()
-        .name(format!("{}-{}", D::SERVICE, config.shard))
+        .name(name)
         .spawn({
             let (stop, ready, bell) = (stop.clone(), ready.clone(), bell.clone());
-            move || supervise::<D>(&config, &stop, &ready, &bell)
+            move || run(&stop, &ready, &bell)
         })
         .map_err(|e| LogError::Poisoned { why: format!("no thread for a shard: {e}") })?;
     Ok(ShardHandle { stop, bell, ready, thread: Some(thread) })
@@ -132,12 +147,18 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
     };
     let open = || RocksStore::open_or_begin(&config.folder).map(|store| Box::new(store) as Box<dyn Store>);
     let mut owner = Owner::<D, Committer>::acquire(&setting, &(config.draw_lineage)(), &now, &open, bell, |writer, store| {
-        let committing = Committing::new(config.log.clone(), &config.cluster, (D::SERVICE, config.shard), writer, store);
-        Committer::start(format!("{}-{}-commit", D::SERVICE, config.shard), committing, bell.clone())
+        let committing = Committing::new::<D>(config.log.clone(), &config.cluster, config.shard, writer, store);
+        Committer::start(format!("{}-{}-commit", D::SERVICE, config.shard), committing, config.log.clone(), bell.clone())
     })?;
     owner.commits().settle()?;
     ready.store(true, Ordering::Release);
-    tracing::info!(service = D::SERVICE, shard = config.shard, ms = began.elapsed().as_millis() as u64, "acquired");
+    tracing::info!(
+        service = D::SERVICE,
+        shard = config.shard,
+        found_store = owner.found_store(),
+        ms = began.elapsed().as_millis() as u64,
+        "acquired"
+    );
     while !stop.load(Ordering::Acquire) {
         if let Turn::Idle(wait) = owner.turn(&now)? {
             bell.wait(wait.min(WAIT_MOST));

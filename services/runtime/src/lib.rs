@@ -13,6 +13,8 @@ pub mod owner;
 pub mod restore;
 pub mod rows;
 pub mod shard;
+pub mod snapshots;
 pub mod stamp;
+pub mod standby;
 pub mod statehash;
 pub mod store;

@@ -1,5 +1,6 @@
 //! From messages to log records: which topic and partition, and packing (§10.3, §11.3).
 
+use crate::snapshots::SnapshotSetting;
 use apache_avro::AvroSchemaComponent;
 use orrery_model::codec::{Codec, hex};
 use orrery_model::decider::{Message, Poison};
@@ -22,12 +23,22 @@ pub struct Cluster {
     pub trigger_shards: u32,
     /// Number of cells.
     pub cells: u32,
+    /// How its log compacts (§9.1).
+    pub compaction: topics::Compaction,
+    /// How often all rows are written to the log, and in what pieces (§9.6).
+    pub snapshots: SnapshotSetting,
 }
 
 impl Cluster {
     /// One shard and one cell, as standalone has it.
     pub fn single() -> Self {
-        Self { prefix: topics::DEFAULT_PREFIX.into(), trigger_shards: 1, cells: 1 }
+        Self {
+            prefix: topics::DEFAULT_PREFIX.into(),
+            trigger_shards: 1,
+            cells: 1,
+            compaction: topics::Compaction::default(),
+            snapshots: SnapshotSetting::default(),
+        }
     }
     /// Full name of one of our topics.
     pub fn topic(&self, name: &str) -> String {

@@ -133,6 +133,7 @@ pub struct Owner<D: Decider, C> {
     /// When the member is announced again, and its clock judged.
     announces_us: i64,
     setting: Setting,
+    found_store: bool,
 }
 
 impl<D: Decider, C: Commits> Owner<D, C> {
@@ -150,7 +151,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         let Setting { log, cluster, shard, member, generation } = setting;
         let now = clock();
         let target = Target { log, cluster, shard: *shard, open_store, fresh_lineage, now: now.wall };
-        let Acquired { writer, store, restored, again, resend_from } = acquire::<D>(&target)?;
+        let Acquired { writer, store, found_store, restored, again, resend_from } = acquire::<D>(&target)?;
         let epoch = restored.head.epoch + 1;
         let mut owner = Self {
             inputs: Inputs::new(setting, bell.clone()),
@@ -161,6 +162,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             backlog: None,
             announces_us: now.monotonic_us + ANNOUNCE_EVERY.as_micros() as i64,
             setting: setting.clone(),
+            found_store,
         };
         let logic = setting.logic::<D>();
         let version = owner.shard.logic_version();
@@ -202,6 +204,11 @@ impl<D: Decider, C: Commits> Owner<D, C> {
     /// The decider, to look at.
     pub fn decider(&self) -> &D {
         self.shard.decider()
+    }
+
+    /// True if it went on with the store that was there, false if it restored from the changelog's start.
+    pub const fn found_store(&self) -> bool {
+        self.found_store
     }
 
     /// Where its transactions go.

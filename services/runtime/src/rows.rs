@@ -15,6 +15,9 @@ pub const POSITIONS: u8 = 1;
 /// Table tag of message marks; key: service, shard, lineage, topic, partition, divided by zero bytes.
 pub const MARKS: u8 = 2;
 
+/// Key of the store's own row that says which changelog it was filled from. It is never on the log.
+pub const CHANGELOG_ID: &[u8] = b"\0changelog";
+
 /// Ends the changelog part of every transaction: what was committed up to here (§1.4).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, AvroSchema)]
 pub struct Head {
@@ -72,7 +75,12 @@ pub static MARK_ROW: LazyLock<Codec<Mark>> = LazyLock::new(|| Codec::new(include
 
 /// The shell's schema files, for the schema test.
 pub fn schema_files() -> Vec<(&'static str, apache_avro::Schema)> {
-    vec![("head.avsc", Head::get_schema()), ("position.avsc", Position::get_schema()), ("mark.avsc", Mark::get_schema())]
+    vec![
+        ("head.avsc", Head::get_schema()),
+        ("position.avsc", Position::get_schema()),
+        ("mark.avsc", Mark::get_schema()),
+        ("snapshot.avsc", crate::snapshots::SnapshotRecord::get_schema()),
+    ]
 }
 
 /// The changelog's (and the store's) key of a row.

@@ -25,7 +25,7 @@ pub type RowBatch = Vec<(Payload, Option<Payload>)>;
 /// Takes (table, key, value) of a row.
 pub type EachRow<'r> = dyn FnMut(u8, &[u8], &[u8]) -> Result<(), StoreError> + 'r;
 
-/// One shard's store. What was written last may be lost with the machine, never a part of one write.
+/// One shard's store, in a folder of its own: whoever opens it, owner or standby, goes on where the last one stood. What was written last may be lost with the machine, never a part of one write.
 pub trait Store: Send {
     /// Where it is, for messages.
     fn name(&self) -> String;
@@ -35,6 +35,10 @@ pub trait Store: Send {
     fn write(&mut self, rows: &RowBatch, changelog_offset: i64) -> Result<(), StoreError>;
     /// Calls `row` for every row but the head, in key order.
     fn each_row(&self, row: &mut EachRow<'_>) -> Result<(), StoreError>;
+    /// Identity of the changelog that it was filled from ([`CHANGELOG_ID`](crate::rows::CHANGELOG_ID)); none if it does not say.
+    fn changelog_id(&self) -> Result<Option<String>, StoreError>;
+    /// Its rows as they are now, to be read while it goes on.
+    fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError>;
     /// Deletes everything.
     fn wipe(&mut self) -> Result<(), StoreError>;
 
@@ -43,6 +47,16 @@ pub trait Store: Send {
         StoreError { store: self.name(), what }
     }
 }
+
+/// The rows of a store as they were at one moment, read from another thread.
+pub trait Frozen: Send {
+    /// Rows but the head, in order of their full keys, from this key on, at least one if there is one, then as many as `max_bytes`
+    /// hold.
+    fn rows_from(&self, key: &[u8], max_bytes: usize) -> Result<Vec<FullRow>, StoreError>;
+}
+
+/// Full key and value of a row.
+pub type FullRow = (Vec<u8>, Vec<u8>);
 
 /// Opens a shard's store, one that was there before or an empty one.
 pub type OpenStore<'o> = &'o dyn Fn() -> Result<Box<dyn Store>, StoreError>;

@@ -24,11 +24,13 @@ pub enum Point {
     BeforeStore,
     /// The store is written.
     AfterStore,
+    /// Between two records of a snapshot.
+    Snapshot,
 }
 
 impl Point {
     /// Every point.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BeforeFence,
         Self::AfterFence,
         Self::Read,
@@ -37,6 +39,7 @@ impl Point {
         Self::AfterCommit,
         Self::BeforeStore,
         Self::AfterStore,
+        Self::Snapshot,
     ];
 }
 

@@ -2,9 +2,10 @@
 
 use crate::crash::{CrashPoints, Point};
 use orrery_model::payload::Payload;
-use orrery_runtime::rows::{self, HEAD, Head, full_key};
-use orrery_runtime::store::{EachRow, RowBatch, Store, StoreError};
+use orrery_runtime::rows::{self, CHANGELOG_ID, HEAD, Head, full_key};
+use orrery_runtime::store::{EachRow, Frozen, FullRow, RowBatch, Store, StoreError};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Writes that the disk may still lose.
@@ -102,7 +103,7 @@ impl Store for SimStore {
 
     fn head(&self) -> Result<Option<(Head, i64)>, StoreError> {
         let state = self.disk.lock();
-        let (Some(head), Some(offset)) = (state.rows.get(&Payload::from(&full_key(HEAD, &[])[..])), state.offset) else { return Ok(None) };
+        let (Some(head), Some(offset)) = (state.rows.get(full_key(HEAD, &[]).as_slice()), state.offset) else { return Ok(None) };
         let head = rows::HEAD_ROW.decode(head.as_bytes()).map_err(|e| self.refused(format!("has an unreadable head: {e}")))?;
         Ok(Some((head, offset)))
     }
@@ -133,10 +134,36 @@ impl Store for SimStore {
         Ok(())
     }
 
+    fn changelog_id(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.disk.lock().rows.get(CHANGELOG_ID).map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned()))
+    }
+
+    fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {
+        Ok(Box::new(FrozenRows(self.disk.lock().rows.clone())))
+    }
+
     fn wipe(&mut self) -> Result<(), StoreError> {
         let mut state = self.disk.lock();
         let full = state.full;
         *state = State { full, ..State::default() };
         Ok(())
+    }
+}
+
+/// A copy of the rows.
+struct FrozenRows(BTreeMap<Payload, Payload>);
+
+impl Frozen for FrozenRows {
+    fn rows_from(&self, key: &[u8], max_bytes: usize) -> Result<Vec<FullRow>, StoreError> {
+        let mut left = max_bytes;
+        let fits = move |(place, (key, value)): &(usize, (&Payload, &Payload))| {
+            let bytes = key.as_bytes().len() + value.as_bytes().len();
+            let fits = *place == 0 || bytes <= left;
+            left = left.saturating_sub(bytes);
+            fits
+        };
+        let from = (Bound::Included(key), Bound::Unbounded);
+        let rows = self.0.range::<[u8], _>(from).filter(|(key, _)| key.as_bytes().first() != Some(&HEAD)).enumerate().take_while(fits);
+        Ok(rows.map(|(_, (key, value))| (key.as_bytes().to_vec(), value.as_bytes().to_vec())).collect())
     }
 }

@@ -85,6 +85,8 @@ pub struct History {
     pub unanswered: Vec<AttemptId>,
     /// The version of the logic was raised.
     pub raised: bool,
+    /// Acquisitions, and of these the ones that found a store to go on with.
+    pub acquired: (u64, u64),
     open: BTreeMap<AttemptId, usize>,
 }
 

@@ -11,7 +11,7 @@ use orrery_log::{Bell, Commit, Fetch, Log, LogError, Topic, TopicPartition, Writ
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::{NewRecord, Offset, data_bytes};
 use orrery_model::time::Timestamp;
-use orrery_model::topics::Cleanup;
+use orrery_model::topics::{Cleanup, Compaction};
 use partition::Partition;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -58,6 +58,7 @@ struct Inner {
     /// With a planted defect: records that can be read and will be lost.
     unsynced: Vec<(String, u32, Offset)>,
     stray: Option<(TopicPartition, usize)>,
+    compaction: Compaction,
 }
 
 struct Held {
@@ -88,6 +89,7 @@ impl SimLog {
             reachable: true,
             unsynced: Vec::new(),
             stray: None,
+            compaction: Compaction::default(),
         };
         Self { inner: Arc::new(Mutex::new(inner)), crash, clock }
     }
@@ -119,6 +121,11 @@ impl SimLog {
         self.lock().stray = Some((at, further));
     }
 
+    /// How its topics compact from now on.
+    pub fn set_compaction(&self, compaction: Compaction) {
+        self.lock().compaction = compaction;
+    }
+
     /// Unreachable, it refuses everything: nobody of the cluster has a log.
     pub fn set_reachable(&self, reachable: bool) {
         self.lock().reachable = reachable;
@@ -128,9 +135,10 @@ impl SimLog {
     pub fn clean(&self) {
         let now = (self.clock)();
         let mut inner = self.lock();
+        let compaction = inner.compaction;
         for held in inner.topics.values_mut() {
             let cleanup = held.topic.cleanup;
-            held.partitions.iter_mut().for_each(|partition| partition.clean(cleanup, now));
+            held.partitions.iter_mut().for_each(|partition| partition.clean(cleanup, compaction, now));
         }
     }
 

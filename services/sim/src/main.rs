@@ -156,6 +156,8 @@ fn report(found: &Sweep, minutes: f64) {
         found.starts,
         found.faults.values().sum::<u64>()
     );
+    let (all, warm) = found.acquired;
+    println!("{all} acquisitions, {warm} of them with a store to go on with");
     let never = found.never_struck();
     if !never.is_empty() {
         println!("never struck: {}", never.join(", "));

@@ -3,6 +3,8 @@
 use crate::crash::Point;
 use crate::log::Fate;
 use fastrand::Rng;
+use orrery_model::topics::Compaction;
+use orrery_runtime::snapshots::SnapshotSetting;
 
 /// One second of simulated time.
 pub const SECOND: i64 = 1_000_000;
@@ -32,6 +34,12 @@ pub struct Plan {
     pub event_every: i64,
     /// When somebody raises the version of the logic.
     pub raise_logic_at: Option<i64>,
+    /// How the log compacts, and how often it does.
+    pub compaction: Compaction,
+    /// See `compaction`.
+    pub clean_every: i64,
+    /// How often snapshots are taken.
+    pub snapshots: SnapshotSetting,
     /// What goes wrong, in order of time.
     pub faults: Vec<(i64, Fault)>,
 }
@@ -43,6 +51,8 @@ pub enum Fault {
     CrashAt(Point, u32),
     /// kill -9 of a member; it comes back.
     KillMember(usize),
+    /// kill -9 of a member, which comes back after so long with its old disk. (Not of the last one.)
+    StayAway(usize, i64),
     /// A member's machine loses power: its last store writes are gone.
     PowerLoss(usize),
     /// A member's disk is replaced.
@@ -103,6 +113,7 @@ impl Fault {
         match self {
             Self::CrashAt(..) => "crash",
             Self::KillMember(_) => "kill_member",
+            Self::StayAway(..) => "stay_away",
             Self::PowerLoss(_) => "power_loss",
             Self::LoseDisk(_) => "lose_disk",
             Self::DiskFull(..) => "disk_full",
@@ -141,6 +152,7 @@ const BURSTS_MAX: usize = 4;
 pub const FAULT_KINDS: &[&str] = &[
     "crash",
     "kill_member",
+    "stay_away",
     "power_loss",
     "lose_disk",
     "disk_full",
@@ -189,11 +201,19 @@ impl Plan {
             dead_after: if chance.u8(0..4) == 0 { 200 * SECOND } else { 6 * SECOND },
             event_every: chance.i64(5..40) * SECOND,
             raise_logic_at: None,
+            compaction: Compaction::default(),
+            clean_every: 30 * MINUTE,
+            snapshots: SnapshotSetting { entries: chance.i64(500..3_000), piece_bytes: chance.usize(2_000..30_000) },
             faults: Vec::new(),
         };
         // Drawn apart, so that it changes no other choice.
         let mut apart = Rng::with_seed(!seed);
         plan.raise_logic_at = apart.bool().then(|| apart.i64(10 * MINUTE..faults_until));
+        if chance.bool() {
+            // Here an old store misses tombstones after minutes, not after days.
+            plan.compaction = Compaction { lag_ms: 60_000, tombstones_ms: chance.i64(4..10) * 60_000 };
+            plan.clean_every = 3 * MINUTE;
+        }
         // Some kinds only, each seed others: many faults of few kinds find what few of many do not.
         let kinds: Vec<u32> = (0..KINDS).filter(|_| chance.u8(0..3) == 0).collect();
         let mean = chance.i64(10..50) * SECOND;
@@ -240,6 +260,7 @@ fn draw(kind: u32, plan: &Plan, chance: &mut Rng) -> Fault {
     let span = if long { chance.i64(SECOND..180 * SECOND) } else { chance.i64(SECOND / 10..10 * SECOND) };
     match kind {
         0 | 1 => Fault::CrashAt(Point::ALL[chance.usize(..Point::ALL.len())], chance.u32(..6)),
+        2 if chance.u8(0..4) == 0 => Fault::StayAway(member, chance.i64(5..25) * MINUTE),
         2 => Fault::KillMember(member),
         3 => Fault::PowerLoss(member),
         4 => Fault::LoseDisk(member),

@@ -25,6 +25,8 @@ pub struct Report {
     pub records: u64,
     /// What happened in it: turns, sends, ends of processes, faults.
     pub events: u64,
+    /// Acquisitions, and of these the ones that found a store to go on with.
+    pub acquired: (u64, u64),
     /// What happened, for people.
     pub trace: Vec<String>,
 }
@@ -44,6 +46,7 @@ pub fn run(plan: Plan) -> Report {
         starts: world.history().starts.len(),
         records: world.records(),
         events: world.happened(),
+        acquired: world.history().acquired,
         trace: world.history().trace.clone(),
     }
 }

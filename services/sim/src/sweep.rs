@@ -28,6 +28,8 @@ pub struct Sweep {
     pub faults: BTreeMap<&'static str, u64>,
     /// Crash points that killed.
     pub killed: BTreeMap<Point, u64>,
+    /// Acquisitions, and of these the ones that found a store to go on with.
+    pub acquired: (u64, u64),
     /// The first seeds whose worlds broke a promise.
     pub failed: Vec<(u64, Vec<Finding>)>,
 }
@@ -39,6 +41,7 @@ impl Sweep {
         self.records += report.records;
         self.events += report.events;
         self.starts += report.starts as u64;
+        self.acquired = (self.acquired.0 + report.acquired.0, self.acquired.1 + report.acquired.1);
         report.faults.into_iter().for_each(|(kind, count)| *self.faults.entry(kind).or_default() += count);
         report.killed.into_iter().for_each(|(point, count)| *self.killed.entry(point).or_default() += count);
         if !report.findings.is_empty() {

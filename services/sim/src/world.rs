@@ -7,6 +7,7 @@ mod faults;
 mod gateway;
 pub(crate) mod load;
 mod members;
+mod stores;
 
 use crate::crash::CrashPoints;
 use crate::history::History;
@@ -24,9 +25,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Between two cleanings of the log.
-const CLEAN_EVERY: i64 = 30 * MINUTE;
-
 /// Something that will happen.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
@@ -42,6 +40,10 @@ pub(crate) enum Happening {
     Announce,
     /// Somebody raises the version of the logic.
     RaiseLogic,
+    /// A member follows changelogs of shards that it does not own. The number is that of its life.
+    Follow(usize, u64),
+    /// A member writes the next piece of a snapshot. The number is that of its life.
+    Piece(usize, Key, u64),
     /// A dead member comes back.
     MemberStarts(usize),
     /// The controller looks for shards without an owner.
@@ -107,7 +109,14 @@ impl World {
         let crash = Arc::new(CrashPoints::default());
         let broker = now.clone();
         let log = SimLog::new(plan.seed, crash.clone(), Arc::new(move || wall(broker.load(Ordering::Relaxed))));
-        let cluster = Cluster { trigger_shards: plan.trigger_shards, cells: plan.cells, ..Cluster::single() };
+        log.set_compaction(plan.compaction);
+        let cluster = Cluster {
+            trigger_shards: plan.trigger_shards,
+            cells: plan.cells,
+            compaction: plan.compaction,
+            snapshots: plan.snapshots,
+            ..Cluster::single()
+        };
         let mut world = Self {
             chance: Rng::with_seed(plan.seed),
             load: load::Load::default(),
@@ -149,7 +158,7 @@ impl World {
         }
         self.at(MINUTE, Happening::Event);
         self.at(MINUTE, Happening::Request);
-        self.at(CLEAN_EVERY, Happening::Clean);
+        self.at(self.plan.clean_every, Happening::Clean);
         self.at(10 * SECOND, Happening::Control);
     }
 
@@ -178,6 +187,8 @@ impl World {
             Happening::Told(member, key, generation, own) => self.told(member, key, generation, own),
             Happening::Announce => self.announce(),
             Happening::RaiseLogic => self.raise_logic(),
+            Happening::Follow(member, life) => self.follow(member, life),
+            Happening::Piece(member, key, life) => self.piece(member, key, life),
             Happening::MemberStarts(member) => self.member_starts(member),
             Happening::Control => self.control(),
             Happening::AgentLooks(node, life) => self.agent_looks(node, life),
@@ -195,7 +206,7 @@ impl World {
             Happening::LateCommits => self.log.settle_late(),
             Happening::Clean => {
                 self.log.clean();
-                self.after(CLEAN_EVERY, Happening::Clean);
+                self.after(self.plan.clean_every, Happening::Clean);
             }
         }
     }

@@ -22,6 +22,8 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::LaunchUnsynced, 27, "started_once"),
     (Bug::RunAgain, 1, "started_once"),
     (Bug::LogicForgotten, 1, "logic"),
+    (Bug::StoreTooOld, 6, "replay"),
+    (Bug::TornSnapshot, 1, "replay"),
     (Bug::VisibleBeforeSync, 2, "epochs"),
 ];
 

@@ -20,6 +20,11 @@ struct Standing {
 type Gap = (String, Value, Value);
 
 impl Joins {
+    /// Where an input stands before the first entry that is followed.
+    pub(super) fn stands_at(&mut self, topic: String, partition: i32, generation: i64, next: i64) {
+        self.positions.insert((topic, partition), Standing { generation, next });
+    }
+
     pub(super) fn follow(&mut self, source: &Source, dropped: &[Dropped], observed: Option<&Observation>) -> Result<(), Gap> {
         for range in dropped {
             let generation = self.positions.get(&(range.topic.clone(), range.partition)).map_or(0, |standing| standing.generation);

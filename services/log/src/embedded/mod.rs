@@ -35,7 +35,7 @@ use encoding::Draft;
 use group::{Group, Request};
 use orrery_model::record::{NewRecord, Offset};
 use orrery_model::time::Timestamp;
-use orrery_model::topics::Cleanup;
+use orrery_model::topics::{Cleanup, Compaction};
 use rocksdb::WriteBatch;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -64,7 +64,8 @@ pub struct EmbeddedOptions {
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { compaction_lag_ms: 3_600_000, tombstones_ms: 7 * 86_400_000, dirty_percent: 50, salvage: false }
+        let Compaction { lag_ms, tombstones_ms } = Compaction::default();
+        Self { compaction_lag_ms: lag_ms, tombstones_ms, dirty_percent: 50, salvage: false }
     }
 }
 

@@ -6,13 +6,12 @@ use super::{Context, Format, exit};
 use crate::standalone::LOG_DIR;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
-use orrery_allocator::Allocator;
-use orrery_audit::{EntryView, Filter, Place, Report, read_entries, verify};
+use orrery_audit::{EntryView, Filter, Place, Report, cluster_of, read_entries, verify_all};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::{Log, clock};
+use orrery_model::decider::Decider as _;
 use orrery_model::id::JobName;
 use orrery_model::time::Timestamp;
-use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -36,7 +35,18 @@ pub(crate) enum Audit {
         /// Only this service
         #[arg(long, value_parser = SERVICES)]
         service: Option<String>,
+        /// From the newest snapshot at or before this entry of each shard on, or from the last one: a number, or latest-snapshot
+        #[arg(long, value_name = "SEQ", value_parser = entry_number)]
+        from: Option<i64>,
     },
+}
+
+/// A snapshot at or before every entry is the last one.
+fn entry_number(text: &str) -> Result<i64, String> {
+    if text == "latest-snapshot" {
+        return Ok(i64::MAX);
+    }
+    text.parse().map_err(|_| format!("{text:?} is neither the number of an entry nor latest-snapshot"))
 }
 
 #[derive(Args)]
@@ -70,7 +80,7 @@ impl Audit {
             Self::Log(which) if which.follow => follow(context, &which),
             Self::Log(which) => list(context, &which),
             Self::Show { place } => show(context, &place),
-            Self::Verify { service } => verify_all(context, service.as_deref()),
+            Self::Verify { service, from } => verify_log(context, service.as_deref(), from.unwrap_or(0)),
         }
     }
 }
@@ -99,8 +109,15 @@ impl Which {
 
 fn list(context: &Context, which: &Which) -> Result<ExitCode> {
     let (log, filter) = (open(context)?, which.filter()?);
-    for service in SERVICES.iter().filter(|service| which.service.as_deref().is_none_or(|wanted| wanted == **service)) {
-        read_entries(&*log, &Cluster::single(), (service, 0), 0, &filter, &mut |view| {
+    let cluster = cluster_of(&*log)?;
+    let shards = |service: &&'static str| {
+        let count = if *service == Trigger::SERVICE { cluster.trigger_shards } else { cluster.cells };
+        let service = *service;
+        (0..count).map(move |shard| (service, shard))
+    };
+    let wanted = |service: &&&str| which.service.as_deref().is_none_or(|wanted| wanted == **service);
+    for of in SERVICES.iter().filter(wanted).flat_map(shards) {
+        read_entries(&*log, &cluster, of, 0, &filter, &mut |view| {
             print_entry(context.format, &serde_json::to_value(&view).unwrap_or_default());
             ControlFlow::Continue(())
         })?;
@@ -138,7 +155,7 @@ fn follow(context: &Context, which: &Which) -> Result<ExitCode> {
 fn show(context: &Context, place: &Place) -> Result<ExitCode> {
     let log = open(context)?;
     let mut found: Option<EntryView> = None;
-    read_entries(&*log, &Cluster::single(), (&place.service, place.shard), place.offset, &Filter::default(), &mut |view| {
+    read_entries(&*log, &cluster_of(&*log)?, (&place.service, place.shard), place.offset, &Filter::default(), &mut |view| {
         let behind = view.place.offset > place.offset;
         if view.place == *place {
             found = Some(view);
@@ -151,10 +168,10 @@ fn show(context: &Context, place: &Place) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify_all(context: &Context, service: Option<&str>) -> Result<ExitCode> {
+fn verify_log(context: &Context, service: Option<&str>, from: i64) -> Result<ExitCode> {
     let log: Arc<dyn Log> = open(context)?;
     let began = clock::monotonic();
-    let reports = verify_log(&log, service)?;
+    let reports = verify_all(&log, &cluster_of(&*log)?, service, from)?;
     let seconds = began.elapsed().as_secs_f64();
     let entries: i64 = reports.iter().map(|report| report.entries).sum();
     let divergences = reports.iter().filter(|report| report.divergence.is_some()).count();
@@ -169,25 +186,18 @@ fn verify_all(context: &Context, service: Option<&str>) -> Result<ExitCode> {
     Ok(if divergences == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::ERROR) })
 }
 
-/// Verifies the journals side by side.
-pub(crate) fn verify_log(log: &Arc<dyn Log>, service: Option<&str>) -> Result<Vec<Report>> {
-    let cluster = Cluster::single();
-    let wanted = |name: &str| service.is_none_or(|service| service == name);
-    std::thread::scope(|scope| {
-        let trigger = wanted("trigger").then(|| scope.spawn(|| verify::<Trigger>(log, &cluster, 0)));
-        let allocator = wanted("allocator").then(|| scope.spawn(|| verify::<Allocator>(log, &cluster, 0)));
-        let joined =
-            [trigger, allocator].into_iter().flatten().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("verifying panicked")));
-        joined.map(|report| Ok(report??)).collect()
-    })
-}
-
 fn tell(reports: &[Report], summary: &Value) {
     for report in reports {
         println!(
             "{}/{}: {} entries, {} decisions; state hash {}",
             report.service, report.shard, report.entries, report.decisions, report.state_hash
         );
+        if report.after > 0 {
+            println!("  from the snapshot at entry {} on", report.after);
+        }
+        if report.snapshots > 0 {
+            println!("  {} snapshots agree", report.snapshots);
+        }
         for stretch in &report.unverified {
             println!(
                 "  entries {} to {} are of logic version {} (time zones {}), which this binary does not have: applied, not verified",

@@ -32,5 +32,6 @@ fn describe() {
     metrics::describe_counter!("orrery_dropped_total", "Records read and not taken, by reason.");
     metrics::describe_counter!("orrery_shard_restarts_total", "Times that a shard was given up and acquired again.");
     metrics::describe_gauge!("orrery_restore_remaining_records", "Changelog records that are still to be read, while a shard is acquired.");
+    metrics::describe_gauge!("orrery_standby_lag", "Offsets between a changelog's end and where a standby's store stands.");
     metrics::describe_gauge!("orrery_input_lag", "Offsets between an input's end and where its reader stands.");
 }

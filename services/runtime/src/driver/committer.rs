@@ -1,9 +1,10 @@
 //! Commits transactions on its own thread, one at a time, in order.
 
+use super::snapshotting::Snapshotting;
 use crate::committing::Committing;
 use crate::owner::{Commits, Lost};
 use crate::shard::Transaction;
-use orrery_log::{Bell, clock};
+use orrery_log::{Bell, Log, clock};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +24,7 @@ struct Shared {
 }
 
 impl Committer {
-    pub(super) fn start(name: String, mut committing: Committing, bell: Arc<Bell>) -> Self {
+    pub(super) fn start(name: String, mut committing: Committing, log: Arc<dyn Log>, bell: Arc<Bell>) -> Self {
         let (work, transactions) = sync_channel::<Transaction>(1);
         let shared = Arc::new(Shared { failed: Mutex::new(None), journal_end: AtomicI64::new(-1) });
         let thread = std::thread::Builder::new()
@@ -31,7 +32,7 @@ impl Committer {
             .spawn({
                 let shared = shared.clone();
                 move || {
-                    if let Err(why) = run(&mut committing, &transactions, &shared) {
+                    if let Err(why) = run(&mut committing, &log, &transactions, &shared) {
                         *shared.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
                         bell.ring();
                     }
@@ -56,15 +57,20 @@ impl Committer {
     }
 }
 
-fn run(committing: &mut Committing, transactions: &Receiver<Transaction>, shared: &Shared) -> Result<(), Lost> {
+fn run(committing: &mut Committing, log: &Arc<dyn Log>, transactions: &Receiver<Transaction>, shared: &Shared) -> Result<(), Lost> {
+    let mut snapshotting: Option<Snapshotting> = None;
     while let Ok(transaction) = transactions.recv() {
         if transaction.entries > 0 {
             let began = clock::monotonic();
             let journal_end = committing.commit(transaction, &mut || began.elapsed())?;
             shared.journal_end.store(journal_end, Ordering::Release);
             committing.settle()?;
+            if let Some(snapshot) = committing.take_snapshot() {
+                snapshotting = Some(Snapshotting::start(log.clone(), snapshot));
+            }
         }
     }
+    drop(snapshotting);
     Ok(())
 }
 

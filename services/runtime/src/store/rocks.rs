@@ -1,8 +1,9 @@
 //! The store in RocksDB: one write batch per transaction; no fsync, because what is missing is read again from the changelog.
 
-use super::{EachRow, RowBatch, Store, StoreError};
+use super::{EachRow, Frozen, FullRow, RowBatch, Store, StoreError};
 use crate::rows::{self, Head, full_key};
-use rocksdb::{BlockBasedOptions, DB, IteratorMode, Options, WriteBatch};
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{BlockBasedOptions, DB, Direction, IteratorMode, Options, WriteBatch};
 use std::path::{Path, PathBuf};
 
 /// Key of the changelog offset: table tag 0 like the head, told apart by a row key.
@@ -42,6 +43,11 @@ impl RocksStore {
         options.set_max_background_jobs(1);
         let refused = |what: String| StoreError { store: path.display().to_string(), what };
         std::fs::create_dir_all(path).map_err(|e| refused(format!("cannot be made: {e}")))?;
+        let frozen = frozen_path(path);
+        if frozen.exists() {
+            // Of a process that ended while it wrote a snapshot.
+            Self::remove(&frozen)?;
+        }
         let db = DB::open(&options, path).map_err(|e| refused(format!("cannot be opened: {e}")))?;
         Ok(Self { path: path.into(), db: Some(db) })
     }
@@ -90,6 +96,20 @@ impl Store for RocksStore {
         self.db()?.write(batch).map_err(|e| self.refused(format!("cannot be written: {e}")))
     }
 
+    fn changelog_id(&self) -> Result<Option<String>, StoreError> {
+        let id = self.get(rows::CHANGELOG_ID)?;
+        id.map(|id| String::from_utf8(id).map_err(|_| self.refused("names an unreadable changelog".into()))).transpose()
+    }
+
+    fn freeze(&self) -> Result<Box<dyn Frozen>, StoreError> {
+        let path = frozen_path(&self.path);
+        let checkpoint = Checkpoint::new(self.db()?).and_then(|checkpoint| checkpoint.create_checkpoint(&path));
+        checkpoint.map_err(|e| self.refused(format!("cannot be frozen: {e}")))?;
+        let frozen = DB::open_for_read_only(&Options::default(), &path, false);
+        let db = frozen.map_err(|e| self.refused(format!("cannot be read where it was frozen: {e}")))?;
+        Ok(Box::new(FrozenRocks { path, db }))
+    }
+
     fn each_row(&self, row: &mut EachRow<'_>) -> Result<(), StoreError> {
         for item in self.db()?.iterator(IteratorMode::Start) {
             let (key, value) = item.map_err(|e| self.refused(format!("cannot be read: {e}")))?;
@@ -101,4 +121,44 @@ impl Store for RocksStore {
         }
         Ok(())
     }
+}
+
+/// Hard links to the files of a store; there is at most one of each, until it is dropped.
+struct FrozenRocks {
+    path: PathBuf,
+    db: DB,
+}
+
+impl Frozen for FrozenRocks {
+    fn rows_from(&self, key: &[u8], max_bytes: usize) -> Result<Vec<FullRow>, StoreError> {
+        let refused = |what: String| StoreError { store: self.path.display().to_string(), what };
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for item in self.db.iterator(IteratorMode::From(key, Direction::Forward)) {
+            let (key, value) = item.map_err(|e| refused(format!("cannot be read: {e}")))?;
+            bytes += key.len() + value.len();
+            if bytes > max_bytes && !found.is_empty() {
+                break;
+            }
+            if key.first() != Some(&rows::HEAD) {
+                found.push((key.into_vec(), value.into_vec()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for FrozenRocks {
+    fn drop(&mut self) {
+        // Open files stay readable for the database until it is dropped, right after this.
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a frozen store stays until its store is opened again");
+        }
+    }
+}
+
+/// Beside the store, on the same file system, as hard links ask for.
+fn frozen_path(store: &Path) -> PathBuf {
+    let mut name = store.as_os_str().to_owned();
+    name.push(".frozen");
+    name.into()
 }

@@ -138,6 +138,7 @@ impl Fixture {
 pub(crate) struct Hand {
     pub(crate) shard: Shard<Counting>,
     resend_from: i64,
+    pub(crate) found_store: bool,
     pub(crate) head: Head,
     log: Arc<dyn Log>,
     jobs: TopicPartition,
@@ -173,14 +174,14 @@ impl Hand {
         let cluster = &fixture.cluster;
         let open = || RocksStore::open_or_begin(folder).map(|store| Box::new(store) as Box<dyn Store>);
         let target = Target { log, cluster, shard: 0, open_store: &open, fresh_lineage: "beef", now: clock::wall() };
-        let Acquired { writer, store, restored, again, resend_from } = acquire::<Counting>(&target)?;
+        let Acquired { writer, store, found_store, restored, again, resend_from } = acquire::<Counting>(&target)?;
         let (began, head, jobs) = (clock::monotonic(), restored.head.clone(), fixture.at(topics::JOBS, 0));
         let mut shard = Shard::new(restored, cluster.clone(), 0, head.epoch + 1, now(began));
         if shard.position(&jobs.topic, 0).is_none() {
             let topic_id = log.topic(&jobs.topic).expect("asked").expect("it is there").id;
             shard.set_position(&jobs.topic, 0, Position { offset: 0, topic_id, generation: 0 });
         }
-        Ok((Self { shard, resend_from, head, log: Arc::clone(log), jobs, writer, store, began }, again))
+        Ok((Self { shard, resend_from, found_store, head, log: Arc::clone(log), jobs, writer, store, began }, again))
     }
 
     /// Takes some records and what is due; false if there was nothing.

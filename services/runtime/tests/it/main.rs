@@ -11,3 +11,5 @@ mod joins;
 mod membership;
 mod restoring;
 mod routing;
+mod snapshots;
+mod standby;

@@ -4,13 +4,8 @@ use orrery_log::{Fetch, LogError, TopicPartition};
 use orrery_model::payload::Payload;
 use orrery_model::record::{NewRecord, Offset, Record, data_bytes};
 use orrery_model::time::Timestamp;
-use orrery_model::topics::Cleanup;
+use orrery_model::topics::{Cleanup, Compaction};
 use std::collections::BTreeMap;
-
-/// Newer records are not compacted (protocol §9.1).
-const COMPACTION_LAG_MS: i64 = 3_600_000;
-/// Tombstones stay for so long (protocol §9.1).
-const TOMBSTONES_MS: i64 = 7 * 86_400_000;
 
 #[derive(Default)]
 pub(super) struct Partition {
@@ -66,13 +61,13 @@ impl Partition {
         self.records.iter().find(|record| record.appended >= time).map_or(self.end, |record| record.offset)
     }
 
-    pub(super) fn clean(&mut self, cleanup: Cleanup, now: Timestamp) {
+    pub(super) fn clean(&mut self, cleanup: Cleanup, compaction: Compaction, now: Timestamp) {
         match cleanup {
             Cleanup::Forever => {}
-            Cleanup::Compact => self.compact(now),
+            Cleanup::Compact => self.compact(compaction, now),
             Cleanup::DeleteAfterMs(ms) => self.delete_before(now.plus_ms(-ms)),
             Cleanup::CompactAndDeleteAfterMs(ms) => {
-                self.compact(now);
+                self.compact(compaction, now);
                 self.delete_before(now.plus_ms(-ms));
             }
         }
@@ -87,8 +82,8 @@ impl Partition {
     }
 
     /// The newest of each key stays; of those that are old enough, the others go, and old tombstones too.
-    fn compact(&mut self, now: Timestamp) {
-        let young = now.plus_ms(-COMPACTION_LAG_MS);
+    fn compact(&mut self, compaction: Compaction, now: Timestamp) {
+        let young = now.plus_ms(-compaction.lag_ms);
         if self.records.first().is_none_or(|record| record.appended >= young) {
             return;
         }
@@ -96,7 +91,7 @@ impl Partition {
         for record in &self.records {
             newest.extend(record.key.clone().map(|key| (key, record.offset)));
         }
-        let dead = now.plus_ms(-TOMBSTONES_MS);
+        let dead = now.plus_ms(-compaction.tombstones_ms);
         self.records.retain(|record| {
             let is_newest = record.key.as_ref().is_none_or(|key| newest.get(key) == Some(&record.offset));
             record.appended >= young || (is_newest && (record.value.is_some() || record.appended >= dead))

@@ -29,6 +29,11 @@ impl World {
         match fault {
             Fault::CrashAt(point, after) => self.crash.arm(point, after),
             Fault::KillMember(m) => self.kill_member(m),
+            Fault::StayAway(m, span) => {
+                if (0..self.members.len()).any(|other| other != m && self.members[other].alive) {
+                    self.kill_member_for(m, span);
+                }
+            }
             Fault::PowerLoss(m) => {
                 self.kill_member(m);
                 let kept = self.chance.usize(..16);
@@ -111,6 +116,9 @@ impl World {
             self.members[m].paused_until = self.members[m].paused_until.min(self.now());
             self.members[m].skew = 0;
             self.members[m].disks.values().for_each(|disk| disk.set_full(false));
+            if !self.members[m].alive {
+                self.after(SECOND, Happening::MemberStarts(m));
+            }
         }
         self.exchange_binaries();
         for node in &mut self.nodes {

@@ -12,7 +12,9 @@ use orrery_model::decider::Decider;
 use orrery_runtime::committing::{CLEAN_COMMIT, Committing};
 use orrery_runtime::owner::{Claim, Commits, Lost, Owner, Setting, Turn};
 use orrery_runtime::shard::Transaction;
+use orrery_runtime::snapshots::Snapshot;
 use orrery_runtime::stamp::Now;
+use orrery_runtime::standby::Standby;
 use orrery_trigger::Trigger;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,7 +37,7 @@ pub(crate) struct Member {
     pub(super) name: String,
     pub(crate) alive: bool,
     /// Counts its starts: what was meant for an earlier life is void.
-    life: u64,
+    pub(super) life: u64,
     pub(crate) paused_until: i64,
     /// Wall clock minus true time.
     pub(crate) skew: i64,
@@ -43,6 +45,17 @@ pub(crate) struct Member {
     pub(super) logic: i32,
     pub(crate) disks: BTreeMap<Key, Disk>,
     shards: BTreeMap<Key, Held>,
+    /// Stores that are kept warm for shards that it does not own.
+    pub(super) standbys: BTreeMap<Key, Standby>,
+    /// Snapshots that are being written.
+    pub(super) snapshots: BTreeMap<Key, Snapshot>,
+}
+
+impl Member {
+    /// True if it was told to own the shard: its store is the owner's.
+    pub(super) fn holds(&self, key: Key) -> bool {
+        self.shards.contains_key(&key)
+    }
 }
 
 /// A shard as a member sees it.
@@ -137,8 +150,11 @@ impl World {
                 logic: NEWEST_LOGIC,
                 disks: BTreeMap::new(),
                 shards: BTreeMap::new(),
+                standbys: BTreeMap::new(),
+                snapshots: BTreeMap::new(),
             };
             self.members.push(member);
+            self.at(n as i64 * SECOND, Happening::Follow(n, 0));
         }
         let keys: Vec<Key> = (0..self.plan.shards()).map(|n| self.key(n)).collect();
         for (n, key) in keys.into_iter().enumerate() {
@@ -181,6 +197,8 @@ impl World {
                     tenure: 0,
                     took_us: 0,
                 };
+                // The store passes to the owner.
+                self.members[member].standbys.remove(&key);
                 self.members[member].shards.insert(key, held);
             }
         }
@@ -283,6 +301,8 @@ impl World {
         });
         match acquired {
             Ok(Ok(owner)) => {
+                self.history.acquired.0 += 1;
+                self.history.acquired.1 += u64::from(either!(&owner, o => o.found_store()));
                 held.owner = Some(owner);
                 self.plan_commit(m, key);
             }
@@ -316,6 +336,13 @@ impl World {
         // Between an unclean commit and what is made of it, others may act.
         let span = if clean { 0 } else { self.chance.i64(0..5 * SECOND) };
         let committed = self.of_ownership(m, key, tenure, Happening::Commit(m, key, tenure), |queue| queue.commit_next(took));
+        let snapshot = self.tenure(m, key, tenure).and_then(|held| held.owner.as_mut()).and_then(|owner| {
+            // Begun with the commit, it is written by somebody else.
+            either!(owner, o => o.commits().committing.take_snapshot())
+        });
+        if let Some(snapshot) = snapshot {
+            self.begin_snapshot(m, key, snapshot);
+        }
         match committed {
             Some(()) if clean => self.settled(m, key),
             Some(()) => self.after(span, Happening::Settle(m, key, tenure)),
@@ -381,13 +408,18 @@ impl World {
         }
     }
 
-    fn died(&mut self, m: usize, crashed: &Crashed) {
+    pub(super) fn died(&mut self, m: usize, crashed: &Crashed) {
         let name = self.members[m].name.clone();
         self.note(|| format!("{name} dies at {:?}", crashed.0));
         self.kill_member(m);
     }
 
     pub(super) fn kill_member(&mut self, m: usize) {
+        let span = self.chance.i64(SECOND / 2..20 * SECOND);
+        self.kill_member_for(m, span);
+    }
+
+    pub(super) fn kill_member_for(&mut self, m: usize, span: i64) {
         let member = &mut self.members[m];
         if !member.alive {
             return;
@@ -396,13 +428,17 @@ impl World {
         member.life += 1;
         member.paused_until = 0;
         member.shards.clear();
-        let span = self.chance.i64(SECOND / 2..20 * SECOND);
+        member.standbys.clear();
+        member.snapshots.clear();
         self.after(span, Happening::MemberStarts(m));
     }
 
     pub(super) fn member_starts(&mut self, m: usize) {
-        self.members[m].alive = true;
+        if std::mem::replace(&mut self.members[m].alive, true) {
+            return;
+        }
         self.announce_one(m);
+        self.after(TURN_US, Happening::Follow(m, self.members[m].life));
         let mine: Vec<(Key, i64)> =
             self.assigned.iter().filter(|(_, assigned)| assigned.member == m).map(|(key, assigned)| (*key, assigned.generation)).collect();
         for (key, generation) in mine {
@@ -466,7 +502,7 @@ fn acquire_as<D: Decider>(
 ) -> Result<Owner<D, Queue>, Lost> {
     let open = || Ok(disk.open(name.to_owned(), crash.clone()));
     Owner::acquire(setting, fresh_lineage, clock, &open, bell, |writer, store| Queue {
-        committing: Committing::new(setting.log.clone(), &setting.cluster, (D::SERVICE, setting.shard), writer, store),
+        committing: Committing::new::<D>(setting.log.clone(), &setting.cluster, setting.shard, writer, store),
         waiting: VecDeque::new(),
         journal_end: None,
         failed: None,
@@ -475,7 +511,7 @@ fn acquire_as<D: Decider>(
 }
 
 /// What no retry mends: in this world only a defect leads there.
-fn needs_a_person(lost: &Lost) -> bool {
+pub(super) fn needs_a_person(lost: &Lost) -> bool {
     use orrery_runtime::restore::AcquireError;
     use orrery_runtime::shard::StepError;
     match lost {

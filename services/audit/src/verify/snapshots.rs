@@ -1,0 +1,118 @@
+//! Snapshots: where verifying a range begins, and what is compared on the way (§9.6).
+
+use super::{Deriver, Divergence, Link};
+use crate::AuditError;
+use orrery_log::{Log, TopicPartition};
+use orrery_model::decider::Decider;
+use orrery_model::journal::Entry;
+use orrery_model::table::FIRST_DECIDER_TABLE;
+use orrery_runtime::messages::Cluster;
+use orrery_runtime::restore::AcquireError;
+use orrery_runtime::rows::{POSITION_ROW, POSITIONS, read_position_key};
+use orrery_runtime::snapshots::{WholeSnapshot, each_row, snapshots_of, whole_snapshots};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The whole snapshots of a shard, by their entries.
+pub(super) fn find<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32) -> Result<VecDeque<WholeSnapshot>, AuditError> {
+    let mut found = whole_snapshots(log, cluster, (D::SERVICE, shard)).map_err(|error| unread::<D>(cluster, shard, error))?;
+    found.sort_by_key(|snapshot| (snapshot.head.last_seq, snapshot.head.epoch));
+    Ok(found.into())
+}
+
+/// Offset of the first journal record behind an entry, by halves: offsets in snapshots are of the log that they were taken on.
+pub(super) fn offset_behind<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, seq: i64) -> Result<i64, AuditError> {
+    let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
+    let (mut from, mut to) = (log.start_offset(journal).map_err(refused)?, log.end_offset(journal).map_err(refused)?);
+    while from < to {
+        let middle = from + (to - from) / 2;
+        let fetch = log.read(journal, middle, 1).map_err(refused)?;
+        let Some(record) = fetch.records.first() else {
+            to = middle;
+            continue;
+        };
+        let unreadable = |why: String| AuditError::Unreadable { topic: journal.topic.to_string(), offset: record.offset, why };
+        let value = record.value.as_ref().ok_or_else(|| unreadable("it has no value".into()))?;
+        let batch = D::journal().decode(value.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
+        match batch.entries.first() {
+            Some(entry) if entry.seq > seq => to = middle,
+            _ => from = record.offset + 1,
+        }
+    }
+    Ok(from)
+}
+
+impl<D: Decider> Deriver<'_, D> {
+    /// Takes a snapshot's rows for what the entries up to it lead to; returns what the next entry must follow. A snapshot that does
+    /// not sum up is a divergence.
+    pub(super) fn begin_at(&mut self, log: &Arc<dyn Log>, cluster: &Cluster, snapshot: &WholeSnapshot) -> Result<Link, AuditError> {
+        let (shard, head) = (self.report.shard, &snapshot.head);
+        each_row(log, cluster, (D::SERVICE, shard), snapshot, |key, value| {
+            let Some((table, key)) = key.split_first() else { return Ok(()) };
+            if *table >= FIRST_DECIDER_TABLE {
+                self.hash.add(*table, key, value);
+                self.decider.load(*table, key, Some(value)).map_err(|e| e.to_string())?;
+            } else if *table == POSITIONS {
+                let (topic, partition) = read_position_key(key).ok_or("the key of a position cannot be read")?;
+                let position = POSITION_ROW.decode(value).map_err(|e| e.to_string())?;
+                self.joins.stands_at(topic, partition as i32, position.generation, position.offset);
+            }
+            Ok(())
+        })
+        .map_err(|error| unread::<D>(cluster, shard, error))?;
+        self.decider.loaded();
+        self.report.after = head.last_seq;
+        self.report.from = Some(head.at);
+        let derived = self.hash.to_hex();
+        if derived != head.state_hash {
+            self.report.divergence = Some(differs(snapshot, "its rows do not sum up to its state hash", &head.state_hash, &derived));
+        } else if self.head.is_some_and(|last| last.last_seq == head.last_seq) {
+            self.compare_head(format!("the snapshot at entry {}", head.last_seq));
+        }
+        let (lineage, chain) = (head.lineage.clone(), head.chain.clone());
+        Ok(Link { lineage, epoch: head.epoch, seq: head.last_seq, at: head.at, chain })
+    }
+
+    /// Compares the snapshots that were taken at this entry, which was derived just now.
+    pub(super) fn compare_snapshots(&mut self, entry: &Entry<D::Input, D::Decision>) -> Option<Divergence> {
+        while let Some(snapshot) = self.snapshots.pop_front_if(|snapshot| snapshot.head.last_seq <= entry.seq) {
+            let (head, derived) = (&snapshot.head, self.hash_now());
+            self.report.snapshots += 1;
+            let at = (head.at.to_string(), entry.at.to_string());
+            let fields = [
+                ("its rows are not what the entries lead to", &snapshot.state_hash, &derived),
+                ("its head's state hash is not what the entries lead to", &head.state_hash, &derived),
+                ("its hash chain is not the journal's", &head.chain, &entry.chain),
+                ("its lineage is not the journal's", &head.lineage, &entry.lineage),
+                ("its time is not the journal's", &at.0, &at.1),
+            ];
+            if let Some((what, recorded, derived)) = fields.into_iter().find(|(_, recorded, derived)| recorded != derived) {
+                return Some(differs(&snapshot, what, recorded, derived));
+            }
+        }
+        None
+    }
+
+    /// A snapshot of entries that the journal does not hold.
+    pub(super) fn check_last_snapshot(&mut self, last: i64) {
+        if let Some(snapshot) = self.snapshots.back() {
+            let (what, last) = ("the journal ends before its entry: entries are missing", last.to_string());
+            self.report.divergence = Some(differs(snapshot, what, &snapshot.head.last_seq.to_string(), &last));
+        }
+    }
+}
+
+fn differs(snapshot: &WholeSnapshot, what: &str, recorded: &str, derived: &str) -> Divergence {
+    let seq = snapshot.head.last_seq;
+    let place = format!("the snapshot of epoch {} at entry {seq}", snapshot.head.epoch);
+    Divergence { place, seq, what: format!("the snapshot is wrong: {what}"), recorded: recorded.into(), derived: derived.into() }
+}
+
+fn unread<D: Decider>(cluster: &Cluster, shard: u32, error: AcquireError) -> AuditError {
+    let topic = snapshots_of(cluster, D::SERVICE, shard).topic.to_string();
+    match error {
+        AcquireError::Log { source, .. } => AuditError::Log { topic, source },
+        AcquireError::Unreadable { topic, offset, why } => AuditError::Unreadable { topic, offset, why },
+        other => AuditError::Unreadable { topic, offset: 0, why: other.to_string() },
+    }
+}
