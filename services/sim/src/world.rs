@@ -2,6 +2,7 @@
 
 mod agents;
 mod faults;
+mod lives;
 pub(crate) mod load;
 mod members;
 mod stores;
