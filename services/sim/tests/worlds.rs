@@ -43,6 +43,7 @@ fn nothing_is_found_in_worlds_of_known_seeds() {
         let report = run(Plan::of(seed));
         assert_eq!(report.findings, [], "seed {seed}: look at it with `make sim SEED={seed}`");
         assert!(report.starts > 100 && report.faults.values().sum::<u64>() >= 120, "seed {seed} is no test: {report:?}");
+        assert!(report.acquired.1 > report.acquired.0 / 2, "seed {seed}: standbys are of no use: {:?}", report.acquired);
     }
 }
 
