@@ -27,6 +27,8 @@ fn jobs_and_runs() {
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
     let (code, out, errors) = server.cli(&["explain", "run", run]);
     assert!(code == 0 && out.contains("Somebody asked for it") && out.contains("attempt wanted"), "{out}{errors}");
+    let (code, out, errors) = server.cli(&["audit", "verify", "--from", "latest-snapshot"]);
+    assert!(code == 0 && out.contains("0 divergences"), "{out}{errors}");
     let (code, out, errors) = server.cli(&["audit", "verify"]);
     assert!(code == 0 && out.contains("0 divergences"), "{out}{errors}");
     let (_, out, _) = server.cli(&["audit", "log", "--run", run, "-o", "name"]);

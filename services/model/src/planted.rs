@@ -37,7 +37,7 @@ pub enum Bug {
     /// §9.1: a store that is too old to have seen all tombstones is used; that is both checks that stop it, the head's age and the
     /// state hash.
     StoreTooOld,
-    /// §9.6: a snapshot without its end, or with parts of another one, is taken for whole.
+    /// §9.6: a snapshot without its end is taken for whole.
     TornSnapshot,
     /// §10.2: a record is readable before it is durable.
     VisibleBeforeSync,

@@ -1,4 +1,4 @@
-//! The shard loop: intake, stamps, one commit, head rows, restore.
+//! The shard loop: intake, stamps, one commit, head rows, restore; standbys and snapshots beside it.
 //!
 //! [`shard::Shard`] is sans-IO: it is given records and returns the transaction to commit. [`owner::Owner`] is one ownership of
 //! it, without threads or clocks; [`driver`] is the thin thread around that. Paragraph numbers in comments are those of the log protocol (services/ARCHITECTURE.md, "the log's rules").

@@ -5,6 +5,7 @@ mod announcing;
 mod cancels;
 mod faults;
 mod gateway;
+mod lives;
 pub(crate) mod load;
 mod members;
 mod stores;

@@ -8,11 +8,11 @@ use orrery_sim::world::World;
 
 /// A defect, the seed whose world shows it, and a checker that says so.
 const PLANTED: &[(Bug, u64, &str)] = &[
-    (Bug::NoHeadCheck, 2, "epochs"),
-    (Bug::ReuseWriter, 2, "epochs"),
-    (Bug::NoRollForward, 2, "epochs"),
-    (Bug::NoResend, 2, "ended"),
-    (Bug::NoPrevCheck, 7, "replay"),
+    (Bug::NoHeadCheck, 6, "epochs"),
+    (Bug::ReuseWriter, 4, "epochs"),
+    (Bug::NoRollForward, 4, "epochs"),
+    (Bug::NoResend, 4, "ended"),
+    (Bug::NoPrevCheck, 4, "replay"),
     (Bug::NoReack, 2, "ended"),
     (Bug::ClockUnjudged, 1, "clocks"),
     (Bug::TickBeforeBacklog, 8, "stays_stopped"),
@@ -24,7 +24,7 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::LogicForgotten, 1, "logic"),
     (Bug::StoreTooOld, 6, "replay"),
     (Bug::TornSnapshot, 1, "replay"),
-    (Bug::VisibleBeforeSync, 2, "epochs"),
+    (Bug::VisibleBeforeSync, 4, "epochs"),
 ];
 
 fn world(seed: u64) -> World {
@@ -43,10 +43,11 @@ fn the_same_seed_gives_the_same_bytes() {
 
 #[test]
 fn nothing_is_found_in_worlds_of_known_seeds() {
-    for seed in 1..4 {
+    for seed in 2..5 {
         let report = run(Plan::of(seed));
         assert_eq!(report.findings, [], "seed {seed}: look at it with `make sim SEED={seed}`");
         assert!(report.starts > 100 && report.faults.values().sum::<u64>() >= 120, "seed {seed} is no test: {report:?}");
+        assert!(report.acquired.1 > report.acquired.0 / 2, "seed {seed}: standbys are of no use: {:?}", report.acquired);
     }
 }
 

@@ -65,7 +65,7 @@ fn a_snapshot_holds_all_rows_at_its_entry() {
 #[test]
 fn a_torn_snapshot_is_left_out() {
     let (fixture, values) = taken();
-    for torn in [&values[..1], &values[..values.len() - 1], &values[1..]] {
+    for torn in [&values[1..], &values[..1], &values[..values.len() - 1]] {
         put(&fixture, torn);
         assert_eq!(whole(&fixture, 1).len(), 0);
     }

@@ -113,7 +113,10 @@ fn a_store_of_another_lineage_is_begun_anew() {
     let fixture = counted();
     let (head, offset) = stored(&fixture.store(0));
     let other = HEAD_ROW.encode(&Head { lineage: "cafe".into(), ..head });
-    RocksStore::open(&fixture.store(0)).expect("a store").write(&vec![([HEAD][..].into(), Some(other[..].into()))], offset).expect("written");
+    RocksStore::open(&fixture.store(0))
+        .expect("a store")
+        .write(&vec![([HEAD][..].into(), Some(other[..].into()))], offset)
+        .expect("written");
     assert!(!open(&fixture, &fixture.store(0)).found_store());
 }
 

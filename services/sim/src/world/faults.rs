@@ -29,11 +29,7 @@ impl World {
         match fault {
             Fault::CrashAt(point, after) => self.crash.arm(point, after),
             Fault::KillMember(m) => self.kill_member(m),
-            Fault::StayAway(m, span) => {
-                if (0..self.members.len()).any(|other| other != m && self.members[other].alive) {
-                    self.kill_member_for(m, span);
-                }
-            }
+            Fault::StayAway(m, span) => self.stay_away(m, span),
             Fault::PowerLoss(m) => {
                 self.kill_member(m);
                 let kept = self.chance.usize(..16);

@@ -2,7 +2,7 @@
 
 use super::announcing::{NEWEST_LOGIC, announced};
 use super::{Happening, World};
-use crate::crash::{CrashPoints, Crashed, Point};
+use crate::crash::{CrashPoints, Point};
 use crate::disk::Disk;
 use crate::machine::wall;
 use crate::plan::SECOND;
@@ -26,7 +26,7 @@ pub(crate) type Key = (&'static str, u32);
 /// Transactions that wait for the one under way; with more the owner does not turn.
 const WAITING_MAX: usize = 2;
 /// Between two turns with something to do, and from a ring to the turn.
-const TURN_US: i64 = 500;
+pub(super) const TURN_US: i64 = 500;
 /// Longest wait without looking around: whatever arrives rings.
 const LOOK_AROUND: i64 = 60 * SECOND;
 /// Between two looks of the controller.
@@ -44,7 +44,7 @@ pub(crate) struct Member {
     /// The newest version of the logic that its binary has.
     pub(super) logic: i32,
     pub(crate) disks: BTreeMap<Key, Disk>,
-    shards: BTreeMap<Key, Held>,
+    pub(super) shards: BTreeMap<Key, Held>,
     /// Stores that are kept warm for shards that it does not own.
     pub(super) standbys: BTreeMap<Key, Standby>,
     /// Snapshots that are being written.
@@ -59,7 +59,7 @@ impl Member {
 }
 
 /// A shard as a member sees it.
-struct Held {
+pub(super) struct Held {
     generation: i64,
     claim: Claim,
     owner: Option<AnyOwner>,
@@ -75,8 +75,8 @@ struct Held {
 
 /// What the controller believes about a shard.
 pub(crate) struct Assigned {
-    member: usize,
-    generation: i64,
+    pub(super) member: usize,
+    pub(super) generation: i64,
     /// Nobody was seen to own it since then.
     missing_since: Option<i64>,
 }
@@ -405,44 +405,6 @@ impl World {
         let (open, span) = (held.claim.is_open(held.generation), held.claim.not_before_us() - now);
         if open {
             self.plan_turn(m, key, span);
-        }
-    }
-
-    pub(super) fn died(&mut self, m: usize, crashed: &Crashed) {
-        let name = self.members[m].name.clone();
-        self.note(|| format!("{name} dies at {:?}", crashed.0));
-        self.kill_member(m);
-    }
-
-    pub(super) fn kill_member(&mut self, m: usize) {
-        let span = self.chance.i64(SECOND / 2..20 * SECOND);
-        self.kill_member_for(m, span);
-    }
-
-    pub(super) fn kill_member_for(&mut self, m: usize, span: i64) {
-        let member = &mut self.members[m];
-        if !member.alive {
-            return;
-        }
-        member.alive = false;
-        member.life += 1;
-        member.paused_until = 0;
-        member.shards.clear();
-        member.standbys.clear();
-        member.snapshots.clear();
-        self.after(span, Happening::MemberStarts(m));
-    }
-
-    pub(super) fn member_starts(&mut self, m: usize) {
-        if std::mem::replace(&mut self.members[m].alive, true) {
-            return;
-        }
-        self.announce_one(m);
-        self.after(TURN_US, Happening::Follow(m, self.members[m].life));
-        let mine: Vec<(Key, i64)> =
-            self.assigned.iter().filter(|(_, assigned)| assigned.member == m).map(|(key, assigned)| (*key, assigned.generation)).collect();
-        for (key, generation) in mine {
-            self.after(TURN_US, Happening::Told(m, key, generation, true));
         }
     }
 

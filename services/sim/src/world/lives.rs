@@ -1,0 +1,53 @@
+//! Members die and come back.
+
+use super::members::{Key, TURN_US};
+use super::{Happening, World};
+use crate::crash::Crashed;
+use crate::plan::SECOND;
+
+impl World {
+    pub(super) fn died(&mut self, m: usize, crashed: &Crashed) {
+        let name = self.members[m].name.clone();
+        self.note(|| format!("{name} dies at {:?}", crashed.0));
+        self.kill_member(m);
+    }
+
+    pub(super) fn kill_member(&mut self, m: usize) {
+        let span = self.chance.i64(SECOND / 2..20 * SECOND);
+        self.kill_member_for(m, span);
+    }
+
+    pub(super) fn kill_member_for(&mut self, m: usize, span: i64) {
+        let member = &mut self.members[m];
+        if !member.alive {
+            return;
+        }
+        member.alive = false;
+        member.life += 1;
+        member.paused_until = 0;
+        member.shards.clear();
+        member.standbys.clear();
+        member.snapshots.clear();
+        self.after(span, Happening::MemberStarts(m));
+    }
+
+    pub(super) fn member_starts(&mut self, m: usize) {
+        if std::mem::replace(&mut self.members[m].alive, true) {
+            return;
+        }
+        self.announce_one(m);
+        self.after(TURN_US, Happening::Follow(m, self.members[m].life));
+        let mine: Vec<(Key, i64)> =
+            self.assigned.iter().filter(|(_, assigned)| assigned.member == m).map(|(key, assigned)| (*key, assigned.generation)).collect();
+        for (key, generation) in mine {
+            self.after(TURN_US, Happening::Told(m, key, generation, true));
+        }
+    }
+
+    /// A member is gone for long; the last one that lives stays.
+    pub(super) fn stay_away(&mut self, m: usize, span: i64) {
+        if (0..self.members.len()).any(|other| other != m && self.members[other].alive) {
+            self.kill_member_for(m, span);
+        }
+    }
+}
