@@ -255,9 +255,12 @@ impl<D: Decider> Deriver<D> {
         if fault.is_some() {
             return fault;
         }
-        if let Err((what, recorded, derived)) = self.joins.follow(&entry.source, &entry.dropped, D::observation(&entry.input)) {
+        let joined = self.joins.follow(&entry.source, &entry.dropped, D::observation(&entry.input));
+        let joined = joined.and_then(|()| D::read_positions(&entry.input).iter().try_for_each(|read| self.joins.stands(read)));
+        if let Err((what, recorded, derived)) = joined {
             return at(what, recorded, derived);
         }
+        entry.decisions.iter().filter_map(D::begins).for_each(|start| self.joins.begin(start));
         self.report.entries += 1;
         self.report.decisions += entry.decisions.len() as i64;
         if entry.logic_version != D::LOGIC_VERSION || entry.tz_version != D::tz_version() {

@@ -164,6 +164,12 @@ pub enum Observation {
         topic: String,
         /// New generation.
         generation: i64,
+        /// Partition.
+        #[serde(default)]
+        partition: i32,
+        /// Identity of the new topic.
+        #[serde(default)]
+        topic_id: String,
     },
     /// The decider's logic changed.
     LogicSwitched {
@@ -175,5 +181,12 @@ pub enum Observation {
         hash_before: String,
         /// State hash after, hex.
         hash_after: String,
+    },
+    /// A re-read (protocol §5.2) has come to where its topic partition is read.
+    CaughtUp {
+        /// Name of the re-read, see [`crate::topics::reread_name`].
+        topic: String,
+        /// Partition.
+        partition: i32,
     },
 }

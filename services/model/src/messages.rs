@@ -6,9 +6,9 @@ mod event;
 mod forward;
 mod public;
 
-pub use event::{EventData, Fire, Header};
+pub use event::{EventData, Fire, Header, source};
 pub use forward::{EndedRun, Forward, ForwardBody, Origin};
-pub use public::{Alert, CatalogEntry, RunRecord, RunState, StartPosition};
+pub use public::{Alert, CatalogEntry, ClusterNumbers, RunRecord, RunState, StartPosition};
 
 use crate::codec::Codec;
 use crate::id::{AgentId, AttemptId, JobName, Principal, Role, RunId};
@@ -441,6 +441,8 @@ codecs! {
     REQUEST: RequestRecord = "request.avsc";
     /// `catalog`.
     CATALOG: CatalogEntry = "catalog.avsc";
+    /// The cluster's numbers, in `catalog` too.
+    CLUSTER: ClusterNumbers = "cluster.avsc";
     /// `runs`.
     RUN: RunRecord = "run.avsc";
     /// `alerts`.

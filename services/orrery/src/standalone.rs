@@ -95,8 +95,9 @@ impl Standalone {
         for topic in topics::TOPICS {
             log.ensure_topic(&cluster.topic(topic.name), cluster.partitions(topic.partitions), topic.cleanup)?;
         }
-        log.spawn_cleaner(CLEAN_EVERY)?;
         let port: Arc<dyn Log> = log.clone();
+        orrery_runtime::founding::found(&port, &cluster)?;
+        log.spawn_cleaner(CLEAN_EVERY)?;
         let shard = |service: &str| ShardConfig {
             log: port.clone(),
             cluster: cluster.clone(),

@@ -17,6 +17,7 @@ use crate::store::{OpenStore, Store};
 use inputs::{InputEnds, Inputs};
 use orrery_log::{Bell, Log, LogError, Writer, clock};
 use orrery_model::decider::Decider;
+use orrery_model::job::StartFrom;
 use orrery_model::journal::Observation;
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
@@ -136,8 +137,9 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         }
         owner.inputs.subscribe(&mut owner.shard)?;
         // The first head keeps the journal offset of the head before it: a crash now must find the entries to send again, too.
-        let acquired = Arrival::Observed(acquired_observation(cluster.shards(*shard), epoch, member, *generation, resend_from));
-        owner.step(now, vec![acquired], again)?;
+        let acquired = acquired_observation(cluster.shards(*shard), epoch, member, *generation, resend_from);
+        let seen = std::iter::once(acquired).chain(owner.inputs.take_seen());
+        owner.step(now, seen.map(Arrival::Observed).collect(), again)?;
         Ok(owner)
     }
 
@@ -173,8 +175,8 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             self.shard.journal_ends_at(end);
         }
         let log = &self.log;
-        let ends = |topic: &str| inputs::topic_ends(log, topic);
-        let transaction = self.shard.step(now, arrivals, &ends, again)?;
+        let starts = |topic: &str, from: StartFrom| inputs::topic_starts(log, topic, from);
+        let transaction = self.shard.step(now, arrivals, &starts, again)?;
         for lease in self.shard.take_renewed() {
             self.leases.renew(lease, now.monotonic_us);
         }

@@ -18,6 +18,9 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::ForwardTaken { origin } => state.take_forward(origin),
         Decision::DefinitionLearned { entry } => state.learn_definition(entry),
         Decision::DefinitionForgotten { job } => state.forget_definition(job),
+        Decision::RereadBegun { job, from } => state.begin_reread(job, from),
+        Decision::RereadEnded { job, source } => state.end_reread(job.as_ref(), source),
+        Decision::Submitted { job, appended } => state.submit(job, *appended),
         Decision::JobDefined { entry, appended, slots } => state.define(entry, *appended, slots),
         Decision::JobPaused { entry } | Decision::JobResumed { entry } => state.change_job(entry),
         Decision::JobDeleted { job, appended } => state.forget_job(job, *appended),
@@ -86,6 +89,8 @@ fn want(row: &mut RunRow, cell: i32, spec: &TaskSpec) {
 impl Trigger {
     fn define(&mut self, entry: &CatalogEntry, appended: Timestamp, slots: &[ScheduleStart]) {
         let job = &entry.job;
+        let old = self.jobs.get(job).map(|row| row.entry.clone());
+        self.keep_rereads(job, old.as_ref(), Some(entry));
         self.unindex_job(job);
         self.forget_slots(job);
         for start in slots {
@@ -97,6 +102,12 @@ impl Trigger {
         self.jobs.insert(job.clone(), JobRow { entry: entry.clone() });
         self.index_job(entry);
         self.index_parked(job);
+    }
+
+    /// A name that no job has had yet has a life from now on, to remember it by.
+    fn submit(&mut self, job: &JobName, appended: Timestamp) {
+        let life = self.lives.get(job).copied().unwrap_or(LifeRow { incarnation: 0, runs: 0, submitted: appended });
+        self.lives.insert(job.clone(), LifeRow { submitted: appended, ..life });
     }
 
     /// The same version, paused or not.
@@ -116,6 +127,7 @@ impl Trigger {
     fn forget_job(&mut self, job: &JobName, appended: Timestamp) {
         self.lives.modify(job, |life| life.submitted = appended);
         self.unindex_job(job);
+        self.keep_rereads(job, None, None);
         self.jobs.remove(job);
         self.index_parked(job);
         self.forget_slots(job);

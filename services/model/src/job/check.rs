@@ -36,6 +36,7 @@ pub fn check(spec: &JobSpec) -> Vec<Problem> {
             problems.push(Problem { field: format!("triggers[{i}]{dot}{field}"), message, hint });
         });
     }
+    check_starts(spec, &mut problems);
     check_command(spec, &mut problems);
     check_numbers(spec, &mut problems);
     check_constraints(spec, &mut problems);
@@ -108,6 +109,7 @@ fn check_trigger(spec: &JobSpec, trigger: &Trigger, report: Report<'_>) {
         ("dialect", trigger.dialect.is_some(), "cron"),
         ("zone", trigger.zone.is_some(), "cron"),
         ("when", trigger.when.is_some(), "event"),
+        ("from", trigger.from.is_some(), "event"),
         ("on", trigger.on.is_some(), "after"),
     ];
     for (name, _, owner) in companions.iter().filter(|(_, given, owner)| *given && !set.contains(owner)) {
@@ -128,6 +130,19 @@ fn check_trigger(spec: &JobSpec, trigger: &Trigger, report: Report<'_>) {
             check_expression(trigger.when.as_deref(), report);
         }
         TriggerKind::After(parents) => check_parents(spec, parents, report),
+    }
+}
+
+/// A job reads each partition of a topic once, so its triggers begin in one place.
+fn check_starts(spec: &JobSpec, problems: &mut Vec<Problem>) {
+    for (i, trigger) in spec.triggers.iter().enumerate().take(TRIGGERS_PER_JOB) {
+        let from = trigger.from.unwrap_or_default();
+        let other = |earlier: &&Trigger| earlier.event == trigger.event && earlier.from.unwrap_or_default() != from;
+        if let (Some(topic), Some(earlier)) = (&trigger.event, spec.triggers[..i].iter().find(other)) {
+            let before = earlier.from.unwrap_or_default();
+            let message = format!("{from}, but another trigger of the job reads {topic} from {before}");
+            problems.push(Problem::new(format!("triggers[{i}].from"), message).hint("write the same in both, or divide the job"));
+        }
     }
 }
 

@@ -475,8 +475,8 @@ fn needs_a_person(lost: &Lost) -> bool {
         Lost::NotAcquired(error) => {
             matches!(**error, AcquireError::JournalBehind { .. } | AcquireError::Unreadable { .. } | AcquireError::Diverged { .. })
         }
-        // A stray record is refused, and that is that.
-        Lost::Step(error) => !matches!(**error, StepError::WrongPrev { .. }),
+        // A stray record is refused, and that is that; a log that does not answer does so later.
+        Lost::Step(error) => !matches!(**error, StepError::WrongPrev { .. } | StepError::Log(_)),
         _ => false,
     }
 }

@@ -101,9 +101,9 @@ impl Rig {
         all
     }
 
-    pub(crate) fn submit(&mut self, document: String, ends: Vec<StartPosition>) -> Vec<Decision> {
+    pub(crate) fn submit(&mut self, document: String, starts: Vec<StartPosition>) -> Vec<Decision> {
         let (origin, appended) = (self.origin("jobs"), self.at);
-        self.input(&Input::JobSubmitted { document, principal: None, ends, origin, appended })
+        self.input(&Input::JobSubmitted { document, principal: None, starts, origin, appended, read: Vec::new() })
     }
 
     pub(crate) fn withdraw(&mut self, name: &str) -> Vec<Decision> {
@@ -194,6 +194,7 @@ pub(crate) fn event(topic: &str, offset: i64, value: &str) -> EventData {
         key: None,
         headers: Vec::new(),
         value: Some(value.as_bytes().into()),
+        topic_id: String::new(),
     }
 }
 
