@@ -4,6 +4,7 @@
 //! reads them.
 
 mod capacity;
+mod catalog;
 mod ended;
 mod epochs;
 mod fired_once;
@@ -50,6 +51,7 @@ type Checker = (&'static str, fn(&Outcome<'_>) -> Vec<String>);
 pub const CHECKERS: &[Checker] = &[
     ("started_once", started_once::check),
     ("fired_once", fired_once::check),
+    ("catalog", catalog::check),
     ("ended", ended::check),
     ("epochs", epochs::check),
     ("capacity", capacity::check),

@@ -87,6 +87,14 @@ pub enum Fault {
     Poison(u32),
     /// A job is defined anew.
     Redefine(u32),
+    /// A job that may not be there is defined while events arrive: from the next one on, from the first, or from a time on.
+    Define(u32),
+    /// Such a job is deleted.
+    Withdraw(u32),
+    /// Two definitions of such a job, one close behind the other, by clients with different partitioners.
+    Contest(u32),
+    /// The data team's topic is deleted, and made again so much later.
+    Recreate(i64),
 }
 
 impl Fault {
@@ -118,6 +126,10 @@ impl Fault {
             Self::Burst(_) => "burst",
             Self::Poison(_) => "poison",
             Self::Redefine(_) => "redefine",
+            Self::Define(_) => "define",
+            Self::Withdraw(_) => "withdraw",
+            Self::Contest(_) => "contest",
+            Self::Recreate(_) => "recreate",
         }
     }
 }
@@ -153,10 +165,14 @@ pub const FAULT_KINDS: &[&str] = &[
     "burst",
     "poison",
     "redefine",
+    "define",
+    "withdraw",
+    "contest",
+    "recreate",
 ];
 
 /// Number of kinds that [`draw`] chooses from.
-const KINDS: u32 = 24;
+const KINDS: u32 = 28;
 
 impl Plan {
     /// What this seed decides: a cluster of at least eight agents, two hours, a fault a minute or more, of some kinds only.
@@ -244,6 +260,10 @@ fn draw(kind: u32, plan: &Plan, chance: &mut Rng) -> Fault {
         23 => Fault::Stray(shard, chance.usize(1..4)),
         20 => Fault::LogOutage(span.min(90 * SECOND)),
         21 => Fault::Burst(chance.u32(20..200)),
+        24 => Fault::Define(chance.u32(..)),
+        25 => Fault::Withdraw(chance.u32(..)),
+        26 => Fault::Contest(chance.u32(..)),
+        27 => Fault::Recreate(if chance.bool() { 0 } else { span }),
         _ if chance.bool() => Fault::Poison(chance.u32(..)),
         _ => Fault::Redefine(chance.u32(..)),
     }

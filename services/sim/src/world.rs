@@ -15,7 +15,7 @@ use fastrand::Rng;
 use members::{Key, Member};
 use orrery_log::Log;
 use orrery_model::record::NewRecord;
-use orrery_model::topics::{Cleanup, TOPICS};
+use orrery_model::topics::TOPICS;
 use orrery_runtime::messages::Cluster;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +57,8 @@ pub(crate) enum Happening {
     Event,
     /// Somebody asks for a run.
     Request,
+    /// A client sends a record, late or again: an event with its number, or something else.
+    Sends(NewRecord, Option<i64>),
     /// Late commits arrive at the log.
     LateCommits,
     /// The log is cleaned.
@@ -121,7 +123,9 @@ impl World {
             let partitions = self.cluster.partitions(topic.partitions);
             self.log.ensure_topic(&self.cluster.topic(topic.name), partitions, topic.cleanup).expect("an empty log takes topics");
         }
-        self.log.ensure_topic(load::TOPIC, load::PARTITIONS, Cleanup::DeleteAfterMs(7 * 86_400_000)).expect("an empty log takes topics");
+        let log: Arc<dyn Log> = Arc::new(self.log.clone());
+        orrery_runtime::founding::found(&log, &self.cluster).expect("nobody has made this cluster before");
+        self.make_topic();
         self.begin_members();
         self.begin_agents();
         self.define_jobs();
@@ -167,6 +171,7 @@ impl World {
             Happening::Heals(healing) => self.heal(healing),
             Happening::Event => self.send_event(),
             Happening::Request => self.send_request(),
+            Happening::Sends(record, event) => self.send_record(record, event),
             Happening::LateCommits => self.log.settle_late(),
             Happening::Clean => {
                 self.log.clean();

@@ -114,7 +114,9 @@ impl AgentCore {
         }
         match command.order {
             Order::Welcome { adopted } if !self.registered => {
-                self.renew_lease(now, out);
+                if let Some(sent_boot_ms) = self.first_heartbeat {
+                    self.renew_lease(now, sent_boot_ms, out);
+                }
                 self.welcome(now, adopted.into_iter().collect(), orders);
             }
             Order::Welcome { .. } => self.count(Dropped::WelcomedAlready, true),

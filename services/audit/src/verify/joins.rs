@@ -123,4 +123,28 @@ mod tests {
         joins.follow(&Source::Observed {}, &[], Some(&gap)).expect("a gap that was seen");
         joins.follow(&record(20, 21, 0), &[], None).expect("goes on behind it");
     }
+
+    #[test]
+    fn a_reread_begins_where_it_was_decided_and_ends_where_its_topic_is_read() {
+        let of_reread =
+            |prev, offset| Source::FromRecord { topic: "t#default/a#1.1".into(), partition: 0, generation: 0, offset, prev, item: 0 };
+        let begun = || {
+            let mut joins = Joins::default();
+            joins.follow(&record(0, 7, 0), &[], None).expect("the topic is read");
+            let from = StartPosition { topic: "t#default/a#1.1".into(), generation: 0, partition: 0, offset: 3, topic_id: String::new() };
+            joins.begin(&from);
+            joins
+        };
+        let done = Observation::CaughtUp { topic: "t#default/a#1.1".into(), partition: 0 };
+        let mut joins = begun();
+        assert!(joins.follow(&of_reread(4, 5), &[], None).is_err(), "it left out what lies at 3");
+        joins.follow(&of_reread(3, 5), &[], None).expect("it begins at 3");
+        assert!(joins.follow(&Source::Observed {}, &[], Some(&done)).is_err(), "the topic is read from 8 on");
+        let mut joins = begun();
+        joins.follow(&of_reread(3, 7), &[], None).expect("it begins at 3");
+        joins.follow(&Source::Observed {}, &[], Some(&done)).expect("it has come to 8");
+        let standing = |offset| StartPosition { topic: "t".into(), generation: 0, partition: 0, offset, topic_id: String::new() };
+        joins.stands(&standing(8)).expect("that is where it stands");
+        assert!(joins.stands(&standing(9)).is_err());
+    }
 }

@@ -348,6 +348,16 @@ command: [x]\nresources: {disk: 0}\ntimeout: 1h\nlimits: {core: 0}\nenv: {_A1: x
     }
 
     #[test]
+    fn starts() {
+        problems(
+            "name: a\ncommand: [x]\ntriggers: [{event: t, from: earliest}, {event: t}, {event: u}, {cron: '0 2 * * *', from: latest}]",
+            expect![[r#"
+                triggers[3].from: it belongs to event, and this trigger is cron; leave from out
+                triggers[1].from: latest, but another trigger of the job reads t from earliest; write the same in both, or divide the job"#]],
+        );
+    }
+
+    #[test]
     fn commands_and_environment() {
         problems("name: a", expect![[r#"command: there is nothing to run; write command: [program, argument, …] or shell: "script""#]]);
         problems(

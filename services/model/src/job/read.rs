@@ -300,6 +300,7 @@ triggers:
   - at: 2026-12-01T00:00:00Z
   - event: orders.paid
     when: data.amount > 100 && key != \"\"
+    from: 2026-11-21T00:00:00Z
   - after: [ingest, team/clean]
 command: [python3, report.py, '{{ event.data.id }}']
 resources: {cpus: 1, memory: 256MiB, disk: 1GiB}
@@ -326,6 +327,7 @@ at = 2026-12-01T00:00:00Z
 [[triggers]]
 event = "orders.paid"
 when = 'data.amount > 100 && key != ""'
+from = 2026-11-21T00:00:00Z
 [[triggers]]
 after = ["ingest", "team/clean"]
 "#;

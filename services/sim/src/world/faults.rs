@@ -13,6 +13,8 @@ pub(crate) enum Healing {
     Disk(usize),
     /// The log answers again.
     Log,
+    /// The data team makes its topic again.
+    Topic,
 }
 
 /// Commits that are slow after a fault.
@@ -76,6 +78,13 @@ impl World {
             Fault::Burst(count) => self.events(count),
             Fault::Poison(which) => self.poison(which),
             Fault::Redefine(which) => self.redefine(which),
+            Fault::Define(which) => self.define_late(which),
+            Fault::Withdraw(which) => self.withdraw_late(which),
+            Fault::Contest(which) => self.contest(which),
+            Fault::Recreate(span) => {
+                self.delete_topic();
+                self.after(span, Happening::Heals(Healing::Topic));
+            }
         }
     }
 
@@ -83,6 +92,7 @@ impl World {
         match healing {
             Healing::Disk(m) => self.members[m].disks.values().for_each(|disk| disk.set_full(false)),
             Healing::Log => self.log.set_reachable(true),
+            Healing::Topic => self.make_topic(),
         }
     }
 
@@ -91,6 +101,7 @@ impl World {
         self.note(|| "everything heals".into());
         self.crash.disarm();
         self.log.set_reachable(true);
+        self.make_topic();
         self.slow.clear();
         for m in 0..self.members.len() {
             self.members[m].paused_until = self.members[m].paused_until.min(self.now());

@@ -6,9 +6,10 @@ use crate::disk::Disk;
 use crate::machine::wall;
 use crate::plan::SECOND;
 use orrery_allocator::Allocator;
-use orrery_log::Bell;
+use orrery_log::{Bell, Log};
 use orrery_model::decider::Decider;
 use orrery_runtime::committing::{CLEAN_COMMIT, Committing};
+use orrery_runtime::founding::{FoundingError, found};
 use orrery_runtime::owner::{Claim, Commits, Lost, Owner, Setting, Turn};
 use orrery_runtime::shard::Transaction;
 use orrery_runtime::stamp::Now;
@@ -396,6 +397,11 @@ impl World {
 
     pub(super) fn member_starts(&mut self, m: usize) {
         self.members[m].alive = true;
+        let log: Arc<dyn Log> = Arc::new(self.log.clone());
+        match found(&log, &self.cluster) {
+            Ok(()) | Err(FoundingError::Log(_)) => {}
+            Err(refused) => self.history.stopped.push(refused.to_string()),
+        }
         let mine: Vec<(Key, i64)> =
             self.assigned.iter().filter(|(_, assigned)| assigned.member == m).map(|(key, assigned)| (*key, assigned.generation)).collect();
         for (key, generation) in mine {
