@@ -5,7 +5,7 @@ use crate::rows::{AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, Paren
 use crate::state::{AT_ONCE, Deadline, Trigger};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::limits::{ANSWER_MS, FINISHED_RUNS_PER_JOB, PENDING_PARENTS};
-use orrery_model::messages::{CatalogEntry, RunRecord, RunState, TaskSpec};
+use orrery_model::messages::{CatalogEntry, EnvVar, RunRecord, RunState, TaskSpec};
 use orrery_model::time::Timestamp;
 
 /// Answers forgotten with each new one, so that a burst is forgotten as fast as it came and no entry takes long.
@@ -45,18 +45,7 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::FireReleased { job, number } => state.unpark_fire(job, *number),
         Decision::EventParked { event, next } => state.park(event, next.clone()),
         Decision::RunCreated { record, incarnation, event, args, start_by, joined, .. } => {
-            let row = RunRow {
-                record: record.clone(),
-                incarnation: *incarnation,
-                order: 0,
-                tried: Vec::new(),
-                live: false,
-                counted: 0,
-                leads_to: None,
-                event: event.clone(),
-                args: args.clone(),
-                start_by: *start_by,
-            };
+            let row = new_row(record, *incarnation, event.as_ref(), args, *start_by);
             state.create(row, *joined);
         }
         Decision::AttemptWanted { record, cell, spec } => state.change_run(record, |row| want(row, *cell, spec)),
@@ -77,6 +66,22 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
 /// Key of a parent's ends within its dependent job's joins.
 pub(crate) fn join_key(trigger: i32, parent: &JobName) -> String {
     format!("{trigger}/{parent}")
+}
+
+/// A run of which no attempt is wanted yet; its order is counted when it is kept.
+fn new_row(record: &RunRecord, incarnation: i64, event: Option<&String>, args: &[EnvVar], start_by: Option<Timestamp>) -> RunRow {
+    RunRow {
+        record: record.clone(),
+        incarnation,
+        order: 0,
+        tried: Vec::new(),
+        live: false,
+        counted: 0,
+        leads_to: None,
+        event: event.cloned(),
+        args: args.to_vec(),
+        start_by,
+    }
 }
 
 fn want(row: &mut RunRow, cell: i32, spec: &TaskSpec) {

@@ -50,7 +50,7 @@ impl Trigger {
 
     /// True while an earlier part of this topic partition is read again for the job.
     pub(crate) fn is_rereading(&self, job: &JobName, source: &str) -> bool {
-        self.rereads.len() > 0 && self.rereads.get(&(job.clone(), source.to_owned())).is_some()
+        !self.rereads.is_empty() && self.rereads.get(&(job.clone(), source.to_owned())).is_some()
     }
 
     /// What must be read again for a definition, given the one that was known before and where this shard stands.

@@ -75,6 +75,13 @@ impl World {
                 self.log.set_reachable(false);
                 self.after(span, Happening::Heals(Healing::Log));
             }
+            load => self.strike_with_load(load),
+        }
+    }
+
+    /// Faults that clients make.
+    fn strike_with_load(&mut self, fault: Fault) {
+        match fault {
             Fault::Burst(count) => self.events(count),
             Fault::Poison(which) => self.poison(which),
             Fault::Redefine(which) => self.redefine(which),
@@ -85,6 +92,7 @@ impl World {
                 self.delete_topic();
                 self.after(span, Happening::Heals(Healing::Topic));
             }
+            other => unreachable!("{other:?} strikes by itself"),
         }
     }
 

@@ -193,7 +193,7 @@ impl World {
         self.define_late(which);
         let (name, mut job) = self.late(which);
         job["priority"] = json!((which / 512 + 1) % 101);
-        let is_deletion = which / 2_048 % 4 == 0;
+        let is_deletion = (which / 2_048).is_multiple_of(4);
         let second = self.for_late(&name, (!is_deletion).then_some(&job));
         let span = self.chance.i64(2_000..20_000);
         self.after(span, Happening::Sends(second, None));
