@@ -235,7 +235,9 @@ fn dependent_jobs_of_other_shards_are_told_of_ends() {
         0: learned default/a v1
         0: defined default/e v1 life 1
         1: learned default/e v1
+        0: submitted default/d
         0: refused invalid: triggers[0].after: the jobs would wait for each other for ever: default/d → default/a → default/d; take one of these out of `after`; no hint
+        0: submitted default/d
         0: refused conflict: default/d cannot be deleted: default/a run after it; delete them first, or take it out of their `after`
         ended default/d request:requests/0/1 #1 succeeded
         forwarded ends/0/1 to 1: end of default/d (succeeded)
