@@ -314,9 +314,12 @@ impl<'h, D: Decider> Deriver<'h, D> {
         if fault.is_some() {
             return fault;
         }
-        if let Err((what, recorded, derived)) = self.joins.follow(&entry.source, &entry.dropped, D::observation(&entry.input)) {
+        let joined = self.joins.follow(&entry.source, &entry.dropped, D::observation(&entry.input));
+        let joined = joined.and_then(|()| D::read_positions(&entry.input).iter().try_for_each(|read| self.joins.stands(read)));
+        if let Err((what, recorded, derived)) = joined {
             return at(what, recorded, derived);
         }
+        entry.decisions.iter().filter_map(D::begins).for_each(|start| self.joins.begin(start));
         self.report.entries += 1;
         self.report.decisions += entry.decisions.len() as i64;
         if !D::LOGIC_VERSIONS.contains(&entry.logic_version) || entry.tz_version != D::tz_version() {

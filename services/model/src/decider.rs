@@ -5,8 +5,9 @@
 
 use crate::codec::Codec;
 use crate::id::{AgentId, JobName};
+use crate::job::StartFrom;
 use crate::journal::{EntryBatch, Observation};
-use crate::messages::{Alert, CatalogEntry, Command, Forward, Outcome, Packed, RunRecord, Session, TaskMessage};
+use crate::messages::{Alert, CatalogEntry, Command, Forward, Outcome, Packed, RunRecord, Session, StartPosition, TaskMessage};
 use crate::record::Record;
 use crate::table::{Change, RowError};
 use crate::time::Timestamp;
@@ -63,16 +64,33 @@ pub trait Decider: Default + Send + 'static {
     /// All rows are loaded: rebuild what is derived from them.
     fn loaded(&mut self);
 
-    /// User topics to read besides [`Decider::inputs`], each with the first offset that matters.
-    fn subscriptions(&self) -> Vec<crate::messages::StartPosition> {
+    /// User topics to read besides [`Decider::inputs`].
+    fn subscriptions(&self) -> Vec<String> {
         Vec::new()
     }
-    /// Topics whose ends the shell must look up and give to [`Decider::with_ends`] before this input is handled.
-    fn wants_ends(_input: &Self::Input) -> Vec<String> {
+    /// The first offset that matters of a partition of such a topic, if this shard reads it.
+    fn reads_from(&self, _topic: &str, _partition: i32, _topic_id: &str) -> Option<i64> {
+        Some(0)
+    }
+    /// What is to be read again, beside the topics themselves and never beyond where these are read: inputs of their own, named by
+    /// [`crate::topics::reread_name`].
+    fn rereads(&self) -> Vec<StartPosition> {
         Vec::new()
     }
-    /// Completes an input with the ends that were looked up.
-    fn with_ends(_input: &mut Self::Input, _ends: Vec<crate::messages::StartPosition>) {}
+    /// What the shell must look up about topics and give to [`Decider::looked_up`] before this input is handled.
+    fn lookups(_input: &Self::Input) -> Vec<Lookup> {
+        Vec::new()
+    }
+    /// Completes an input with the starts that were looked up in the log, and with where the shell itself stands in these topics.
+    fn looked_up(_input: &mut Self::Input, _starts: Vec<StartPosition>, _read: Vec<StartPosition>) {}
+    /// Where, by this input, the shell stands in topics: an auditor compares it.
+    fn read_positions(_input: &Self::Input) -> &[StartPosition] {
+        &[]
+    }
+    /// The input that is to be read from there on because of this decision: an auditor proves that it is.
+    fn begins(_decision: &Self::Decision) -> Option<&StartPosition> {
+        None
+    }
     /// The lease that this input renews.
     fn renews(_input: &Self::Input) -> Option<Lease> {
         None
@@ -100,6 +118,15 @@ pub trait Decider: Default + Send + 'static {
     }
 }
 
+/// What a decider must know of a topic before it handles an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// Full topic name.
+    pub topic: String,
+    /// Where each of its partitions begins, so understood; none: only where the shell itself stands in them.
+    pub start: Option<StartFrom>,
+}
+
 /// A lease that the shell measures on its own monotonic clock (protocol §7.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -122,6 +149,8 @@ pub struct InputTopic<'a> {
     pub partition: u32,
     /// Generation of the topic.
     pub generation: i64,
+    /// Identity of the topic.
+    pub id: &'a str,
 }
 
 /// One input of a record.

@@ -164,6 +164,12 @@ pub enum Observation {
         topic: String,
         /// New generation.
         generation: i64,
+        /// Partition.
+        #[serde(default)]
+        partition: i32,
+        /// Identity of the new topic.
+        #[serde(default)]
+        topic_id: String,
     },
     /// The decider's logic changed.
     LogicSwitched {
@@ -186,6 +192,13 @@ pub enum Observation {
         from: String,
         /// The lineage now.
         to: String,
+    },
+    /// A re-read (protocol §5.2) has come to where its topic partition is read.
+    CaughtUp {
+        /// Name of the re-read, see [`crate::topics::reread_name`].
+        topic: String,
+        /// Partition.
+        partition: i32,
     },
 }
 

@@ -9,10 +9,10 @@ mod member;
 mod public;
 
 pub use admin::{AdminChange, AdminRecord};
-pub use event::{EventData, Fire, Header};
+pub use event::{EventData, Fire, Header, source};
 pub use forward::{EndedRun, Forward, ForwardBody, Origin};
 pub use member::{LogicVersions, Member};
-pub use public::{Alert, CatalogEntry, RunRecord, RunState, StartPosition};
+pub use public::{Alert, CatalogEntry, ClusterNumbers, RunRecord, RunState, StartPosition};
 
 use crate::codec::Codec;
 use crate::id::{AgentId, AttemptId, JobName, Principal, Role, RunId};
@@ -445,6 +445,8 @@ codecs! {
     REQUEST: RequestRecord = "request.avsc";
     /// `catalog`.
     CATALOG: CatalogEntry = "catalog.avsc";
+    /// The cluster's numbers, in `catalog` too.
+    CLUSTER: ClusterNumbers = "cluster.avsc";
     /// `runs`.
     RUN: RunRecord = "run.avsc";
     /// `alerts`.

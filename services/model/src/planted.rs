@@ -24,6 +24,12 @@ pub enum Bug {
     TickBeforeBacklog,
     /// §7.2: leases are measured by the wall clock that `at` follows, not by the monotonic clock.
     LeaseByAt,
+    /// §4.1: of two definitions of a job the one that comes later counts, not the one that was appended later.
+    OlderJob,
+    /// §5.2: a reader that learns of a trigger does not read again what it has passed already.
+    MatchBeforeCatalog,
+    /// §5.4: a topic that was made again is read on as if it were the old one.
+    OldGeneration,
     /// §7.2: a lease runs out before `heartbeats` has been read to an end asked for afterwards.
     LeaseUnread,
     /// §7.3: the agent counts its lease from the answer to a heartbeat, not from before its first send.
@@ -59,7 +65,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
@@ -69,6 +75,9 @@ impl Bug {
         Self::ClockUnjudged,
         Self::TickBeforeBacklog,
         Self::LeaseByAt,
+        Self::OlderJob,
+        Self::MatchBeforeCatalog,
+        Self::OldGeneration,
         Self::LeaseUnread,
         Self::LeaseFromAnswer,
         Self::LaunchUnsynced,

@@ -1,6 +1,6 @@
 //! The topics of design §2, as one table: name, partitions by what, cleanup, retention.
 
-use crate::id::AgentId;
+use crate::id::{AgentId, JobName};
 use crate::murmur2::partition_of;
 
 /// How a topic forgets.
@@ -65,6 +65,27 @@ const fn topic(name: &'static str, partitions: Partitions, cleanup: Cleanup) -> 
     TopicDef { name, partitions, cleanup }
 }
 
+/// Divides the parts of a re-read's name: no topic name holds it.
+const OF_REREAD: char = '#';
+
+/// Names the input that reads a topic again for one definition of a job (protocol §5.2): `TOPIC#JOB#INCARNATION.VERSION`.
+///
+/// To the shell, and to who reads journals, it is an input like any other, with its own position.
+pub fn reread_name(topic: &str, job: &JobName, incarnation: i64, version: i64) -> String {
+    format!("{topic}{OF_REREAD}{job}{OF_REREAD}{incarnation}.{version}")
+}
+
+/// Topic and job of a re-read, if this is the name of one.
+pub fn reread_of(name: &str) -> Option<(&str, &str)> {
+    let (topic, rest) = name.split_once(OF_REREAD)?;
+    Some((topic, rest.split_once(OF_REREAD)?.0))
+}
+
+/// The topic that an input of this name is read from.
+pub fn topic_of(name: &str) -> &str {
+    reread_of(name).map_or(name, |(topic, _)| topic)
+}
+
 /// Every topic of ours.
 pub const TOPICS: &[TopicDef] = &[
     topic(JOBS, Partitions::PerTriggerShard, Cleanup::Compact),
@@ -94,6 +115,8 @@ pub const JOBS: &str = "jobs";
 pub const REQUESTS: &str = "requests";
 /// Accepted definitions.
 pub const CATALOG: &str = "catalog";
+/// Key of the record in [`CATALOG`] that holds the cluster's numbers: no job has this name.
+pub const CLUSTER_KEY: &str = "#cluster";
 /// What concerns a job that another trigger shard owns.
 pub const FORWARDS: &str = "forwards";
 /// Task wanted, task no longer wanted.

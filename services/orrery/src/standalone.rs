@@ -97,8 +97,9 @@ impl Standalone {
         for topic in topics::TOPICS {
             log.ensure_topic(&cluster.topic(topic.name), cluster.partitions(topic.partitions), topic.cleanup)?;
         }
-        log.spawn_cleaner(CLEAN_EVERY)?;
         let port: Arc<dyn Log> = log.clone();
+        orrery_runtime::founding::found(&port, &cluster)?;
+        log.spawn_cleaner(CLEAN_EVERY)?;
         let logic = vec![logic_of::<Trigger>(), logic_of::<Allocator>()];
         let member = member(&format!("standalone-{}", std::process::id()), logic, Trigger::tz_version(), clock::wall());
         let shard = |service: &str| ShardConfig {

@@ -6,6 +6,7 @@
 pub mod chain;
 pub mod committing;
 pub mod driver;
+pub mod founding;
 pub mod leases;
 pub mod membership;
 pub mod messages;

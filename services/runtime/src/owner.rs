@@ -18,6 +18,7 @@ use crate::store::{OpenStore, Store};
 use inputs::{InputEnds, Inputs};
 use orrery_log::{Bell, Log, LogError, Writer, clock};
 use orrery_model::decider::Decider;
+use orrery_model::job::StartFrom;
 use orrery_model::journal::Observation;
 use orrery_model::messages::{LogicVersions, Member};
 use orrery_model::planted::{Bug, planted};
@@ -176,8 +177,9 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         owner.inputs.subscribe(&mut owner.shard)?;
         owner.backlog = Some(owner.inputs.ends_of(|topic| topic.starts_with(&cluster.prefix))?);
         // The first head keeps the journal offset of the head before it: a crash now must find the entries to send again, too.
-        let acquired = Arrival::Observed(acquired_observation(cluster.shards(*shard), epoch, &member.member, *generation, resend_from));
-        owner.step(now, vec![acquired], again)?;
+        let acquired = acquired_observation(cluster.shards(*shard), epoch, &member.member, *generation, resend_from);
+        let seen = std::iter::once(acquired).chain(owner.inputs.take_seen());
+        owner.step(now, seen.map(Arrival::Observed).collect(), again)?;
         Ok(owner)
     }
 
@@ -225,8 +227,8 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         let ticking = self.has_read_backlog();
         self.shard.let_tick(ticking);
         let log = &self.setting.log;
-        let ends = |topic: &str| inputs::topic_ends(log, topic);
-        let transaction = self.shard.step(now, arrivals, &ends, again)?;
+        let starts = |topic: &str, from: StartFrom| inputs::topic_starts(log, topic, from);
+        let transaction = self.shard.step(now, arrivals, &starts, again)?;
         for lease in self.shard.take_renewed() {
             self.leases.renew(lease, lease_clock_us(now));
         }

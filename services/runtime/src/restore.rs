@@ -249,6 +249,11 @@ fn follow_input<D: Decider>(
     if let Source::FromRecord { topic, partition, generation, offset, .. } = &entry.source {
         follow_position(target, restored, (topic, *partition), Some(*generation), offset + 1)?;
     }
+    if let Some(Observation::TopicRecreated { topic, generation, partition, topic_id }) = D::observation(&entry.input) {
+        let key: (Arc<str>, u32) = (topic.as_str().into(), *partition as u32);
+        restored.moved.insert(key.clone());
+        restored.positions.insert(key, Position { offset: 0, topic_id: topic_id.clone(), generation: *generation });
+    }
     restored.head.epoch = entry.epoch;
     restored.head.last_seq = entry.seq;
     restored.head.chain.clone_from(&entry.chain);

@@ -4,6 +4,7 @@
 //! when one of them fails, the shard is dropped and acquired again, so nothing uncommitted survives (§2 of restore.rs).
 
 mod logic;
+mod positions;
 mod records;
 
 pub use crate::chain::chained;
@@ -14,7 +15,9 @@ use crate::rows::{self, Head, Mark, Position, full_key};
 use crate::stamp::{Now, Stamper};
 use crate::statehash::StateHash;
 use crate::store::RowBatch;
+use orrery_log::LogError;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Lease, Poison};
+use orrery_model::job::StartFrom;
 use orrery_model::journal::{DropReason, Dropped, Entry, Observation, Source};
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
 use orrery_model::messages::{LogicVersions, StartPosition};
@@ -23,7 +26,7 @@ use orrery_model::planted::{Bug, planted};
 use orrery_model::record::{MessageId, NewRecord, Record};
 use orrery_model::table::Change;
 use orrery_model::time::Timestamp;
-use orrery_model::topics;
+use orrery_model::topics::{self, topic_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -95,6 +98,9 @@ pub enum StepError {
         /// Partition.
         partition: u32,
     },
+    /// The log did not say where a topic begins.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// A deadline that a tick does not move would be a busy loop.
     #[error("the decider's deadline {deadline} did not move on a tick at {at}")]
     StuckDeadline {
@@ -128,7 +134,7 @@ pub struct Shard<D: Decider> {
     dropped: Vec<Dropped>,
     dropped_records: i64,
     idle_since_us: i64,
-    shell_rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    shell_rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     renewed: Vec<Lease>,
     ticking: bool,
     /// The versions that the member has.
@@ -153,8 +159,8 @@ pub struct Restored<D> {
     pub moved: BTreeSet<(Arc<str>, u32)>,
 }
 
-/// Where topics end, asked of the log while a step is made; the answer becomes part of the input.
-pub type Ends<'a> = &'a dyn Fn(&str) -> Vec<StartPosition>;
+/// Where a topic's partitions begin, asked of the log while a step is made; the answer becomes part of the input.
+pub type Starts<'a> = &'a dyn Fn(&str, StartFrom) -> Result<Vec<StartPosition>, LogError>;
 
 impl<D: Decider> Shard<D> {
     /// Takes over what was restored, as `epoch`, at `now`.
@@ -194,10 +200,10 @@ impl<D: Decider> Shard<D> {
         &mut self,
         now: Now,
         arrivals: Vec<Arrival>,
-        ends: Ends<'_>,
+        starts: Starts<'_>,
         again: Vec<NewRecord>,
     ) -> Result<Option<Transaction>, StepError> {
-        let mut step = Step::<D> { at: self.stamper.next(now), ends, entries: Vec::new(), dead: Vec::new() };
+        let mut step = Step::<D> { at: self.stamper.next(now), starts, entries: Vec::new(), dead: Vec::new() };
         for arrival in arrivals {
             match arrival {
                 Arrival::Record { topic, partition, record } => self.take_record(&topic, partition, &record, &mut step)?,
@@ -263,7 +269,8 @@ impl<D: Decider> Shard<D> {
     }
 
     fn move_position(&mut self, topic: &Arc<str>, partition: u32, position: Position) {
-        self.shell_rows.insert(full_key(rows::POSITIONS, &rows::position_key(topic, partition)), rows::POSITION_ROW.encode(&position));
+        let row = rows::POSITION_ROW.encode(&position);
+        self.shell_rows.insert(full_key(rows::POSITIONS, &rows::position_key(topic, partition)), Some(row));
         self.positions.insert((topic.clone(), partition), position);
     }
 
@@ -281,9 +288,9 @@ impl<D: Decider> Shard<D> {
         }
         let behind = record.offset + 1;
         let mut range = (record.prev, behind);
-        match self.decode(topic, partition, position.generation, record) {
+        match self.decode(topic, partition, &position, record) {
             Err(poison) => {
-                step.dead.push(dead_letter(topic, partition, record, &poison));
+                step.dead.push(dead_letter(topic_of(topic), partition, record, &poison));
                 self.drop_range(topic, partition, range, 1, DropReason::Poison);
             }
             Ok(inputs) if inputs.is_empty() => self.drop_range(topic, partition, range, 1, DropReason::NoEffect),
@@ -298,7 +305,7 @@ impl<D: Decider> Shard<D> {
                         prev: record.prev,
                         item: item as i32,
                     };
-                    if let Some(reason) = self.take_item(sender.as_ref(), (topic, partition), decoded, source, step) {
+                    if let Some(reason) = self.take_item(sender.as_ref(), (topic, partition), decoded, source, step)? {
                         self.drop_range(topic, partition, range, 1, reason);
                     }
                     // The first item accounts for the record's range; of those behind it only the number is new.
@@ -310,7 +317,7 @@ impl<D: Decider> Shard<D> {
         Ok(())
     }
 
-    fn decode(&self, topic: &str, partition: u32, generation: i64, record: &Record) -> Result<Vec<Decoded<D::Input>>, Poison> {
+    fn decode(&self, topic: &str, partition: u32, position: &Position, record: &Record) -> Result<Vec<Decoded<D::Input>>, Poison> {
         let bytes = record.bytes();
         let ours = topic.strip_prefix(self.cluster.prefix.as_str());
         // Our own packed records hold one item at least, which may be larger than the limit by its envelope.
@@ -319,7 +326,8 @@ impl<D: Decider> Shard<D> {
             let reason = format!("the record has {bytes} bytes, over the limit of {limit}; send a reference to the data instead");
             return Err(Poison::new("size", reason));
         }
-        D::decode(InputTopic { name: ours.unwrap_or(topic), ours: ours.is_some(), partition, generation }, record)
+        let (generation, id) = (position.generation, position.topic_id.as_str());
+        D::decode(InputTopic { name: ours.unwrap_or(topic), ours: ours.is_some(), partition, generation, id }, record)
     }
 
     /// One input of a record; says why it was dropped, if it was.
@@ -330,14 +338,14 @@ impl<D: Decider> Shard<D> {
         decoded: Decoded<D::Input>,
         source: Source,
         step: &mut Step<'_, D>,
-    ) -> Option<DropReason> {
+    ) -> Result<Option<DropReason>, LogError> {
         let Decoded { place, mut input } = decoded;
         if let (Some(sender), Some((seq, index))) = (sender, place) {
             let mark = Mark { epoch: sender.epoch, seq, index };
             let input = (&**input_of.0, input_of.1);
             let key = rows::mark_key(sender, input);
             match self.marks.get(&key) {
-                Some(seen) if *seen >= mark => return Some(DropReason::Repeat),
+                Some(seen) if *seen >= mark => return Ok(Some(DropReason::Repeat)),
                 Some(_) => {}
                 None => {
                     if let Some(from) = rows::lineage_before(&self.marks, sender, input) {
@@ -346,22 +354,17 @@ impl<D: Decider> Shard<D> {
                     }
                 }
             }
-            self.shell_rows.insert(full_key(rows::MARKS, &key), rows::MARK_ROW.encode(&mark));
+            self.shell_rows.insert(full_key(rows::MARKS, &key), Some(rows::MARK_ROW.encode(&mark)));
             self.marks.insert(key, mark);
         }
-        let wanted = D::wants_ends(&input);
+        let wanted = D::lookups(&input);
         if !wanted.is_empty() {
-            let found = wanted.iter().flat_map(|topic| (step.ends)(topic)).map(|end| self.in_generation(end));
-            D::with_ends(&mut input, found.collect());
+            let starts = wanted.iter().filter_map(|lookup| lookup.start.map(|from| (step.starts)(&lookup.topic, from)));
+            let starts = starts.collect::<Result<Vec<_>, _>>()?.concat();
+            D::looked_up(&mut input, starts, wanted.iter().flat_map(|lookup| self.standing_in(&lookup.topic)).collect());
         }
         self.renewed.extend(D::renews(&input));
-        (!self.handle(source, input, false, step)).then_some(DropReason::NoEffect)
-    }
-
-    /// The log does not count a topic's recreations; the position rows do.
-    fn in_generation(&self, end: StartPosition) -> StartPosition {
-        let position = self.positions.get(&(end.topic.as_str().into(), end.partition as u32));
-        StartPosition { generation: position.map_or(0, |position| position.generation), ..end }
+        Ok((!self.handle(source, input, false, step)).then_some(DropReason::NoEffect))
     }
 
     fn observe(&mut self, observation: Observation, step: &mut Step<'_, D>) {
@@ -465,9 +468,8 @@ impl<D: Decider> Shard<D> {
         let changes = std::mem::take(&mut self.changed);
         self.head.rows = self.hash.rows;
         let decider = changes.into_iter().map(|change| (full_key(change.table, &change.key), change.value));
-        let shell = std::mem::take(&mut self.shell_rows).into_iter().map(|(key, value)| (key, Some(value)));
         let head = (full_key(rows::HEAD, &[]), Some(rows::HEAD_ROW.encode(&self.head)));
-        let all = decider.chain(shell).chain([head]);
+        let all = decider.chain(std::mem::take(&mut self.shell_rows)).chain([head]);
         all.map(|(key, value)| (Payload(key.into()), value.map(|value| Payload(value.into())))).collect()
     }
 
@@ -480,7 +482,7 @@ impl<D: Decider> Shard<D> {
 /// What one step has come to so far.
 struct Step<'e, D: Decider> {
     at: Timestamp,
-    ends: Ends<'e>,
+    starts: Starts<'e>,
     entries: Vec<Entry<D::Input, D::Decision>>,
     dead: Vec<NewRecord>,
 }

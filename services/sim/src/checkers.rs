@@ -5,6 +5,7 @@
 
 mod cancelled;
 mod capacity;
+mod catalog;
 mod clocks;
 mod ended;
 mod epochs;
@@ -72,6 +73,7 @@ type Timed<D> = (Timestamp, EntryOf<D>);
 pub const CHECKERS: &[Checker] = &[
     ("started_once", started_once::check),
     ("fired_once", fired_once::check),
+    ("catalog", catalog::check),
     ("ended", ended::check),
     ("epochs", epochs::check),
     ("healthy_kept", healthy_kept::check),

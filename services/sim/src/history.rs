@@ -28,8 +28,10 @@ pub enum Accepted {
         partition: u32,
         /// Offset.
         offset: i64,
-        /// The number in its data.
+        /// The number in its data: a record that is sent twice has the same.
         number: i64,
+        /// Which of the topic's generations took it: its place in [`History::topics`].
+        generation: usize,
     },
     /// A request to run a job, by its idempotency key.
     Request {
@@ -87,6 +89,10 @@ pub struct History {
     pub raised: bool,
     /// Acquisitions, and of these the ones that found a store to go on with.
     pub acquired: (u64, u64),
+    /// Ids of the data team's topic, one for each time that it was made.
+    pub topics: Vec<String>,
+    /// How far a generation and its partition had been read, by what was committed, when it was deleted: what lay behind is gone.
+    pub deleted: BTreeMap<(usize, u32), i64>,
     open: BTreeMap<AttemptId, usize>,
 }
 

@@ -105,6 +105,14 @@ pub enum Fault {
     Resize(usize, i64),
     /// The gateway dies.
     KillGateway,
+    /// A job that may not be there is defined while events arrive: from the next one on, from the first, or from a time on.
+    Define(u32),
+    /// Such a job is deleted.
+    Withdraw(u32),
+    /// Two definitions of such a job, one close behind the other, by clients with different partitioners.
+    Contest(u32),
+    /// The data team's topic is deleted, and made again so much later.
+    Recreate(i64),
 }
 
 impl Fault {
@@ -140,6 +148,10 @@ impl Fault {
             Self::Cancel(_) => "cancel",
             Self::Resize(..) => "resize",
             Self::KillGateway => "kill_gateway",
+            Self::Define(_) => "define",
+            Self::Withdraw(_) => "withdraw",
+            Self::Contest(_) => "contest",
+            Self::Recreate(_) => "recreate",
         }
     }
 }
@@ -179,10 +191,14 @@ pub const FAULT_KINDS: &[&str] = &[
     "cancel",
     "resize",
     "kill_gateway",
+    "define",
+    "withdraw",
+    "contest",
+    "recreate",
 ];
 
 /// Number of kinds that [`draw`] chooses from.
-const KINDS: u32 = 27;
+const KINDS: u32 = 31;
 
 impl Plan {
     /// What this seed decides: a cluster of at least eight agents, two hours, a fault a minute or more, of some kinds only.
@@ -287,6 +303,10 @@ fn draw(kind: u32, plan: &Plan, chance: &mut Rng) -> Fault {
         25 => Fault::Resize(agent, chance.i64(0..3)),
         26 => Fault::KillGateway,
         21 => Fault::Burst(chance.u32(20..200)),
+        27 => Fault::Define(chance.u32(..)),
+        28 => Fault::Withdraw(chance.u32(..)),
+        29 => Fault::Contest(chance.u32(..)),
+        30 => Fault::Recreate(if chance.bool() { 0 } else { span }),
         _ if chance.bool() => Fault::Poison(chance.u32(..)),
         _ => Fault::Redefine(chance.u32(..)),
     }

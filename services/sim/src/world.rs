@@ -20,7 +20,7 @@ use fastrand::Rng;
 use members::{Key, Member};
 use orrery_log::Log;
 use orrery_model::record::NewRecord;
-use orrery_model::topics::{Cleanup, TOPICS};
+use orrery_model::topics::TOPICS;
 use orrery_runtime::messages::Cluster;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,6 +73,8 @@ pub(crate) enum Happening {
     GatewayLooks(u64),
     /// Somebody stops a job, or lets it go on.
     Switch(usize),
+    /// A client sends a record, late or again: an event with its number, or something else.
+    Sends(NewRecord, Option<i64>),
     /// Late commits arrive at the log.
     LateCommits,
     /// The log is cleaned.
@@ -148,7 +150,9 @@ impl World {
             let partitions = self.cluster.partitions(topic.partitions);
             self.log.ensure_topic(&self.cluster.topic(topic.name), partitions, topic.cleanup).expect("an empty log takes topics");
         }
-        self.log.ensure_topic(load::TOPIC, load::PARTITIONS, Cleanup::DeleteAfterMs(7 * 86_400_000)).expect("an empty log takes topics");
+        let log: Arc<dyn Log> = Arc::new(self.log.clone());
+        orrery_runtime::founding::found(&log, &self.cluster).expect("nobody has made this cluster before");
+        self.make_topic();
         self.begin_members();
         self.begin_announcing();
         self.begin_agents();
@@ -204,6 +208,7 @@ impl World {
             Happening::Cancel => self.cancel_newest(),
             Happening::GatewayLooks(life) => self.gateway_looks(life),
             Happening::Switch(which) => self.switch(which),
+            Happening::Sends(record, event) => self.send_record(record, event),
             Happening::LateCommits => self.log.settle_late(),
             Happening::Clean => {
                 self.log.clean();

@@ -5,7 +5,7 @@ use crate::rows::{AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, Paren
 use crate::state::{AT_ONCE, Deadline, Trigger};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::limits::{ANSWER_MS, FINISHED_RUNS_PER_JOB, PENDING_PARENTS};
-use orrery_model::messages::{CatalogEntry, RunRecord, RunState, TaskSpec};
+use orrery_model::messages::{CatalogEntry, EnvVar, RunRecord, RunState, TaskSpec};
 use orrery_model::time::Timestamp;
 
 /// Answers forgotten with each new one, so that a burst is forgotten as fast as it came and no entry takes long.
@@ -18,6 +18,9 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::ForwardTaken { origin } => state.take_forward(origin),
         Decision::DefinitionLearned { entry } => state.learn_definition(entry),
         Decision::DefinitionForgotten { job } => state.forget_definition(job),
+        Decision::RereadBegun { job, from } => state.begin_reread(job, from),
+        Decision::RereadEnded { job, source } => state.end_reread(job.as_ref(), source),
+        Decision::Submitted { job, appended } => state.submit(job, *appended),
         Decision::JobDefined { entry, appended, slots } => state.define(entry, *appended, slots),
         Decision::JobPaused { entry } | Decision::JobResumed { entry } => state.change_job(entry),
         Decision::JobDeleted { job, appended } => state.forget_job(job, *appended),
@@ -43,18 +46,7 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::FireReleased { job, number } => state.unpark_fire(job, *number),
         Decision::EventParked { event, next } => state.park(event, next.clone()),
         Decision::RunCreated { record, incarnation, event, args, start_by, joined, .. } => {
-            let row = RunRow {
-                record: record.clone(),
-                incarnation: *incarnation,
-                order: 0,
-                tried: Vec::new(),
-                live: false,
-                counted: 0,
-                leads_to: None,
-                event: event.clone(),
-                args: args.clone(),
-                start_by: *start_by,
-            };
+            let row = new_row(record, *incarnation, event.as_ref(), args, *start_by);
             state.create(row, *joined);
         }
         Decision::AttemptWanted { record, cell, spec } => state.change_run(record, |row| want(row, *cell, spec)),
@@ -77,6 +69,22 @@ pub(crate) fn join_key(trigger: i32, parent: &JobName) -> String {
     format!("{trigger}/{parent}")
 }
 
+/// A run of which no attempt is wanted yet; its order is counted when it is kept.
+fn new_row(record: &RunRecord, incarnation: i64, event: Option<&String>, args: &[EnvVar], start_by: Option<Timestamp>) -> RunRow {
+    RunRow {
+        record: record.clone(),
+        incarnation,
+        order: 0,
+        tried: Vec::new(),
+        live: false,
+        counted: 0,
+        leads_to: None,
+        event: event.cloned(),
+        args: args.to_vec(),
+        start_by,
+    }
+}
+
 fn want(row: &mut RunRow, cell: i32, spec: &TaskSpec) {
     row.live = true;
     row.tried.truncate(spec.hop as usize);
@@ -87,6 +95,8 @@ fn want(row: &mut RunRow, cell: i32, spec: &TaskSpec) {
 impl Trigger {
     fn define(&mut self, entry: &CatalogEntry, appended: Timestamp, slots: &[ScheduleStart]) {
         let job = &entry.job;
+        let old = self.jobs.get(job).map(|row| row.entry.clone());
+        self.keep_rereads(job, old.as_ref(), Some(entry));
         self.unindex_job(job);
         self.forget_slots(job);
         for start in slots {
@@ -98,6 +108,12 @@ impl Trigger {
         self.jobs.insert(job.clone(), JobRow { entry: entry.clone() });
         self.index_job(entry);
         self.index_parked(job);
+    }
+
+    /// A name that no job has had yet has a life from now on, to remember it by.
+    fn submit(&mut self, job: &JobName, appended: Timestamp) {
+        let life = self.lives.get(job).copied().unwrap_or(LifeRow { incarnation: 0, runs: 0, submitted: appended });
+        self.lives.insert(job.clone(), LifeRow { submitted: appended, ..life });
     }
 
     /// The same version, paused or not.
@@ -117,6 +133,7 @@ impl Trigger {
     fn forget_job(&mut self, job: &JobName, appended: Timestamp) {
         self.lives.modify(job, |life| life.submitted = appended);
         self.unindex_job(job);
+        self.keep_rereads(job, None, None);
         self.jobs.remove(job);
         self.index_parked(job);
         self.forget_slots(job);

@@ -3,7 +3,7 @@
 use crate::predicate::Predicate;
 use crate::schedule::Schedule;
 use crate::template;
-use orrery_model::job::{JobSpec, Problem, Trigger};
+use orrery_model::job::{JobSpec, Problem, StartFrom, Trigger};
 use orrery_model::limits::{ARGUMENTS, TRIGGERS_PER_JOB};
 use orrery_model::time::Timestamp;
 
@@ -13,7 +13,7 @@ pub fn check_job(spec: &JobSpec, now: Timestamp) -> Vec<Problem> {
     let mut problems = orrery_model::job::check(spec);
     for (i, trigger) in spec.triggers.iter().enumerate().take(TRIGGERS_PER_JOB) {
         let place = format!("triggers[{i}].");
-        let found = check_schedule(trigger, now).err().into_iter().chain(check_predicate(trigger).err());
+        let found = [check_schedule(trigger, now), check_predicate(trigger), check_start(trigger, now)].into_iter().filter_map(Result::err);
         let found = found.map(|p| Problem { field: format!("{place}{}", p.field), ..p });
         let known: Vec<String> = problems.iter().map(|p| p.field.clone()).collect();
         problems.extend(found.filter(|p| !known.contains(&p.field)));
@@ -38,6 +38,17 @@ fn check_schedule(trigger: &Trigger, now: Timestamp) -> Result<(), Problem> {
 fn check_predicate(trigger: &Trigger) -> Result<(), Problem> {
     match &trigger.when {
         Some(source) if trigger.event.is_some() => Predicate::compile(source).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// A start is a place in the log, so its time has come.
+fn check_start(trigger: &Trigger, now: Timestamp) -> Result<(), Problem> {
+    match trigger.from {
+        Some(StartFrom::At(time)) if time > now => {
+            let hint = "leave it out to begin with the next event";
+            Err(Problem::new("from", format!("{time} is still to come")).hint(hint))
+        }
         _ => Ok(()),
     }
 }

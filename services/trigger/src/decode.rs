@@ -7,7 +7,7 @@ use orrery_model::id::{JobName, Principal};
 use orrery_model::messages::{CATALOG, FORWARDS, Forward, ForwardBody, OUTCOMES, Origin, REQUEST};
 use orrery_model::payload::Payload;
 use orrery_model::record::Record;
-use orrery_model::topics;
+use orrery_model::topics::{self, reread_of};
 
 /// Header of an inbox record: who sends the definition.
 pub const PRINCIPAL_HEADER: &str = "orrery-principal";
@@ -20,9 +20,18 @@ pub(crate) fn decode(topic: InputTopic<'_>, record: &Record) -> Result<Vec<Decod
         (true, topics::REQUESTS) => request(topic, record).map(|input| vec![Decoded::plain(input)]),
         (true, topics::OUTCOMES) => outcomes(record),
         (true, topics::FORWARDS) => forwards(record),
+        (true, topics::CATALOG) if record.key.as_ref().is_some_and(|key| key.as_bytes() == topics::CLUSTER_KEY.as_bytes()) => {
+            Ok(Vec::new())
+        }
         (true, topics::CATALOG) => definition(record).map(|input| vec![Decoded::plain(input)]),
         (true, other) => Err(Poison::new("decode", format!("the trigger does not read {other}"))),
-        (false, _) => Ok(vec![Decoded::plain(Input::EventArrived { event: event(topic, record) })]),
+        (false, name) => match reread_of(name) {
+            None => Ok(vec![Decoded::plain(Input::EventArrived { event: event(topic, record) })]),
+            Some((name, job)) => {
+                let job = JobName::parse(job).map_err(|e| Poison::new("decode", format!("name of a re-read: {e}")))?;
+                Ok(vec![Decoded::plain(Input::EventReread { job, event: event(InputTopic { name, ..topic }, record) })])
+            }
+        },
     }
 }
 
@@ -39,7 +48,7 @@ fn job(topic: InputTopic<'_>, record: &Record) -> Result<Input, Poison> {
     };
     let text = value.text().ok_or_else(|| Poison::new("decode", "the value is not UTF-8; send the job document as JSON"))?;
     let document = orrery_model::job::read_json(text).map_err(|e| Poison::new("decode", e.to_string()))?.to_json();
-    Ok(Input::JobSubmitted { document, principal, ends: Vec::new(), origin, appended })
+    Ok(Input::JobSubmitted { document, principal, starts: Vec::new(), origin, appended, read: Vec::new() })
 }
 
 /// Where a record of one of our topics stands.
@@ -66,7 +75,7 @@ fn forwards(record: &Record) -> Result<Vec<Decoded<Input>>, Poison> {
     let packed = FORWARDS.decode(value.as_bytes()).map_err(|e| Poison::new("decode", e.to_string()))?;
     Ok(Decoded::items(packed, |Forward { origin, body, .. }| match body {
         ForwardBody::DefinitionForwarded { document, principal, appended } => {
-            Input::JobSubmitted { document, principal, ends: Vec::new(), origin, appended }
+            Input::JobSubmitted { document, principal, starts: Vec::new(), origin, appended, read: Vec::new() }
         }
         ForwardBody::TombstoneForwarded { job, principal, appended } => Input::JobWithdrawn { job, principal, origin, appended },
         ForwardBody::RequestForwarded { asked, job } => Input::Requested { asked, job, origin },
@@ -79,7 +88,7 @@ fn definition(record: &Record) -> Result<Input, Poison> {
     let key = record.key.as_ref().and_then(Payload::text).unwrap_or_default();
     let job = JobName::parse(key).map_err(|e| Poison::new("validate", format!("key of a definition: {e}")))?;
     let read = |value: &Payload| CATALOG.decode(value.as_bytes()).map_err(|e| Poison::new("decode", e.to_string()));
-    Ok(Input::CatalogArrived { job, entry: record.value.as_ref().map(read).transpose()? })
+    Ok(Input::CatalogArrived { job, entry: record.value.as_ref().map(read).transpose()?, read: Vec::new() })
 }
 
 fn outcomes(record: &Record) -> Result<Vec<Decoded<Input>>, Poison> {
@@ -98,5 +107,6 @@ fn event(topic: InputTopic<'_>, record: &Record) -> EventData {
         key: record.key.clone(),
         headers: record.headers.iter().map(|(name, value)| Header { name: name.clone(), value: value.clone() }).collect(),
         value: record.value.clone(),
+        topic_id: topic.id.to_owned(),
     }
 }

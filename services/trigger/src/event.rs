@@ -163,6 +163,7 @@ pub(crate) mod tests {
         let headers = headers.iter().map(|(name, value)| Header { name: (*name).into(), value: value.as_bytes().into() }).collect();
         EventData {
             topic: "orders.paid".into(),
+            topic_id: String::new(),
             generation: 0,
             partition: 3,
             offset: 42,

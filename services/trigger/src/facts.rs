@@ -24,12 +24,15 @@ pub enum Input {
         document: String,
         /// Who sent it.
         principal: Option<Principal>,
-        /// Where its topics end now: events behind that fire.
-        ends: Vec<StartPosition>,
+        /// Where its topics begin to count, by the log as it is now: events from there on fire.
+        starts: Vec<StartPosition>,
         /// Where it came in.
         origin: Origin,
         /// When it was appended there.
         appended: Timestamp,
+        /// Where this shard stands in its topics, as far as it reads them.
+        #[serde(default)]
+        read: Vec<StartPosition>,
     },
     /// A tombstone in the inbox.
     JobWithdrawn {
@@ -57,6 +60,9 @@ pub enum Input {
         job: JobName,
         /// The definition; none: the job is gone.
         entry: Option<CatalogEntry>,
+        /// Where this shard stands in its topics, as far as it reads them.
+        #[serde(default)]
+        read: Vec<StartPosition>,
     },
     /// A run of another shard's job has ended.
     EndArrived {
@@ -67,6 +73,13 @@ pub enum Input {
     },
     /// A record of a user topic.
     EventArrived {
+        /// The record.
+        event: EventData,
+    },
+    /// A record that was passed before a job's definition was known here, read again for that job alone.
+    EventReread {
+        /// Which job.
+        job: JobName,
         /// The record.
         event: EventData,
     },
@@ -131,6 +144,21 @@ pub enum Decision {
         /// Which.
         job: JobName,
     },
+    /// A definition that is known now begins to count before the place where its topic partition is read: what lies between is
+    /// read again for this job alone, and until then no other event of the partition is shown to it.
+    RereadBegun {
+        /// Which job.
+        job: JobName,
+        /// Names what is read again, see [`orrery_model::topics::reread_name`], and says from where.
+        from: StartPosition,
+    },
+    /// What was to be read again was, or is gone.
+    RereadEnded {
+        /// Which job; none: every job, as the topic was made anew.
+        job: Option<JobName>,
+        /// The topic partition, see [`EventData::source`].
+        source: String,
+    },
     /// An inbox record is older than the last one taken for its job, and changes nothing.
     Superseded {
         /// Which job.
@@ -139,6 +167,13 @@ pub enum Decision {
         appended: Timestamp,
         /// When the one that counts was appended.
         by: Timestamp,
+    },
+    /// An inbox record that is refused is the newest of its job all the same: what was appended before it does not count any more.
+    Submitted {
+        /// Which job.
+        job: JobName,
+        /// When it was appended.
+        appended: Timestamp,
     },
     /// A definition is accepted.
     JobDefined {

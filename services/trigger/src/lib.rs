@@ -14,7 +14,8 @@ pub mod project;
 pub mod rows;
 pub mod schedule;
 mod shards;
-pub mod state;
+pub mod starts;
+mod state;
 pub mod template;
 mod values;
 

@@ -44,7 +44,10 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
         | Decision::ForwardTaken { .. }
         | Decision::DefinitionLearned { .. }
         | Decision::DefinitionForgotten { .. }
+        | Decision::RereadBegun { .. }
+        | Decision::RereadEnded { .. }
         | Decision::Superseded { .. }
+        | Decision::Submitted { .. }
         | Decision::FireParked { .. }
         | Decision::FireReleased { .. }
         | Decision::Skipped { .. }

@@ -5,7 +5,7 @@ use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
 use orrery_model::id::{JobName, RunId};
 use orrery_model::journal::Shards;
-use orrery_model::messages::{CatalogEntry, EnvVar, Fire, RunRecord, RunState};
+use orrery_model::messages::{CatalogEntry, EnvVar, Fire, RunRecord, RunState, StartPosition};
 use orrery_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -36,6 +36,9 @@ pub const CATALOG: u8 = 26;
 pub const TOLD: u8 = 27;
 /// Events that other shards have matched and that wait for their job's definition; key: job name, number.
 pub const PARKED: u8 = 28;
+
+/// What is read again for one job; key: job name, topic/generation/partition.
+pub const REREADS: u8 = 29;
 
 /// One job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
@@ -182,4 +185,5 @@ row_codecs! {
     TAKE: TakenRow = "trigger-taken-row.avsc";
     TELL: ToldRow = "trigger-told-row.avsc";
     PARK: Fire = "trigger-parked-row.avsc";
+    REREAD: StartPosition = "trigger-reread-row.avsc";
 }

@@ -102,12 +102,15 @@ impl Trigger {
 
     pub(crate) fn learn_definition(&mut self, entry: &CatalogEntry) {
         self.unindex_job(&entry.job);
+        let old = self.catalog.get(&entry.job).map(|row| row.entry.clone());
+        self.keep_rereads(&entry.job, old.as_ref(), Some(entry));
         self.catalog.insert(entry.job.clone(), JobRow { entry: entry.clone() });
         self.index_job(entry);
     }
 
     pub(crate) fn forget_definition(&mut self, job: &JobName) {
         self.unindex_job(job);
+        self.keep_rereads(job, None, None);
         self.catalog.remove(job);
     }
 }

@@ -5,7 +5,7 @@ use crate::predicate::Predicate;
 use crate::rows::{self, AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, RunRow, SlotRow, TakenRow, ToldRow};
 use crate::schedule::Schedule;
 use orrery_model::codec::Codec;
-use orrery_model::decider::{Decider, Decoded, InputTopic, Message, Poison};
+use orrery_model::decider::{Decider, Decoded, InputTopic, Lookup, Message, Poison};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{Concurrency, JobSpec, TriggerKind};
 use orrery_model::journal::{EntryBatch, Observation, Shards};
@@ -37,6 +37,7 @@ pub struct Trigger {
     pub(crate) catalog: Table<JobName, JobRow>,
     pub(crate) told: Table<u32, ToldRow>,
     pub(crate) parked: Table<(JobName, u32), Fire>,
+    pub(crate) rereads: Table<(JobName, String), StartPosition>,
     pub(crate) index: Index,
 }
 
@@ -136,6 +137,7 @@ impl Default for Trigger {
             catalog: Table::new(rows::CATALOG, &rows::JOB),
             told: Table::new(rows::TOLD, &rows::TELL),
             parked: Table::new(rows::PARKED, &rows::PARK),
+            rereads: Table::new(rows::REREADS, &rows::REREAD),
             index: Index::default(),
         }
     }
@@ -191,6 +193,7 @@ impl Decider for Trigger {
         self.catalog.take_changes(out);
         self.told.take_changes(out);
         self.parked.take_changes(out);
+        self.rereads.take_changes(out);
     }
     fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
         let taken = self.jobs.load(table, key, value)?
@@ -205,24 +208,40 @@ impl Decider for Trigger {
             || self.taken.load(table, key, value)?
             || self.catalog.load(table, key, value)?
             || self.told.load(table, key, value)?
-            || self.parked.load(table, key, value)?;
+            || self.parked.load(table, key, value)?
+            || self.rereads.load(table, key, value)?;
         if taken { Ok(()) } else { Err(RowError::no_such_table(table, key)) }
     }
     fn loaded(&mut self) {
         self.rebuild_index();
     }
-    fn subscriptions(&self) -> Vec<StartPosition> {
-        self.wanted_topics()
+    fn subscriptions(&self) -> Vec<String> {
+        self.index.by_topic.keys().cloned().collect()
     }
-    fn wants_ends(input: &Input) -> Vec<String> {
-        let Input::JobSubmitted { document, .. } = input else { return Vec::new() };
-        let Ok(spec) = serde_json::from_str::<JobSpec>(document) else { return Vec::new() };
-        spec.triggers.iter().filter_map(|trigger| trigger.event.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+    fn reads_from(&self, topic: &str, partition: i32, topic_id: &str) -> Option<i64> {
+        self.lowest_start(topic, partition, topic_id)
     }
-    fn with_ends(input: &mut Input, found: Vec<StartPosition>) {
-        if let Input::JobSubmitted { ends, .. } = input {
-            *ends = found;
+    fn rereads(&self) -> Vec<StartPosition> {
+        self.rereads.iter().map(|(_, from)| from.clone()).collect()
+    }
+    fn lookups(input: &Input) -> Vec<Lookup> {
+        crate::starts::lookups(input)
+    }
+    fn looked_up(input: &mut Input, found: Vec<StartPosition>, standing: Vec<StartPosition>) {
+        match input {
+            Input::JobSubmitted { starts, read, .. } => (*starts, *read) = (found, standing),
+            Input::CatalogArrived { read, .. } => *read = standing,
+            _ => {}
         }
+    }
+    fn read_positions(input: &Input) -> &[StartPosition] {
+        match input {
+            Input::JobSubmitted { read, .. } | Input::CatalogArrived { read, .. } => read,
+            _ => &[],
+        }
+    }
+    fn begins(decision: &Decision) -> Option<&StartPosition> {
+        if let Decision::RereadBegun { from, .. } = decision { Some(from) } else { None }
     }
     fn observation(input: &Input) -> Option<&Observation> {
         if let Input::ShellObserved { observation } = input { Some(observation) } else { None }
@@ -253,24 +272,6 @@ impl Trigger {
     /// The runs that it keeps: all that go on, and the last that ended.
     pub fn runs(&self) -> impl Iterator<Item = &orrery_model::messages::RunRecord> {
         self.runs.iter().map(|(_, row)| &row.record)
-    }
-
-    /// For each topic partition that this shard reads the lowest offset that can fire a job; a topic without partitions yet begins at 0.
-    fn wanted_topics(&self) -> Vec<StartPosition> {
-        let mut wanted: BTreeMap<(String, i32), i64> = BTreeMap::new();
-        for (topic, jobs) in &self.index.by_topic {
-            for entry in jobs.iter().filter_map(|job| self.definition(job)) {
-                let starts = entry.starts.iter().filter(|start| start.topic == *topic);
-                let known = starts.map(|start| (start.partition, start.offset)).collect::<Vec<_>>();
-                for (partition, offset) in if known.is_empty() { vec![(0, 0)] } else { known } {
-                    let lowest = wanted.entry((topic.clone(), partition)).or_insert(offset);
-                    *lowest = offset.min(*lowest);
-                }
-            }
-        }
-        let start = |((topic, partition), offset)| StartPosition { topic, generation: 0, partition, offset };
-        let here = self.shards().shard;
-        wanted.into_iter().filter(|((topic, partition), _)| self.reader(topic, *partition) == here).map(start).collect()
     }
 
     fn rebuild_index(&mut self) {

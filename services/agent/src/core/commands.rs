@@ -119,7 +119,7 @@ impl AgentCore {
             Order::Welcome { adopted } if !self.registered => {
                 // It may be read before any append has come back, and long after it was written: of the session's heartbeats only the
                 // first was certainly sent before it.
-                if let Some(sent_boot_ms) = self.session_sent {
+                if let Some(sent_boot_ms) = self.first_heartbeat {
                     self.renew_lease(now, sent_boot_ms, out);
                 }
                 self.welcome(now, adopted.into_iter().collect(), orders);

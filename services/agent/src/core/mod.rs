@@ -161,10 +161,10 @@ pub struct AgentCore {
     highest_epoch: i64,
     lease_until: Option<i64>,
     next_heartbeat: i64,
+    /// A boot time before the session's first heartbeat was sent: if the log has that one, the allocator counts from then.
+    first_heartbeat: Option<i64>,
     /// Session of the heartbeat under way, and a boot time before its first send.
     heartbeat_under_way: Option<(Session, i64)>,
-    /// A boot time before the first heartbeat of the session was sent; none before that.
-    session_sent: Option<i64>,
     attempts: BTreeMap<AttemptId, Attempt>,
     forgotten: BTreeSet<AttemptId>,
     forgotten_order: VecDeque<AttemptId>,
@@ -195,8 +195,8 @@ impl AgentCore {
             highest_epoch: i64::MIN,
             lease_until: None,
             next_heartbeat: i64::MAX,
+            first_heartbeat: None,
             heartbeat_under_way: None,
-            session_sent: None,
             attempts,
             forgotten: recovered.forgotten.iter().cloned().collect(),
             forgotten_order: recovered.forgotten,
@@ -230,7 +230,14 @@ impl AgentCore {
         let heartbeat = if self.heartbeat_under_way.is_some() { i64::MAX } else { self.next_heartbeat };
         let resend = self.awaiting.front().map_or(i64::MAX, |(at, _)| *at);
         let status = if self.may_send_status() { self.status_not_before } else { i64::MAX };
-        heartbeat.min(resend).min(status).min(self.lease_until.unwrap_or(i64::MAX))
+        heartbeat.min(resend).min(status).min(self.session_until())
+    }
+
+    /// When the session is over for good (protocol §8.1): with its lease, or, if nobody has answered it yet, when a lease would have
+    /// run out that it does not know of. The allocator may have heard it, given it tasks, and declared them lost.
+    fn session_until(&self) -> i64 {
+        let unanswered = self.first_heartbeat.map(|sent| sent + self.config.lease_ms);
+        self.lease_until.or(unanswered).unwrap_or(i64::MAX)
     }
 
     /// The session that is open or being opened.
@@ -254,8 +261,8 @@ impl AgentCore {
     }
 
     fn pass_time(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if self.lease_until.is_some_and(|until| until <= now.boot_ms) {
-            // The supervisor has killed everything; the session is over for good (protocol §8.1).
+        if self.session_until() <= now.boot_ms {
+            // The supervisor has killed everything.
             self.lease_until = None;
             self.open_session(now, out);
         }
@@ -269,15 +276,16 @@ impl AgentCore {
     /// Every registration is a new session, durable before anybody hears of it.
     fn open_session(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.session = Session { counter: self.session.counter + 1, boot_id: self.config.boot_id.clone() };
-        (self.registered, self.session_sent) = (false, None);
+        self.registered = false;
+        self.first_heartbeat = None;
         self.next_heartbeat = now.boot_ms;
         let line = Line::Session { counter: self.session.counter, boot_id: self.session.boot_id.clone() };
         out.push(Effect::Journal { lines: vec![line], sync: true });
     }
 
     fn send_heartbeat(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.first_heartbeat.get_or_insert(now.boot_ms);
         self.heartbeat_under_way = Some((self.session.clone(), now.boot_ms));
-        self.session_sent.get_or_insert(now.boot_ms);
         self.next_heartbeat = now.boot_ms + if self.registered { self.config.heartbeat_ms } else { REGISTER_MS };
         out.push(Effect::Heartbeat(Heartbeat {
             agent: self.agent.clone(),
@@ -292,19 +300,19 @@ impl AgentCore {
     }
 
     fn heartbeat_appended(&mut self, now: Now, ok: bool, out: &mut Vec<Effect>) {
-        match &self.heartbeat_under_way {
+        match self.heartbeat_under_way.take() {
             // A heartbeat of a session that is over renews nothing.
-            Some((session, sent_boot_ms)) if ok && *session == self.session => self.renew_lease(now, *sent_boot_ms, out),
+            Some((session, sent_boot_ms)) if ok && session == self.session => self.renew_lease(now, sent_boot_ms, out),
             _ if ok => {}
             _ => self.next_heartbeat = now.boot_ms + REGISTER_MS,
         }
-        self.heartbeat_under_way = None;
     }
 
-    /// A heartbeat that was sent at this boot time or later is in the log. One that took longer than the lease is too late.
+    /// A heartbeat sent then is in the log: its append has come back; or, of the session's first one, a welcome says so.
     fn renew_lease(&mut self, now: Now, sent_boot_ms: i64, out: &mut Vec<Effect>) {
         let from = if planted(Bug::LeaseFromAnswer) { now.boot_ms } else { sent_boot_ms };
         let until = from + self.config.lease_ms;
+        // One that took longer than the lease is too late.
         if until > now.boot_ms && self.lease_until.is_none_or(|earlier| until > earlier) {
             self.lease_until = Some(until);
             out.push(Effect::Lease { until_boot_ms: until });

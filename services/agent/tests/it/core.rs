@@ -270,6 +270,27 @@ fn a_late_acknowledgement_of_an_older_session_s_heartbeat_renews_nothing() {
 }
 
 #[test]
+fn a_session_that_nobody_answers_is_over_when_its_lease_would_be() {
+    let mut world = World::new(fresh());
+    world.step(Input::Snapshot(snapshot(&[], &[])));
+    assert_eq!(world.at(60_999, Input::Tick), NOTHING, "the first heartbeat is still under way");
+    assert_eq!(world.at(61_000, Input::Tick), ["journal synced: session 2"]);
+    world.at(100_000, Input::HeartbeatAppended { ok: true });
+    let late = orders(1, 1, vec![Order::Welcome { adopted: Vec::new() }, launch("a.1")]);
+    assert_eq!(world.at(100_001, late), NOTHING, "the allocator has declared it lost long ago");
+}
+
+#[test]
+fn a_welcome_extends_the_lease_from_the_first_heartbeat_of_its_session() {
+    let mut world = World::new(fresh());
+    world.step(Input::Snapshot(snapshot(&[], &[])));
+    world.at(2_000, Input::HeartbeatAppended { ok: false });
+    assert_eq!(world.at(50_000, Input::Tick), ["heartbeat 1 registering eu []"]);
+    assert_eq!(world.at(50_001, orders(1, 1, vec![Order::Welcome { adopted: Vec::new() }])), ["lease 61000"]);
+    assert_eq!(world.at(50_002, Input::HeartbeatAppended { ok: true }), ["lease 110000"]);
+}
+
+#[test]
 fn a_new_life_adopts_ends_and_loses() {
     let mut recovered = fresh();
     (recovered.counter, recovered.boot_id) = (7, "boot".into());

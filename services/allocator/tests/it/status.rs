@@ -130,7 +130,7 @@ type Read = Vec<(Option<(i64, i32)>, Input)>;
 fn read(topic: &str, value: Vec<u8>) -> Result<Read, String> {
     let value = Some(Payload(value.into()));
     let record = Record { offset: 1, prev: 0, appended: Timestamp(0), key: None, value, headers: Vec::new() };
-    let decoded = Allocator::decode(InputTopic { name: topic, ours: true, partition: 0, generation: 0 }, &record);
+    let decoded = Allocator::decode(InputTopic { name: topic, ours: true, partition: 0, generation: 0, id: "" }, &record);
     decoded.map(|all| all.into_iter().map(|one| (one.place, one.input)).collect()).map_err(|poison| format!("{} {poison}", poison.stage))
 }
 

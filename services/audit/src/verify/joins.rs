@@ -1,6 +1,8 @@
 //! Proves that nothing was left out: the inputs of all entries, and the ranges dropped between them, join without gap.
 
 use orrery_model::journal::{Dropped, Observation, Source};
+use orrery_model::messages::StartPosition;
+use orrery_model::topics::{reread_of, topic_of};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -42,10 +44,43 @@ impl Joins {
                 self.positions.entry((topic.clone(), *partition)).and_modify(|standing| standing.next = *to);
             }
             // A topic made again begins anew; what is dropped first of it names no generation.
-            Some(Observation::TopicRecreated { topic, .. }) => self.positions.retain(|(known, _), _| known != topic),
+            Some(Observation::TopicRecreated { topic, generation, partition, .. }) => {
+                let key = (topic.clone(), *partition);
+                self.positions.entry(key).and_modify(|standing| *standing = Standing { generation: *generation, next: 0 });
+                self.positions.retain(|(known, of), _| of != partition || reread_of(known).is_none_or(|(of_topic, _)| of_topic != topic));
+            }
+            Some(Observation::CaughtUp { topic, partition }) => return self.caught_up(topic, *partition),
             _ => {}
         }
         Ok(())
+    }
+
+    /// An input is read from this place on.
+    pub(super) fn begin(&mut self, start: &StartPosition) {
+        let StartPosition { topic, generation, partition, offset, .. } = start.clone();
+        self.positions.insert((topic, partition), Standing { generation, next: offset });
+    }
+
+    /// The shell said that it stands there, and what was decided rests on it.
+    pub(super) fn stands(&self, read: &StartPosition) -> Result<(), Gap> {
+        match self.positions.get(&(read.topic.clone(), read.partition)) {
+            Some(standing) if (standing.generation, standing.next) != (read.generation, read.offset) => {
+                let what = format!("the shard stands elsewhere in {}/{} than the input says", read.topic, read.partition);
+                Err((what, json!({ "offset": read.offset }), json!({ "offset": standing.next })))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A re-read has left nothing out if it ends where its topic partition is read.
+    fn caught_up(&mut self, name: &str, partition: i32) -> Result<(), Gap> {
+        let Some(reread) = self.positions.remove(&(name.to_owned(), partition)) else { return Ok(()) };
+        let read = self.positions.get(&(topic_of(name).to_owned(), partition)).map_or(reread.next, |standing| standing.next);
+        if reread.next == read {
+            return Ok(());
+        }
+        let what = format!("the re-read {name}/{partition} ended before it came to where its topic is read");
+        Err((what, json!({ "offset": reread.next }), json!({ "offset": read })))
     }
 
     /// A range begins where the last one ended. Of items of one record the first carries its range, the others an empty one.
@@ -92,5 +127,29 @@ mod tests {
         let gap = Observation::Gap { topic: "t".into(), partition: 0, from: 14, to: 20 };
         joins.follow(&Source::Observed {}, &[], Some(&gap)).expect("a gap that was seen");
         joins.follow(&record(20, 21, 0), &[], None).expect("goes on behind it");
+    }
+
+    #[test]
+    fn a_reread_begins_where_it_was_decided_and_ends_where_its_topic_is_read() {
+        let of_reread =
+            |prev, offset| Source::FromRecord { topic: "t#default/a#1.1".into(), partition: 0, generation: 0, offset, prev, item: 0 };
+        let begun = || {
+            let mut joins = Joins::default();
+            joins.follow(&record(0, 7, 0), &[], None).expect("the topic is read");
+            let from = StartPosition { topic: "t#default/a#1.1".into(), generation: 0, partition: 0, offset: 3, topic_id: String::new() };
+            joins.begin(&from);
+            joins
+        };
+        let done = Observation::CaughtUp { topic: "t#default/a#1.1".into(), partition: 0 };
+        let mut joins = begun();
+        assert!(joins.follow(&of_reread(4, 5), &[], None).is_err(), "it left out what lies at 3");
+        joins.follow(&of_reread(3, 5), &[], None).expect("it begins at 3");
+        assert!(joins.follow(&Source::Observed {}, &[], Some(&done)).is_err(), "the topic is read from 8 on");
+        let mut joins = begun();
+        joins.follow(&of_reread(3, 7), &[], None).expect("it begins at 3");
+        joins.follow(&Source::Observed {}, &[], Some(&done)).expect("it has come to 8");
+        let standing = |offset| StartPosition { topic: "t".into(), generation: 0, partition: 0, offset, topic_id: String::new() };
+        joins.stands(&standing(8)).expect("that is where it stands");
+        assert!(joins.stands(&standing(9)).is_err());
     }
 }

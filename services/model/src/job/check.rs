@@ -36,6 +36,7 @@ pub fn check(spec: &JobSpec) -> Vec<Problem> {
             problems.push(Problem { field: format!("triggers[{i}]{dot}{field}"), message, hint });
         });
     }
+    check_starts(spec, &mut problems);
     check_command(spec, &mut problems);
     check_numbers(spec, &mut problems);
     check_constraints(spec, &mut problems);
@@ -108,6 +109,7 @@ fn check_trigger(spec: &JobSpec, trigger: &Trigger, report: Report<'_>) {
         ("dialect", trigger.dialect.is_some(), "cron"),
         ("zone", trigger.zone.is_some(), "cron"),
         ("when", trigger.when.is_some(), "event"),
+        ("from", trigger.from.is_some(), "event"),
         ("on", trigger.on.is_some(), "after"),
     ];
     for (name, _, owner) in companions.iter().filter(|(_, given, owner)| *given && !set.contains(owner)) {
@@ -128,6 +130,19 @@ fn check_trigger(spec: &JobSpec, trigger: &Trigger, report: Report<'_>) {
             check_expression(trigger.when.as_deref(), report);
         }
         TriggerKind::After(parents) => check_parents(spec, parents, report),
+    }
+}
+
+/// A job reads each partition of a topic once, so its triggers begin in one place.
+fn check_starts(spec: &JobSpec, problems: &mut Vec<Problem>) {
+    for (i, trigger) in spec.triggers.iter().enumerate().take(TRIGGERS_PER_JOB) {
+        let from = trigger.from.unwrap_or_default();
+        let other = |earlier: &&Trigger| earlier.event == trigger.event && earlier.from.unwrap_or_default() != from;
+        if let (Some(topic), Some(earlier)) = (&trigger.event, spec.triggers[..i].iter().find(other)) {
+            let before = earlier.from.unwrap_or_default();
+            let message = format!("{from}, but another trigger of the job reads {topic} from {before}");
+            problems.push(Problem::new(format!("triggers[{i}].from"), message).hint("write the same in both, or divide the job"));
+        }
     }
 }
 
@@ -335,6 +350,16 @@ command: [x]\nresources: {disk: 0}\ntimeout: 1h\nlimits: {core: 0}\nenv: {_A1: x
                 triggers[7].when: it is empty; leave it out to take every event
                 triggers[8].after: the job would run after itself (default/a); use an interval for work that repeats
                 triggers[8].after: default/b is named twice"#]],
+        );
+    }
+
+    #[test]
+    fn starts() {
+        problems(
+            "name: a\ncommand: [x]\ntriggers: [{event: t, from: earliest}, {event: t}, {event: u}, {cron: '0 2 * * *', from: latest}]",
+            expect![[r#"
+                triggers[3].from: it belongs to event, and this trigger is cron; leave from out
+                triggers[1].from: latest, but another trigger of the job reads t from earliest; write the same in both, or divide the job"#]],
         );
     }
 

@@ -107,6 +107,9 @@ pub struct Trigger {
     /// CEL over key, headers, data, topic, partition, offset, timestamp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
+    /// Where its topic begins to count for the job; default `latest`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read::start_from")]
+    pub from: Option<StartFrom>,
     /// Runs of these jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "read::job_names")]
     pub after: Vec<JobName>,
@@ -143,6 +146,34 @@ impl Trigger {
         let mut set = kinds.into_iter().flatten();
         let first = set.next();
         if set.next().is_some() { None } else { first }
+    }
+}
+
+/// From where on the events of a topic fire a job: looked up once, when the topic is new to the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum StartFrom {
+    /// The first event that the log still has.
+    Earliest,
+    /// The first event behind the definition.
+    #[default]
+    Latest,
+    /// The first event appended at this time or later.
+    At(Timestamp),
+}
+
+impl std::fmt::Display for StartFrom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Earliest => f.write_str("earliest"),
+            Self::Latest => f.write_str("latest"),
+            Self::At(time) => time.fmt(f),
+        }
+    }
+}
+
+impl Serialize for StartFrom {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
     }
 }
 

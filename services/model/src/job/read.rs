@@ -3,7 +3,7 @@
 //! YAML may hold several documents divided by `---`, TOML one job or an array `[[job]]`, JSON an object or an array.
 //! Size is checked before anything is parsed; aliases, depth and events are bounded, so no document grows while it is read.
 
-use super::JobSpec;
+use super::{JobSpec, StartFrom};
 use crate::id::JobName;
 use crate::limits::JOB_BYTES;
 use crate::time::Timestamp;
@@ -258,6 +258,37 @@ pub(super) fn instant<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestam
     d.deserialize_any(Instant)
 }
 
+/// `latest`, `earliest`, or a time.
+pub(super) fn start_from<'de, D: Deserializer<'de>>(d: D) -> Result<Option<StartFrom>, D::Error> {
+    struct From;
+    impl<'de> Visitor<'de> for From {
+        type Value = Option<StartFrom>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("latest, earliest, or a time such as 2026-11-21T02:00:00Z")
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            match text {
+                "latest" => Ok(Some(StartFrom::Latest)),
+                "earliest" => Ok(Some(StartFrom::Earliest)),
+                time => Timestamp::parse(time)
+                    .map(|time| Some(StartFrom::At(time)))
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self)),
+            }
+        }
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            let time = toml::value::Datetime::deserialize(de::value::MapAccessDeserializer::new(map))?;
+            Timestamp::parse(&time.to_string()).map(|time| Some(StartFrom::At(time))).map_err(de::Error::custom)
+        }
+    }
+    d.deserialize_any(From)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +300,7 @@ triggers:
   - at: 2026-12-01T00:00:00Z
   - event: orders.paid
     when: data.amount > 100 && key != \"\"
+    from: 2026-11-21T00:00:00Z
   - after: [ingest, team/clean]
 command: [python3, report.py, '{{ event.data.id }}']
 resources: {cpus: 1, memory: 256MiB, disk: 1GiB}
@@ -295,6 +327,7 @@ at = 2026-12-01T00:00:00Z
 [[triggers]]
 event = "orders.paid"
 when = 'data.amount > 100 && key != ""'
+from = 2026-11-21T00:00:00Z
 [[triggers]]
 after = ["ingest", "team/clean"]
 "#;

@@ -41,6 +41,9 @@ pub struct EventData {
     pub headers: Vec<Header>,
     /// Value; none is a tombstone.
     pub value: Option<Payload>,
+    /// Identity of the topic: says whether an offset of a definition is one of this topic, whatever its reader has counted.
+    #[serde(default)]
+    pub topic_id: String,
 }
 
 impl EventData {
@@ -50,8 +53,7 @@ impl EventData {
     }
     /// Names its topic partition: `topic[~generation]/partition`.
     pub fn source(&self) -> String {
-        let generation = if self.generation > 0 { format!("~{}", self.generation) } else { String::new() };
-        format!("{}{generation}/{}", self.topic, self.partition)
+        source(&self.topic, self.generation, self.partition)
     }
     /// The first header of that name, as text.
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -62,6 +64,12 @@ impl EventData {
         let headers: usize = self.headers.iter().map(|h| h.name.len() + h.value.as_bytes().len()).sum();
         data_bytes(self.key.as_ref(), self.value.as_ref()) + headers
     }
+}
+
+/// Names a topic partition: `topic[~generation]/partition`.
+pub fn source(topic: &str, generation: i64, partition: i32) -> String {
+    let generation = if generation > 0 { format!("~{generation}") } else { String::new() };
+    format!("{topic}{generation}/{partition}")
 }
 
 /// One header.

@@ -30,17 +30,29 @@ pub struct CatalogEntry {
     pub principal: Option<Principal>,
 }
 
-/// First offset of a topic partition that can fire a job (protocol §5.2).
+/// The numbers of a cluster, in `catalog` under a key of its own (protocol §4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, AvroSchema)]
+pub struct ClusterNumbers {
+    /// Number of trigger shards.
+    pub trigger_shards: i64,
+    /// Number of cells.
+    pub cells: i64,
+}
+
+/// A place in a topic partition to read from: the first offset that can fire a job (protocol §5.2), or where an input stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, AvroSchema)]
 pub struct StartPosition {
     /// Full topic name.
     pub topic: String,
-    /// Generation of the topic: counts its recreations.
+    /// Counts the topic's recreations, as its reader knows them. In a definition 0: its owner may not read the topic.
     pub generation: i64,
     /// Partition.
     pub partition: i32,
     /// Events at or behind this offset fire.
     pub offset: i64,
+    /// Identity of the topic: one that was made again has another. Empty where it was not looked up.
+    #[serde(default)]
+    pub topic_id: String,
 }
 
 /// Trigger → anyone, on `runs`: the current state of one run.

@@ -74,6 +74,9 @@ pub(crate) struct Create {
     /// CEL predicate over the event
     #[arg(long, requires = "event")]
     when: Option<String>,
+    /// Which events count: latest, earliest, or a time (RFC 3339)
+    #[arg(long, requires = "event")]
+    from: Option<String>,
     /// Jobs that it runs after, all of them
     #[arg(long, alias = "parent", value_delimiter = ',')]
     after: Vec<String>,
@@ -237,11 +240,13 @@ impl Create {
             .extend(self.cron.iter().map(|cron| zone.map_or_else(|| json!({"cron": cron}), |zone| json!({"cron": cron, "zone": zone}))));
         triggers.extend(self.schedule.iter().map(|interval| json!({"interval": interval})));
         triggers.extend(self.at.iter().map(|at| json!({"at": at})));
-        triggers.extend(
-            self.event
-                .as_ref()
-                .map(|topic| self.when.as_ref().map_or_else(|| json!({"event": topic}), |when| json!({"event": topic, "when": when}))),
-        );
+        triggers.extend(self.event.as_ref().map(|topic| {
+            let mut trigger = json!({"event": topic});
+            for (field, value) in [("when", &self.when), ("from", &self.from)] {
+                value.iter().for_each(|value| trigger[field] = json!(value));
+            }
+            trigger
+        }));
         triggers.extend((!self.after.is_empty()).then(|| json!({"after": self.after})));
         let env: Map<String, Value> = self.env.iter().map(|pair| pair_of(pair, "--env")).collect::<Result<_>>()?;
         let mut document = json!({"name": self.name, "triggers": triggers, "env": env, "constraints": self.constraint});

@@ -5,11 +5,13 @@ use crate::rows::Position;
 use crate::shard::{Arrival, Shard};
 use orrery_log::{Bell, Log, LogError, TopicPartition};
 use orrery_model::decider::Decider;
+use orrery_model::job::StartFrom;
 use orrery_model::journal::Observation;
 use orrery_model::messages::StartPosition;
 use orrery_model::payload::Payload;
+use orrery_model::planted::{Bug, planted};
 use orrery_model::record::Record;
-use orrery_model::topics;
+use orrery_model::topics::{self, reread_of, topic_of};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +21,9 @@ const READ_BYTES: usize = 512 << 10;
 const RECORDS_PER_STEP: usize = 512;
 /// Bytes of keys and values taken into one step (at least one record), for the same reason: a shard may read many partitions.
 const BYTES_PER_STEP: usize = 2 << 20;
+
+/// Re-reads that are read on in one poll, so that many of them do not keep a shard from its topics.
+const REREADS_PER_POLL: usize = 16;
 
 /// Positions by topic and partition.
 pub(super) type InputEnds = BTreeMap<(Arc<str>, u32), i64>;
@@ -30,7 +35,8 @@ pub(super) struct Inputs {
     shard: u32,
     bell: Arc<Bell>,
     reading: BTreeMap<(Arc<str>, u32), i64>,
-    subscribed: Option<Vec<StartPosition>>,
+    /// What the decider wanted when it was last asked: topics, and re-reads.
+    subscribed: Option<(Vec<String>, Vec<StartPosition>)>,
     turn: usize,
     missing: bool,
     /// What was seen since the last poll.
@@ -53,33 +59,45 @@ impl Inputs {
     }
 
     /// Follows what the decider wants to read; true if there is something new to read. Our own inputs begin at the log's start,
-    /// user topics where the job says.
+    /// user topics and re-reads where the decider says.
     pub(super) fn subscribe<D: Decider>(&mut self, shard: &mut Shard<D>) -> Result<bool, Lost> {
-        let wanted = shard.decider().subscriptions();
+        let wanted = (shard.decider().subscriptions(), shard.decider().rereads());
         if self.subscribed.as_ref() == Some(&wanted) && !self.missing {
             return Ok(false);
         }
-        let mut begin: BTreeMap<(Arc<str>, u32), Option<i64>> = BTreeMap::new();
-        for input in D::inputs() {
-            begin.insert((self.cluster.topic(input).into(), self.shard), None);
-        }
-        begin.insert((self.cluster.topic(topics::ADMIN).into(), 0), None);
-        for input in D::inputs_of_others() {
+        let ours = D::inputs().iter().map(|input| (*input, self.shard)).chain(D::inputs_of_others().iter().flat_map(|input| {
             let others = (0..self.cluster.trigger_shards).filter(|partition| *partition != self.shard);
-            begin.extend(others.map(|partition| ((self.cluster.topic(input).into(), partition), None)));
-        }
-        for start in &wanted {
-            let first = begin.entry((start.topic.as_str().into(), start.partition as u32)).or_insert(Some(start.offset));
-            *first = first.map(|offset| offset.min(start.offset));
-        }
-        let topics: Vec<&str> = begin.keys().map(|(topic, _)| &**topic).collect();
+            others.map(|partition| (*input, partition))
+        }));
+        let ours = ours.chain([(topics::ADMIN, 0)]);
+        let ours: Vec<(Arc<str>, u32)> = ours.map(|(input, partition)| (self.cluster.topic(input).into(), partition)).collect();
+        let topics: Vec<&str> = ours.iter().map(|(topic, _)| &**topic).chain(wanted.0.iter().map(String::as_str)).collect();
         self.log.ring_for(&topics, &self.bell);
         self.missing = false;
         let old = std::mem::take(&mut self.reading);
-        for ((topic, partition), first) in begin {
-            let was_reading = old.contains_key(&(topic.clone(), partition));
-            self.begin(shard, topic, partition, if was_reading { None } else { first })?;
+        for (topic, partition) in ours {
+            self.begin(shard, topic, partition)?;
         }
+        for topic in &wanted.0 {
+            let Some(found) = self.log.topic(topic)? else {
+                self.missing = true; // Looked for again at every turn; the bell rings when it comes.
+                continue;
+            };
+            let reads = |partition: &u32| shard.decider().reads_from(topic, *partition as i32, &found.id).is_some();
+            for partition in (0..found.partitions).filter(reads).collect::<Vec<_>>() {
+                // What is read already goes on where it stands, whatever another job would need.
+                match old.get(&(topic.as_str().into(), partition)) {
+                    Some(position) => drop(self.reading.insert((topic.as_str().into(), partition), *position)),
+                    None => self.begin(shard, topic.as_str().into(), partition)?,
+                }
+            }
+        }
+        for start in &wanted.1 {
+            self.begin_reread(shard, start);
+        }
+        shard.forget_rereads(|(name, partition)| {
+            wanted.1.iter().any(|start| *start.topic == **name && start.partition as u32 == *partition)
+        });
         self.subscribed = Some(wanted);
         Ok(self.reading.keys().any(|input| !old.contains_key(input)))
     }
@@ -90,18 +108,23 @@ impl Inputs {
     }
 
     /// Finds the position of one input; one that is out of range moves, and the gap is reported by [`Inputs::poll`].
-    fn begin<D: Decider>(&mut self, shard: &mut Shard<D>, topic: Arc<str>, partition: u32, first: Option<i64>) -> Result<(), Lost> {
+    fn begin<D: Decider>(&mut self, shard: &mut Shard<D>, topic: Arc<str>, partition: u32) -> Result<(), Lost> {
         let Some(found) = self.log.topic(&topic)? else {
             self.missing = true; // Looked for again at every turn; the bell rings when it comes.
             return Ok(());
         };
         let at = TopicPartition { topic: topic.clone(), partition };
+        let is_ours = topic.starts_with(&self.cluster.prefix);
+        let first = if is_ours { None } else { shard.decider().reads_from(&topic, partition as i32, &found.id) };
         let position = match shard.position(&topic, partition).cloned() {
-            Some(position) if position.topic_id == found.id => Position { offset: position.offset.max(first.unwrap_or(0)), ..position },
+            Some(position) if position.topic_id == found.id || planted(Bug::OldGeneration) => {
+                Position { offset: position.offset.max(first.unwrap_or(0)), topic_id: found.id, ..position }
+            }
             Some(position) => {
-                let generation = position.generation + 1;
-                self.seen.push(Observation::TopicRecreated { topic: topic.to_string(), generation });
-                Position { offset: 0, topic_id: found.id, generation }
+                let (generation, topic_id) = (position.generation + 1, found.id);
+                let (topic, partition, id) = (topic.to_string(), partition as i32, topic_id.clone());
+                self.seen.push(Observation::TopicRecreated { topic, generation, partition, topic_id: id });
+                Position { offset: 0, topic_id, generation }
             }
             None => {
                 let start = self.log.start_offset(&at)?;
@@ -116,10 +139,41 @@ impl Inputs {
         Ok(())
     }
 
+    /// A re-read begins at its start, which may be gone: it is told as a gap then. It waits for its topic to be read, and does not
+    /// begin in one that was made anew: the decider hears of that next.
+    fn begin_reread<D: Decider>(&mut self, shard: &mut Shard<D>, start: &StartPosition) {
+        let (name, partition): (Arc<str>, u32) = (start.topic.as_str().into(), start.partition as u32);
+        let read = shard.position(&topic_of(&name).into(), partition).cloned();
+        let Some(read) = read.filter(|read| read.generation == start.generation) else {
+            self.missing = true;
+            return;
+        };
+        let offset = shard.position(&name, partition).map_or(start.offset, |position| position.offset);
+        let position = Position { offset, ..read };
+        if shard.position(&name, partition) != Some(&position) {
+            shard.set_position(&name, partition, position);
+        }
+        self.reading.insert((name, partition), offset);
+    }
+
+    /// What was seen since it was last asked.
+    pub(super) fn take_seen(&mut self) -> Vec<Observation> {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Re-reads that stand where their topic partitions do. Asked before polling, when all that was read has been taken.
+    fn caught_up(&self) -> impl Iterator<Item = Observation> {
+        let rereads = self.reading.iter().filter_map(|((name, partition), at)| Some((reread_of(name)?.0, name, *partition, at)));
+        let done = rereads.filter(|(topic, _, partition, at)| self.reading.get(&((*topic).into(), *partition)) == Some(*at));
+        done.map(|(_, name, partition, _)| Observation::CaughtUp { topic: name.to_string(), partition: partition as i32 })
+    }
+
     /// What is readable now, fairly over the inputs, at most one step's worth.
     pub(super) fn poll<D: Decider>(&mut self, shard: &mut Shard<D>, arrivals: &mut Vec<Arrival>) -> Result<(), Lost> {
-        arrivals.extend(self.seen.drain(..).map(Arrival::Observed));
+        let seen = self.take_seen().into_iter().chain(self.caught_up());
+        arrivals.extend(seen.map(Arrival::Observed));
         let keys: Vec<(Arc<str>, u32)> = self.reading.keys().cloned().collect();
+        let mut rereads = 0;
         self.turn = self.turn.wrapping_add(1);
         let mut room = Room { records: RECORDS_PER_STEP, bytes: BYTES_PER_STEP };
         for i in 0..keys.len() {
@@ -127,7 +181,12 @@ impl Inputs {
             if room.records == 0 || room.bytes == 0 {
                 break;
             }
-            self.poll_one(shard, (topic, *partition), &mut room, arrivals)?;
+            if reread_of(topic).is_none() {
+                self.poll_one(shard, (topic, *partition), &mut room, arrivals)?;
+            } else if rereads < REREADS_PER_POLL {
+                rereads += 1;
+                self.poll_reread(shard, (topic, *partition), &mut room, arrivals)?;
+            }
         }
         Ok(())
     }
@@ -140,10 +199,14 @@ impl Inputs {
         arrivals: &mut Vec<Arrival>,
     ) -> Result<(), Lost> {
         let at = TopicPartition { topic: topic.clone(), partition };
-        let position = self.reading.get_mut(&(topic.clone(), partition)).expect("the keys were taken from this map");
+        let Some(position) = self.reading.get(&(topic.clone(), partition)) else { return Ok(()) };
         match self.log.read(&at, *position, READ_BYTES.min(room.bytes)) {
             Ok(fetch) => {
                 let any = !fetch.records.is_empty();
+                if any && self.is_another(shard, topic, partition)? {
+                    return self.begin_anew(shard, &at, arrivals);
+                }
+                let position = self.reading.get_mut(&(topic.clone(), partition)).expect("it was there before the read");
                 for record in fetch.records.into_iter().take(room.records) {
                     *position = record.offset + 1;
                     room.take(&record);
@@ -155,28 +218,97 @@ impl Inputs {
                 }
                 Ok(())
             }
+            Err(LogError::OutOfRange { .. }) if self.is_another(shard, topic, partition)? => self.begin_anew(shard, &at, arrivals),
             Err(LogError::OutOfRange { asked, start, end, .. }) => {
-                let found = self.log.topic(topic)?;
-                let old = shard.position(topic, partition).cloned();
-                if let (Some(found), Some(old)) = (&found, &old)
-                    && found.id != old.topic_id
-                {
-                    // Not a gap: the topic was deleted and made again.
-                    return self.begin(shard, topic.clone(), partition, None);
-                }
-                // Records went before they were read. Heartbeats are renewals, and only the newest counts (§3.1).
                 let to = if asked < start { start } else { end };
-                tracing::warn!(topic = %topic, partition, from = asked, to, "records were gone before they were read");
-                *position = to;
-                if let Some(old) = old {
-                    shard.set_position(topic, partition, Position { offset: to, ..old });
+                self.pass_gap(shard, (topic, partition), (asked, to), arrivals);
+                Ok(())
+            }
+            // A user topic may go; if it comes again, it is another one.
+            Err(LogError::NoSuchPartition { .. }) if !topic.starts_with(&self.cluster.prefix) => {
+                self.reading.remove(&(topic.clone(), partition));
+                self.missing = true;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// True if the topic is not the one that was read so far: what was just read is of another generation (§5.4). Asked after the
+    /// read: an id that is still there was there before.
+    fn is_another<D: Decider>(&self, shard: &Shard<D>, name: &Arc<str>, partition: u32) -> Result<bool, LogError> {
+        let read = shard.position(name, partition);
+        let found = self.log.topic(topic_of(name))?;
+        let differs = read.is_some_and(|read| found.as_ref().is_none_or(|found| found.id != read.topic_id));
+        Ok(differs && !planted(Bug::OldGeneration))
+    }
+
+    /// Begins at the new topic's start. What is seen goes with the position's move: one transaction holds both.
+    fn begin_anew<D: Decider>(&mut self, shard: &mut Shard<D>, at: &TopicPartition, arrivals: &mut Vec<Arrival>) -> Result<(), Lost> {
+        self.reading.remove(&(at.topic.clone(), at.partition));
+        self.begin(shard, at.topic.clone(), at.partition)?;
+        arrivals.extend(self.take_seen().into_iter().map(Arrival::Observed));
+        Ok(())
+    }
+
+    /// Records went before they were read. Heartbeats are renewals, and only the newest counts (§3.1).
+    fn pass_gap<D: Decider>(
+        &mut self,
+        shard: &mut Shard<D>,
+        (topic, partition): (&Arc<str>, u32),
+        (from, to): (i64, i64),
+        arrivals: &mut Vec<Arrival>,
+    ) {
+        tracing::warn!(topic = %topic, partition, from, to, "records were gone before they were read");
+        self.reading.insert((topic.clone(), partition), to);
+        if let Some(old) = shard.position(topic, partition).cloned() {
+            shard.set_position(topic, partition, Position { offset: to, ..old });
+        }
+        if !topic.ends_with(orrery_model::topics::HEARTBEATS) {
+            let gap = Observation::Gap { topic: topic.to_string(), partition: partition as i32, from, to };
+            arrivals.push(Arrival::Observed(gap));
+        }
+    }
+
+    /// Reads a re-read on, at most to where its topic partition is read.
+    fn poll_reread<D: Decider>(
+        &mut self,
+        shard: &mut Shard<D>,
+        (name, partition): (&Arc<str>, u32),
+        room: &mut Room,
+        arrivals: &mut Vec<Arrival>,
+    ) -> Result<(), Lost> {
+        let at = TopicPartition::new(topic_of(name), partition);
+        let limit = self.reading.get(&(at.topic.clone(), partition)).copied();
+        let Some(from) = self.reading.get(&(name.clone(), partition)).copied() else { return Ok(()) };
+        let Some(limit) = limit.filter(|limit| *limit > from) else { return Ok(()) };
+        match self.log.read(&at, from, READ_BYTES.min(room.bytes)) {
+            // Its topic is another one: who reads that finds out, and the re-read ends.
+            Ok(_) if self.is_another(shard, name, partition)? => Ok(()),
+            Ok(fetch) => {
+                let position = self.reading.get_mut(&(name.clone(), partition)).expect("it was there before the read");
+                let mut left = fetch.records.into_iter().take_while(|record| record.offset < limit).take(room.records).peekable();
+                if left.peek().is_none() {
+                    // Nothing lies between: offsets have gaps.
+                    *position = limit;
+                    if let Some(old) = shard.position(name, partition).cloned() {
+                        shard.set_position(name, partition, Position { offset: limit, ..old });
+                    }
+                    return Ok(());
                 }
-                if !topic.ends_with(orrery_model::topics::HEARTBEATS) {
-                    let gap = Observation::Gap { topic: topic.to_string(), partition: partition as i32, from: asked, to };
-                    arrivals.push(Arrival::Observed(gap));
+                for record in left {
+                    *position = record.offset + 1;
+                    room.take(&record);
+                    arrivals.push(Arrival::Record { topic: name.clone(), partition, record });
                 }
                 Ok(())
             }
+            Err(LogError::OutOfRange { asked, start, .. }) if asked < start => {
+                self.pass_gap(shard, (name, partition), (asked, start.min(limit)), arrivals);
+                Ok(())
+            }
+            // Its topic is gone, or another one.
+            Err(LogError::OutOfRange { .. } | LogError::NoSuchPartition { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -216,14 +348,18 @@ fn tell_lag<D: Decider>(log: &Arc<dyn Log>, at: &TopicPartition, position: i64) 
     Ok(())
 }
 
-/// Where every partition of a topic ends now; a topic that is not there yet begins at 0 when it comes.
-pub(super) fn topic_ends(log: &Arc<dyn Log>, topic: &str) -> Vec<StartPosition> {
-    let partitions = log.topic(topic).ok().flatten().map_or(0, |found| found.partitions);
-    let end = |partition: u32| StartPosition {
-        topic: topic.into(),
-        generation: 0,
-        partition: partition as i32,
-        offset: log.end_offset(&TopicPartition::new(topic, partition)).unwrap_or(0),
+/// Where every partition of a topic begins to count; a topic that is not there yet begins at 0 when it comes.
+pub(super) fn topic_starts(log: &Arc<dyn Log>, topic: &str, from: StartFrom) -> Result<Vec<StartPosition>, LogError> {
+    let Some(found) = log.topic(topic)? else { return Ok(Vec::new()) };
+    let start = |partition: u32| {
+        let at = TopicPartition::new(topic, partition);
+        let offset = match from {
+            StartFrom::Earliest => log.start_offset(&at),
+            StartFrom::Latest => log.end_offset(&at),
+            StartFrom::At(time) => log.offset_at(&at, time),
+        }?;
+        let (topic, topic_id, partition) = (topic.to_owned(), found.id.clone(), partition as i32);
+        Ok(StartPosition { topic, generation: 0, partition, offset, topic_id })
     };
-    (0..partitions).map(end).collect()
+    (0..found.partitions).map(start).collect()
 }

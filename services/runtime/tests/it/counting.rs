@@ -2,7 +2,7 @@
 
 use apache_avro::AvroSchema;
 use orrery_model::codec::Codec;
-use orrery_model::decider::{Decider, Decoded, InputTopic, Lease, Message, Poison};
+use orrery_model::decider::{Decider, Decoded, InputTopic, Lease, Lookup, Message, Poison};
 use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::journal::{EntryBatch, Observation};
 use orrery_model::messages::{OUTCOMES, Session, StartPosition, TaskMessage};
@@ -32,9 +32,9 @@ pub(crate) enum Input {
     Add {
         n: i64,
     },
-    /// The ends of `jobs`, with the shell's generations.
+    /// Where the shell stands in `jobs`.
     Asked {
-        ends: Vec<StartPosition>,
+        read: Vec<StartPosition>,
     },
     /// The agent's lease runs for so long from now on.
     Renewed {
@@ -120,7 +120,7 @@ impl Decider for Counting {
             return Ok(packed.items.into_iter().map(decoded).collect());
         }
         match value.text() {
-            Some("ends") => Ok(vec![Decoded::plain(Input::Asked { ends: Vec::new() })]),
+            Some("ends") => Ok(vec![Decoded::plain(Input::Asked { read: Vec::new() })]),
             Some("nothing") => Ok(Vec::new()),
             text => {
                 let n = text.and_then(|text| text.parse().ok()).ok_or_else(|| poison("not a number".into()))?;
@@ -145,8 +145,8 @@ impl Decider for Counting {
             Input::ShellObserved { observation: Observation::LeaseExpired { .. } } => self.decide(at, Decision::Expired {}, out),
             Input::Add { n: 0 } | Input::Renewed { .. } | Input::ShellObserved { .. } => {}
             Input::Add { n } => self.decide(at, Decision::Added { n: *n, total: self.sum("total") + n }, out),
-            Input::Asked { ends } => {
-                let generation = ends.iter().map(|end| end.generation).max().unwrap_or(-1);
+            Input::Asked { read } => {
+                let generation = read.iter().map(|at| at.generation).max().unwrap_or(-1);
                 self.decide(at, Decision::Answered { generation }, out);
             }
             Input::Tick {} => self.decide(at, Decision::Ticked {}, out),
@@ -183,11 +183,12 @@ impl Decider for Counting {
         self.sums.load(table, key, value).map(|_| ())
     }
     fn loaded(&mut self) {}
-    fn wants_ends(input: &Input) -> Vec<String> {
-        if matches!(input, Input::Asked { .. }) { vec![format!("{}{}", topics::DEFAULT_PREFIX, topics::JOBS)] } else { Vec::new() }
+    fn lookups(input: &Input) -> Vec<Lookup> {
+        let jobs = || Lookup { topic: format!("{}{}", topics::DEFAULT_PREFIX, topics::JOBS), start: None };
+        if matches!(input, Input::Asked { .. }) { vec![jobs()] } else { Vec::new() }
     }
-    fn with_ends(input: &mut Input, found: Vec<StartPosition>) {
-        *input = Input::Asked { ends: found };
+    fn looked_up(input: &mut Input, _: Vec<StartPosition>, read: Vec<StartPosition>) {
+        *input = Input::Asked { read };
     }
     fn renews(input: &Input) -> Option<Lease> {
         let Input::Renewed { lease_ms } = input else { return None };

@@ -4,6 +4,7 @@ use crate::counting::{Counting, Decision, Input, SUM_ROW, SUMS};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::{Commit, Log, TopicPartition, Writer, clock};
 use orrery_model::decider::Decider;
+use orrery_model::job::StartFrom;
 use orrery_model::journal::Entry;
 use orrery_model::messages::{StartPosition, TASKS, TaskMessage};
 use orrery_model::record::{ID_HEADER, MessageId, NewRecord, Record};
@@ -195,8 +196,8 @@ impl Hand {
 
     /// One step, its commit, the store.
     pub(crate) fn step(&mut self, arrivals: Vec<Arrival>, again: Vec<NewRecord>) -> Result<bool, Crashed> {
-        let no_ends = |_: &str| Vec::<StartPosition>::new();
-        let stepped = self.shard.step(now(self.began), arrivals, &no_ends, again).map_err(|e| Crashed(e.to_string()))?;
+        let nowhere = |_: &str, _: StartFrom| Ok(Vec::<StartPosition>::new());
+        let stepped = self.shard.step(now(self.began), arrivals, &nowhere, again).map_err(|e| Crashed(e.to_string()))?;
         let Some(transaction) = stepped else { return Ok(false) };
         for dead in transaction.records.iter().filter(|record| record.topic.ends_with(topics::DLQ_SUFFIX)) {
             self.log.ensure_topic(&dead.topic, 1, topics::Cleanup::Forever).expect("a topic");

@@ -174,7 +174,7 @@ fn a_record_of_an_earlier_ownership_is_refused() {
     let now = Now { wall: Timestamp(0), monotonic_us: 0 };
     for record in fixture.read(topics::JOBS, 0) {
         let arrival = Arrival::Record { topic: Arc::clone(&jobs.topic), partition: 0, record };
-        let refused = hand.shard.step(now, vec![arrival], &|_| Vec::new(), Vec::new());
+        let refused = hand.shard.step(now, vec![arrival], &|_, _| Ok(Vec::new()), Vec::new());
         assert!(matches!(refused, Err(StepError::WrongPrev { .. })), "{refused:?}");
     }
     assert_eq!(hand.shard.decider().sum("total"), 3);
@@ -197,6 +197,7 @@ fn a_topic_made_again_is_read_from_its_start_as_a_new_generation() {
     let entries = fixture.entries(0);
     let answers: Vec<&Decision> = entries.iter().flat_map(|e| &e.decisions).filter(|d| matches!(d, Decision::Answered { .. })).collect();
     assert_eq!(answers, [&Decision::Answered { generation: 0 }, &Decision::Answered { generation: 1 }]);
-    let seen = Input::ShellObserved { observation: Observation::TopicRecreated { topic: jobs, generation: 1 } };
+    let topic_id = fixture.log.topic(&jobs).expect("asked").expect("it is there").id;
+    let seen = Input::ShellObserved { observation: Observation::TopicRecreated { topic: jobs, generation: 1, partition: 0, topic_id } };
     assert_eq!(entries.iter().filter(|entry| entry.input == seen).count(), 1);
 }

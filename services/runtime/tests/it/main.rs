@@ -6,6 +6,7 @@ mod driving;
 mod faults;
 mod fencing;
 mod fixture;
+mod founding;
 mod inputs;
 mod joins;
 mod membership;

@@ -17,7 +17,7 @@ impl World {
             for run in self.newest_runs(shard) {
                 let job = run.job.to_string();
                 let value = json!({"request": {"cancel_run": {"run": run.run.to_string()}}});
-                let record = self.inbox(topics::REQUESTS, &job, &value);
+                let record = self.inbox(topics::REQUESTS, &job, Some(&value));
                 // What the log does not take was asked by nobody.
                 let _refused = self.log.append(vec![record]);
             }

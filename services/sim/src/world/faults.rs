@@ -15,6 +15,8 @@ pub(crate) enum Healing {
     Clock(usize),
     /// The log answers again.
     Log,
+    /// The data team makes its topic again.
+    Topic,
 }
 
 /// Commits that are slow after a fault.
@@ -76,6 +78,13 @@ impl World {
                 self.log.set_reachable(false);
                 self.after(span, Happening::Heals(Healing::Log));
             }
+            load => self.strike_with_load(load),
+        }
+    }
+
+    /// Faults that clients make.
+    fn strike_with_load(&mut self, fault: Fault) {
+        match fault {
             Fault::Burst(count) => self.events(count),
             Fault::Poison(which) => self.poison(which),
             Fault::Redefine(which) => self.redefine(which),
@@ -85,6 +94,14 @@ impl World {
             }
             Fault::Resize(n, size) => self.resize_agent(n, size),
             Fault::KillGateway => self.kill_gateway(),
+            Fault::Define(which) => self.define_late(which),
+            Fault::Withdraw(which) => self.withdraw_late(which),
+            Fault::Contest(which) => self.contest(which),
+            Fault::Recreate(span) => {
+                self.delete_topic();
+                self.after(span, Happening::Heals(Healing::Topic));
+            }
+            other => unreachable!("{other:?} strikes by itself"),
         }
     }
 
@@ -99,6 +116,7 @@ impl World {
             Healing::Disk(m) => self.members[m].disks.values().for_each(|disk| disk.set_full(false)),
             Healing::Clock(m) => self.members[m].skew = 0,
             Healing::Log => self.log.set_reachable(true),
+            Healing::Topic => self.make_topic(),
         }
     }
 
@@ -107,6 +125,7 @@ impl World {
         self.note(|| "everything heals".into());
         self.crash.disarm();
         self.log.set_reachable(true);
+        self.make_topic();
         self.slow.clear();
         for m in 0..self.members.len() {
             self.members[m].paused_until = self.members[m].paused_until.min(self.now());

@@ -4,6 +4,9 @@ use super::members::{Key, TURN_US};
 use super::{Happening, World};
 use crate::crash::Crashed;
 use crate::plan::SECOND;
+use orrery_log::Log;
+use orrery_runtime::founding::{FoundingError, found};
+use std::sync::Arc;
 
 impl World {
     pub(super) fn died(&mut self, m: usize, crashed: &Crashed) {
@@ -36,6 +39,11 @@ impl World {
             return;
         }
         self.announce_one(m);
+        let log: Arc<dyn Log> = Arc::new(self.log.clone());
+        match found(&log, &self.cluster) {
+            Ok(()) | Err(FoundingError::Log(_)) => {}
+            Err(refused) => self.history.stopped.push(refused.to_string()),
+        }
         self.after(TURN_US, Happening::Follow(m, self.members[m].life));
         let mine: Vec<(Key, i64)> =
             self.assigned.iter().filter(|(_, assigned)| assigned.member == m).map(|(key, assigned)| (*key, assigned.generation)).collect();

@@ -480,8 +480,8 @@ pub(super) fn needs_a_person(lost: &Lost) -> bool {
         Lost::NotAcquired(error) => {
             matches!(**error, AcquireError::JournalBehind { .. } | AcquireError::Unreadable { .. } | AcquireError::Diverged { .. })
         }
-        // A stray record is refused, and that is that; another member has the logic.
-        Lost::Step(error) => !matches!(**error, StepError::WrongPrev { .. } | StepError::NoLogic { .. }),
+        // A stray record is refused, and that is that; another member has the logic; a log that does not answer does so later.
+        Lost::Step(error) => !matches!(**error, StepError::WrongPrev { .. } | StepError::NoLogic { .. } | StepError::Log(_)),
         _ => false,
     }
 }

@@ -1,10 +1,10 @@
 //! Events: which jobs one fires, and the runs that it makes.
 
 use super::Turn;
-use super::jobs::is_behind_start;
 use super::runs::NewRun;
 use crate::event::EventView;
 use crate::facts::{Decision, EventData};
+use crate::starts::is_behind_start;
 use orrery_model::id::JobName;
 use std::ops::Bound;
 
@@ -14,8 +14,7 @@ const KEY_HEADER: &str = "idempotency-key";
 impl Turn<'_> {
     /// An event sent again with the same idempotency key fires nothing more (§10.1).
     pub(super) fn event_arrived(&mut self, event: &EventData) {
-        let id = event.header(KEY_HEADER).map(|key| format!("event:{}/{key}", event.topic));
-        if id.as_ref().is_some_and(|id| self.state.answers.get(id).is_some()) {
+        if self.is_repeated(event) {
             return;
         }
         if self.state.has_parked(&event.source()) {
@@ -23,11 +22,21 @@ impl Turn<'_> {
         } else {
             self.fire(event, None, false);
         }
+        self.remember_key(event);
+    }
+
+    /// True if another record of the same key has fired.
+    pub(super) fn is_repeated(&self, event: &EventData) -> bool {
+        key_of(event).is_some_and(|id| self.state.answers.get(&id).is_some_and(|first| first.answer != event.place()))
+    }
+
+    /// An event that has fired is the one of its key that counts.
+    pub(super) fn remember_key(&mut self, event: &EventData) {
         let fires = |decision: &Decision| {
             matches!(decision, Decision::RunCreated { .. } | Decision::EventParked { .. } | Decision::Forwarded { .. })
         };
         let fired = self.out.iter().any(fires);
-        if let Some(id) = id.filter(|_| fired) {
+        if let Some(id) = key_of(event).filter(|id| fired && self.state.answers.get(id).is_none()) {
             self.decide(Decision::Answered { id, keyed: true, answer: event.place() });
         }
     }
@@ -54,8 +63,12 @@ impl Turn<'_> {
         let first = from.map_or(Bound::Unbounded, Bound::Included);
         let Some(jobs) = self.state.index.by_topic.get(&event.topic) else { return self.unpark(parked, &place) };
         let jobs: Vec<JobName> = jobs.range((first, Bound::Unbounded)).cloned().collect();
-        let view = EventView::new(event);
+        let (view, source) = (EventView::new(event), event.source());
         for job in jobs {
+            // What lies before it is being read again for that job; this event follows then.
+            if self.state.is_rereading(&job, &source) {
+                continue;
+            }
             if !self.has_room() {
                 if !kept {
                     self.decide(Decision::EventKept { event: event.clone() });
@@ -91,7 +104,7 @@ impl Turn<'_> {
     }
 
     /// The first trigger of a job, of this shard or another, that this event fires.
-    fn matches(&mut self, job: &JobName, event: &EventData, view: &EventView<'_>, place: &str) -> Option<i32> {
+    pub(super) fn matches(&mut self, job: &JobName, event: &EventData, view: &EventView<'_>, place: &str) -> Option<i32> {
         let (compiled, entry) = (self.state.compiled(job)?, self.state.definition(job)?);
         if !is_behind_start(entry, event) || self.state.has_fired(job, event) {
             return None;
@@ -112,4 +125,9 @@ impl Turn<'_> {
         }
         None
     }
+}
+
+/// Names an event that may be sent more than once.
+fn key_of(event: &EventData) -> Option<String> {
+    event.header(KEY_HEADER).map(|key| format!("event:{}/{key}", event.topic))
 }

@@ -3,8 +3,8 @@
 //! The reader matches with the definition that it knows; the owner decides by the one that counts.
 
 use super::Turn;
-use super::jobs::is_behind_start;
 use crate::facts::Decision;
+use crate::starts::is_behind_start;
 use orrery_model::id::JobName;
 use orrery_model::messages::{EventData, Fire, Forward, ForwardBody, Origin};
 

@@ -7,7 +7,7 @@
 use super::Turn;
 use crate::facts::Decision;
 use orrery_model::id::JobName;
-use orrery_model::messages::{CatalogEntry, EndedRun, Forward, ForwardBody, Origin};
+use orrery_model::messages::{CatalogEntry, EndedRun, Forward, ForwardBody, Origin, StartPosition};
 
 /// Names the numbered ends of runs that one shard tells another, as a topic would name them.
 const ENDS: &str = "ends";
@@ -47,13 +47,16 @@ impl Turn<'_> {
     }
 
     /// A definition as its owner published it; this shard's own are known.
-    pub(super) fn catalog_arrived(&mut self, job: &JobName, entry: Option<&CatalogEntry>) {
+    pub(super) fn catalog_arrived(&mut self, job: &JobName, entry: Option<&CatalogEntry>, read: &[StartPosition]) {
         if self.state.owner(job) == self.state.shards().shard {
             return;
         }
-        match (self.state.catalog.get(job), entry) {
-            (Some(known), Some(entry)) if known.entry == *entry => {}
-            (_, Some(entry)) => self.decide(Decision::DefinitionLearned { entry: entry.clone() }),
+        match (self.state.catalog.get(job).map(|row| row.entry.clone()), entry) {
+            (Some(known), Some(entry)) if known == *entry => {}
+            (known, Some(entry)) => {
+                self.decide(Decision::DefinitionLearned { entry: entry.clone() });
+                self.begin_rereads(known.as_ref(), entry, read);
+            }
             (Some(_), None) => self.decide(Decision::DefinitionForgotten { job: job.clone() }),
             (None, None) => {}
         }

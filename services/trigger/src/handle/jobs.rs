@@ -4,9 +4,11 @@ use super::Turn;
 use crate::check::check_job;
 use crate::facts::{Decision, ScheduleStart};
 use crate::schedule::Schedule;
+use crate::starts::reads;
 use orrery_model::id::{JobName, Principal};
 use orrery_model::job::{JobSpec, Problem, did_you_mean, read_json};
 use orrery_model::messages::{CatalogEntry, ForwardBody, Origin, StartPosition};
+use orrery_model::planted::{Bug, planted};
 use orrery_model::time::Timestamp;
 
 /// Runs that go on when a job is deleted: each is ended by a decision of the same entry.
@@ -18,9 +20,10 @@ const CHILDREN_PER_JOB: usize = 300;
 pub(super) struct Submission<'i> {
     pub document: &'i str,
     pub principal: Option<&'i Principal>,
-    pub ends: &'i [StartPosition],
+    pub starts: &'i [StartPosition],
     pub origin: &'i Origin,
     pub appended: Timestamp,
+    pub read: &'i [StartPosition],
 }
 
 impl Turn<'_> {
@@ -39,6 +42,7 @@ impl Turn<'_> {
         problems.extend(self.check_parents(&spec));
         if !problems.is_empty() {
             let detail = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");
+            self.decide(Decision::Submitted { job: spec.name.clone(), appended });
             return self.refuse("invalid", detail, None, Some(spec.name.as_str()));
         }
         let document = spec.to_json();
@@ -51,7 +55,7 @@ impl Turn<'_> {
 
     /// Of two inbox records for one job the one appended later counts, whichever way they came (§4.1).
     fn is_superseded(&mut self, job: &JobName, appended: Timestamp) -> bool {
-        let by = self.state.lives.get(job).map(|life| life.submitted).filter(|last| appended < *last);
+        let by = self.state.lives.get(job).map(|life| life.submitted).filter(|last| appended < *last && !planted(Bug::OlderJob));
         if let Some(by) = by {
             self.decide(Decision::Superseded { job: job.clone(), appended, by });
         }
@@ -75,12 +79,13 @@ impl Turn<'_> {
             incarnation: old.map_or(lives + 1, |old| old.incarnation),
             document,
             paused: old.is_some_and(|old| old.paused),
-            starts: starts(spec, submission.ends, old),
+            starts: starts(spec, submission.starts, old),
             next_due: slots.iter().filter_map(|slot| slot.next).min(),
             defined_at: self.at,
             principal: submission.principal.cloned(),
         };
-        self.decide(Decision::JobDefined { entry, appended: submission.appended, slots });
+        self.decide(Decision::JobDefined { entry: entry.clone(), appended: submission.appended, slots });
+        self.begin_rereads(old, &entry, submission.read);
     }
 
     /// Where each schedule begins. One that is not changed goes on where it stands, so that no slot is lost or repeated.
@@ -149,25 +154,32 @@ impl Turn<'_> {
         if !self.takes(job, origin, forwarded) || self.is_superseded(job, appended) {
             return;
         }
-        if self.entry(job).is_none() {
-            return self.unknown_job(job);
+        let refusal = self.keeps(job);
+        if self.entry(job).is_none() || refusal.is_some() {
+            self.decide(Decision::Submitted { job: job.clone(), appended });
+            return match refusal {
+                Some((detail, hint)) => self.refuse("conflict", detail, Some(hint), Some(job.as_str())),
+                None => self.unknown_job(job),
+            };
         }
-        let children: Vec<&str> = self.state.index.by_parent.get(job).into_iter().flatten().map(JobName::as_str).collect();
-        if !children.is_empty() {
-            let detail = format!("{job} cannot be deleted: {} run after it", children.join(", "));
-            let hint = "delete them first, or take it out of their `after`".to_owned();
-            return self.refuse("conflict", detail, Some(hint), Some(job.as_str()));
-        }
-        let goes_on = self.going_on(job);
-        if goes_on.len() > RUNS_AT_DELETION {
-            let detail = format!("{job} has {} runs that go on, more than the {RUNS_AT_DELETION} that a deletion ends", goes_on.len());
-            let hint = "pause the job, and delete it when they have ended or are cancelled".to_owned();
-            return self.refuse("conflict", detail, Some(hint), Some(job.as_str()));
-        }
-        for run in goes_on {
+        for run in self.going_on(job) {
             self.cancel(&run, "its job was deleted");
         }
         self.decide(Decision::JobDeleted { job: job.clone(), appended });
+    }
+
+    /// Why a job cannot be deleted, and what to do.
+    fn keeps(&self, job: &JobName) -> Option<(String, String)> {
+        let children: Vec<&str> = self.state.index.by_parent.get(job).into_iter().flatten().map(JobName::as_str).collect();
+        if !children.is_empty() {
+            let detail = format!("{job} cannot be deleted: {} run after it", children.join(", "));
+            return Some((detail, "delete them first, or take it out of their `after`".to_owned()));
+        }
+        let count = self.going_on(job).len();
+        (count > RUNS_AT_DELETION).then(|| {
+            let detail = format!("{job} has {count} runs that go on, more than the {RUNS_AT_DELETION} that a deletion ends");
+            (detail, "pause the job, and delete it when they have ended or are cancelled".to_owned())
+        })
     }
 
     pub(super) fn set_paused(&mut self, job: &JobName, paused: bool) -> bool {
@@ -189,21 +201,14 @@ impl Turn<'_> {
     }
 }
 
-/// Topics that the old definition read go on where they began; new ones begin at their present end.
-fn starts(spec: &JobSpec, ends: &[StartPosition], old: Option<&CatalogEntry>) -> Vec<StartPosition> {
+/// Topics that the old definition read go on where they began; new ones begin where the log says now.
+fn starts(spec: &JobSpec, found: &[StartPosition], old: Option<&CatalogEntry>) -> Vec<StartPosition> {
     let before = old.map_or(&[][..], |old| &old.starts);
     let named = |topic: &str| spec.triggers.iter().any(|trigger| trigger.event.as_deref() == Some(topic));
     let kept = before.iter().filter(|start| named(&start.topic));
-    let fresh = ends.iter().filter(|end| !before.iter().any(|start| start.topic == end.topic));
+    // A topic that was named before it existed counts from 0, and has no start to keep.
+    let fresh = found.iter().filter(|start| !old.is_some_and(|old| reads(old, &start.topic)));
     kept.chain(fresh).cloned().collect()
-}
-
-/// True if an event at this place may fire: it lies at or behind the start of its partition (§5.2).
-pub(super) fn is_behind_start(entry: &CatalogEntry, event: &crate::facts::EventData) -> bool {
-    let same = |start: &&StartPosition| {
-        (start.topic.as_str(), start.generation, start.partition) == (event.topic.as_str(), event.generation, event.partition)
-    };
-    entry.starts.iter().find(same).is_none_or(|start| event.offset >= start.offset)
 }
 
 /// Slots at or before this were due more than a moment ago.

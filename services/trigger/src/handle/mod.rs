@@ -8,6 +8,7 @@ mod forwards;
 mod jobs;
 mod outcomes;
 mod requests;
+mod rereads;
 mod runs;
 mod ticks;
 
@@ -29,14 +30,15 @@ const EVENT_BYTES_PER_INPUT: usize = 128 << 10;
 pub(crate) fn handle(state: &mut Trigger, at: Timestamp, input: &Input, out: &mut Vec<Decision>) {
     let mut turn = Turn { state, at, out, event_bytes: 0 };
     match input {
-        Input::JobSubmitted { document, principal, ends, origin, appended } => {
-            turn.job_submitted(&Submission { document, principal: principal.as_ref(), ends, origin, appended: *appended });
+        Input::JobSubmitted { document, principal, starts, origin, appended, read } => {
+            turn.job_submitted(&Submission { document, principal: principal.as_ref(), starts, origin, appended: *appended, read });
         }
         Input::JobWithdrawn { job, principal, origin, appended } => turn.job_withdrawn(job, principal.as_ref(), origin, *appended),
         Input::Requested { asked, job, origin } => turn.requested(asked, job.as_ref(), origin),
-        Input::CatalogArrived { job, entry } => turn.catalog_arrived(job, entry.as_ref()),
+        Input::CatalogArrived { job, entry, read } => turn.catalog_arrived(job, entry.as_ref(), read),
         Input::EndArrived { ended, origin } => turn.end_arrived(ended, origin),
         Input::EventArrived { event } => turn.event_arrived(event),
+        Input::EventReread { job, event } => turn.event_reread(job, event),
         Input::FireArrived { fire } => turn.fire_arrived(fire),
         Input::OutcomeArrived { outcome } => turn.outcome_arrived(outcome),
         Input::Tick {} => turn.tick(),
@@ -60,10 +62,13 @@ impl Turn<'_> {
     }
 
     fn observed(&mut self, observation: &Observation) {
-        if let Observation::Acquired { shards, .. } = observation
-            && self.state.known_shards() != Some(*shards)
-        {
-            self.decide(Decision::ShardsLearned { shards: *shards });
+        match observation {
+            Observation::Acquired { shards, .. } if self.state.known_shards() != Some(*shards) => {
+                self.decide(Decision::ShardsLearned { shards: *shards });
+            }
+            Observation::CaughtUp { topic, partition } => self.caught_up(topic, *partition),
+            Observation::TopicRecreated { topic, generation, partition, .. } => self.recreated(topic, *generation, *partition),
+            _ => {}
         }
         if let Some((code, detail)) = observation.alert() {
             self.decide(Decision::Alerted { code: code.into(), detail });

@@ -32,7 +32,9 @@ fn a_job_has_its_cell_by_name_or_by_its_word() {
         rig.define("name: a\ncommand: [x]\ncell: 4")
     }];
     expect![[r#"
+        submitted default/a
         refused invalid: cell: there is no cell 1, only cell 0; leave cell out; no hint
+        submitted default/a
         refused invalid: cell: there is no cell 4, only 0 to 3; name one of these, or leave cell out for any; no hint"#]]
     .assert_eq(&refused.map(|decisions| lines(&decisions)).join("\n"));
 }

@@ -58,13 +58,13 @@ fn a_predicate_that_cannot_be_evaluated_is_a_miss_that_is_told() {
 fn events_before_the_definition_do_not_fire() {
     let mut rig = Rig::new();
     let spec = read_documents(PAID, Format::Yaml).unwrap().remove(0);
-    let end = StartPosition { topic: "orders.paid".into(), generation: 0, partition: 0, offset: 5 };
-    rig.submit(spec.to_json(), vec![end.clone()]);
-    assert_eq!(orrery_model::decider::Decider::subscriptions(&rig.trigger), [end]);
+    let end = StartPosition { topic: "orders.paid".into(), generation: 0, partition: 0, offset: 5, topic_id: String::new() };
+    rig.submit(spec.to_json(), vec![end]);
+    assert_eq!(orrery_model::decider::Decider::reads_from(&rig.trigger, "orders.paid", 0, ""), Some(5));
     assert_eq!(rig.event("orders.paid", 4, r#"{"id": 1, "amount": 101, "vip": true}"#).len(), 0);
     assert_eq!(wanted(&rig.event("orders.paid", 5, r#"{"id": 1, "amount": 101, "vip": true}"#)).len(), 1);
     let mut next = crate::rig::event("orders.paid", 0, r#"{"id": 1, "amount": 101, "vip": true}"#);
-    next.generation = 1;
+    (next.generation, next.topic_id) = (1, "another".into());
     assert_eq!(wanted(&rig.input(&Input::EventArrived { event: next })).len(), 1, "a topic made again begins at its start");
 }
 
@@ -101,7 +101,7 @@ fn an_event_waits_behind_an_earlier_one_that_is_spread_over_entries() {
         let yaml = format!("name: j{i:03}\ncommand: [x]\nconcurrency: allow\ntriggers: [{{event: t, when: data.all || {i} == 600}}]");
         let document = read_documents(&yaml, Format::Yaml).unwrap().remove(0).to_json();
         let origin = rig.origin("jobs");
-        let submitted = Input::JobSubmitted { document, principal: None, ends: Vec::new(), origin, appended: rig.at };
+        let submitted = Input::JobSubmitted { document, principal: None, starts: Vec::new(), origin, appended: rig.at, read: Vec::new() };
         // Not by the rig, which would compile all of them for each.
         orrery_model::decider::Decider::handle(&mut rig.trigger, rig.at, &submitted, &mut Vec::new());
     }

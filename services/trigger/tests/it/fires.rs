@@ -14,7 +14,7 @@ use orrery_trigger::{Decision, Input};
 const ON_T: &str = "command: [x, '{{ event.data.id }}']\nconcurrency: allow\ntriggers: [{event: t, when: data.n > 1}]";
 
 fn start(partition: i32, offset: i64) -> StartPosition {
-    StartPosition { topic: "t".into(), generation: 0, partition, offset }
+    StartPosition { topic: "t".into(), generation: 0, partition, offset, topic_id: String::new() }
 }
 
 fn on_t(rig: &mut Rig, name: &str, ends: Vec<StartPosition>) -> Vec<Decision> {
@@ -37,10 +37,12 @@ fn each_partition_has_one_reader_whoever_owns_the_jobs() {
     let mut cluster = Cluster::new(2);
     cluster.at(1, |rig| on_t(rig, "a", vec![start(0, 7), start(1, 8), start(2, 9)]));
     cluster.at(0, |rig| on_t(rig, "d", vec![start(0, 5), start(1, 9), start(2, 10)]));
-    assert_eq!(cluster.rigs[0].trigger.subscriptions(), [start(0, 5), start(1, 8)]);
-    assert_eq!(cluster.rigs[1].trigger.subscriptions(), [start(2, 9)]);
+    let reads = |cluster: &Cluster, shard: usize| [0, 1, 2].map(|partition| cluster.rigs[shard].trigger.reads_from("t", partition, ""));
+    assert_eq!(reads(&cluster, 0), [Some(5), Some(8), None]);
+    assert_eq!(reads(&cluster, 1), [None, None, Some(9)]);
     cluster.at(1, |rig| rig.withdraw("a"));
-    assert_eq!(cluster.rigs[0].trigger.subscriptions(), [start(0, 5), start(1, 9)]);
+    assert_eq!(reads(&cluster, 0), [Some(5), Some(9), None]);
+    assert_eq!(cluster.rigs[0].trigger.reads_from("t", 0, "made anew"), Some(0));
 }
 
 #[test]

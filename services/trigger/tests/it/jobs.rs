@@ -23,9 +23,13 @@ fn definitions_that_break_a_rule_are_refused_with_the_remedy() {
         rig.define("name: a\ncommand: [x]\ntriggers: [{after: [a]}]"),
     ];
     expect![[r#"
+        submitted default/a
         refused invalid: triggers[0].cron: "0 0 30 2 *" never fires after 2026-11-21T00:00:00Z; look at its day, month and year: "0 0 30 2 *" names the 30th of February; no hint
+        submitted default/a
         refused invalid: triggers[0].after: there is no job default/ingst; did you mean default/ingest?; no hint
+        submitted default/ingest
         refused invalid: triggers[0].after: the jobs would wait for each other for ever: default/ingest → default/report → default/clean → default/ingest; take one of these out of `after`; no hint
+        submitted default/a
         refused invalid: triggers[0].after: the job would run after itself (default/a); use an interval for work that repeats; no hint"#]]
     .assert_eq(&refused.map(|decisions| lines(&decisions)).join("\n"));
 }
@@ -36,8 +40,10 @@ fn a_deleted_job_ends_its_runs_and_its_next_life_is_another_job() {
     rig.define("name: a\ncommand: [x]\nconcurrency: queue\ntriggers: [{event: t}]");
     rig.define("name: b\ncommand: [x]\ntriggers: [{after: [a]}]");
     let withdraw = |rig: &mut Rig, name: &str| lines(&rig.withdraw(name));
-    expect!["refused conflict: default/a cannot be deleted: default/b run after it; delete them first, or take it out of their `after`"]
-        .assert_eq(&withdraw(&mut rig, "a"));
+    expect![[r#"
+        submitted default/a
+        refused conflict: default/a cannot be deleted: default/b run after it; delete them first, or take it out of their `after`"#]]
+    .assert_eq(&withdraw(&mut rig, "a"));
     withdraw(&mut rig, "b");
     let first = rig.event("t", 1, "{}");
     rig.event("t", 2, "{}");
@@ -51,7 +57,10 @@ fn a_deleted_job_ends_its_runs_and_its_next_life_is_another_job() {
     expect!["defined default/a v1 life 2"].assert_eq(&lines(&rig.define("name: a\ncommand: [x]\ntriggers: [{event: t}]")));
     let again = rig.event("t", 1, "{}");
     assert_ne!(run_id(&again), run_id(&first), "another life, another run");
-    expect!["refused not_found: there is no job default/x; did you mean default/a?"].assert_eq(&withdraw(&mut rig, "x"));
+    expect![[r#"
+        submitted default/x
+        refused not_found: there is no job default/x; did you mean default/a?"#]]
+    .assert_eq(&withdraw(&mut rig, "x"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod cells;
 mod events;
 mod fires;
 mod jobs;
+mod rereads;
 mod rig;
 mod runs;
 mod schedules;

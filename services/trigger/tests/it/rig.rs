@@ -101,9 +101,9 @@ impl Rig {
         all
     }
 
-    pub(crate) fn submit(&mut self, document: String, ends: Vec<StartPosition>) -> Vec<Decision> {
+    pub(crate) fn submit(&mut self, document: String, starts: Vec<StartPosition>) -> Vec<Decision> {
         let (origin, appended) = (self.origin("jobs"), self.at);
-        self.input(&Input::JobSubmitted { document, principal: None, ends, origin, appended })
+        self.input(&Input::JobSubmitted { document, principal: None, starts, origin, appended, read: Vec::new() })
     }
 
     pub(crate) fn withdraw(&mut self, name: &str) -> Vec<Decision> {
@@ -194,6 +194,7 @@ pub(crate) fn event(topic: &str, offset: i64, value: &str) -> EventData {
         key: None,
         headers: Vec::new(),
         value: Some(value.as_bytes().into()),
+        topic_id: String::new(),
     }
 }
 
@@ -284,6 +285,9 @@ fn line(decision: &Decision) -> String {
         Decision::FireParked { number, fire } => format!("parked fire {number} of {}, {}", fire.job, fire.event.place()),
         Decision::FireReleased { job, number } => format!("released fire {number} of {job}"),
         Decision::Skipped { job, version, event, reason, .. } => format!("skipped {job} v{version} on {event}: {reason}"),
+        Decision::Submitted { job, .. } => format!("submitted {job}"),
+        Decision::RereadBegun { job, from } => format!("reads again {}/{} from {} for {job}", from.topic, from.partition, from.offset),
+        Decision::RereadEnded { job, source } => format!("has read {source} again for {}", job.as_ref().map_or("all", |job| job.as_str())),
         Decision::Superseded { job, appended, by } => format!("superseded {job} of {appended} by {by}"),
         Decision::JobPaused { entry } => format!("paused {}", entry.job),
         Decision::JobResumed { entry } => format!("resumed {}", entry.job),

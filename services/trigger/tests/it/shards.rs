@@ -74,7 +74,7 @@ fn read_forward(forward: Forward) -> Input {
 fn read(topic: &str, key: Option<&str>, value: Option<Vec<u8>>) -> Input {
     let (key, value) = (key.map(|key| key.as_bytes().into()), value.map(|value| value.as_slice().into()));
     let record = Record { offset: 0, prev: 0, appended: Timestamp(0), key, value, headers: Vec::new() };
-    let topic = InputTopic { name: topic, ours: true, partition: 0, generation: 0 };
+    let topic = InputTopic { name: topic, ours: true, partition: 0, generation: 0, id: "" };
     Trigger::decode(topic, &record).unwrap().remove(0).input
 }
 
@@ -137,9 +137,9 @@ fn what_was_forwarded_is_taken_once_also_after_a_restart_and_never_forwarded_aga
     cluster.rigs[1].restart();
     assert_eq!(lines(&cluster.rigs[1].input(&input)), "");
 
-    let Input::JobSubmitted { document, principal, ends, origin, appended } = input else { panic!() };
+    let Input::JobSubmitted { document, principal, starts, origin, appended, read } = input else { panic!() };
     let origin = Origin { partition: 1, ..origin };
-    let lost = Input::JobSubmitted { document, principal, ends, origin, appended };
+    let lost = Input::JobSubmitted { document, principal, starts, origin, appended, read };
     expect![[r#"
         taken jobs/1/1
         refused misrouted: jobs/1/1 was forwarded to shard 0, but shard 1 owns default/a; no hint"#]]
@@ -235,7 +235,9 @@ fn dependent_jobs_of_other_shards_are_told_of_ends() {
         0: learned default/a v1
         0: defined default/e v1 life 1
         1: learned default/e v1
+        0: submitted default/d
         0: refused invalid: triggers[0].after: the jobs would wait for each other for ever: default/d → default/a → default/d; take one of these out of `after`; no hint
+        0: submitted default/d
         0: refused conflict: default/d cannot be deleted: default/a run after it; delete them first, or take it out of their `after`
         ended default/d request:requests/0/1 #1 succeeded
         forwarded ends/0/1 to 1: end of default/d (succeeded)
