@@ -8,18 +8,18 @@ use orrery_sim::world::World;
 
 /// A defect, the seed whose world shows it, and a checker that says so.
 const PLANTED: &[(Bug, u64, &str)] = &[
-    (Bug::NoHeadCheck, 2, "epochs"),
+    (Bug::NoHeadCheck, 3, "epochs"),
     (Bug::ReuseWriter, 2, "epochs"),
     (Bug::NoRollForward, 2, "epochs"),
     (Bug::NoResend, 2, "ended"),
-    (Bug::NoPrevCheck, 7, "replay"),
-    (Bug::NoReack, 2, "ended"),
+    (Bug::NoPrevCheck, 3, "replay"),
+    (Bug::NoReack, 5, "ended"),
     (Bug::OlderJob, 8, "catalog"),
     (Bug::MatchBeforeCatalog, 2, "fired_once"),
     (Bug::OldGeneration, 1, "fired_once"),
-    (Bug::LeaseUnread, 31, "started_once"),
-    (Bug::LeaseFromAnswer, 4, "started_once"),
-    (Bug::LaunchUnsynced, 8, "started_once"),
+    (Bug::LeaseUnread, 21, "started_once"),
+    (Bug::LeaseFromAnswer, 21, "started_once"),
+    (Bug::LaunchUnsynced, 11, "started_once"),
     (Bug::RunAgain, 1, "started_once"),
     (Bug::VisibleBeforeSync, 2, "epochs"),
 ];
