@@ -17,7 +17,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     let mut owned: BTreeMap<String, CatalogEntry> = BTreeMap::new();
     let mut learned: BTreeMap<u32, BTreeMap<String, CatalogEntry>> = BTreeMap::new();
     let mut refused: BTreeSet<(String, Timestamp)> = BTreeSet::new();
-    let mut newest: BTreeMap<String, Timestamp> = BTreeMap::new();
+    let mut newest_taken: BTreeMap<String, Timestamp> = BTreeMap::new();
     let mut found = Vec::new();
     for shard in outcome.trigger_shards() {
         let known = learned.entry(shard).or_default();
@@ -28,7 +28,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
                 _ => None,
             };
             if let Some((job, appended)) = taken
-                && let Some(by) = newest.insert(job.clone(), appended).filter(|by| *by > appended)
+                && let Some(by) = newest_taken.insert(job.clone(), appended).filter(|by| *by > appended)
             {
                 found.push(format!("{job} follows a record of {appended}, after one of {by}"));
             }
@@ -45,13 +45,16 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
         }
     }
     for (job, records) in inbox(outcome) {
-        let Some((appended, newest)) = records.last_key_value() else { continue };
-        if refused.contains(&(job.clone(), *appended)) {
+        let Some((appended, documents)) = records.last_key_value() else { continue };
+        // A refused one changes nothing; a tombstone that was newer is gone from the inbox after a while.
+        let is_newer = |(of, at): &(String, Timestamp)| *of == job && at > appended;
+        let was_newer = newest_taken.get(&job).is_some_and(|at| at > appended) || refused.iter().any(is_newer);
+        if was_newer || refused.contains(&(job.clone(), *appended)) {
             continue;
         }
         let held = owned.get(&job).map(|entry| entry.document.clone());
-        if !newest.values().any(|document| *document == held) {
-            found.push(format!("the inbox's newest record for {job} is of {appended}: {newest:?}, but its owner holds {held:?}"));
+        if !documents.values().any(|document| *document == held) {
+            found.push(format!("the inbox's newest record for {job} is of {appended}: {documents:?}, but its owner holds {held:?}"));
         }
     }
     for (shard, known) in &learned {
