@@ -47,7 +47,7 @@ pub enum Bug {
     TornSnapshot,
     /// §10.2: a record is readable before it is durable.
     VisibleBeforeSync,
-    /// §2.1: one mark for all that a sender sends, whatever topic it comes on.
+    /// §2.1: one mark for all that a service sends, whichever shard it comes from and on whatever topic.
     OneMark,
     /// §6.1: a task that is handed back goes on to the next cell, though its run was cancelled meanwhile.
     CancelHandBack,

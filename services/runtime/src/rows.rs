@@ -108,7 +108,9 @@ pub fn read_position_key(key: &[u8]) -> Option<(String, u32)> {
 
 /// Row key of a sender's mark on one input partition.
 pub(crate) fn mark_key(sender: &MessageId, (topic, partition): (&str, u32)) -> Vec<u8> {
-    let (topic, partition) = if planted(Bug::OneMark) { ("", 0) } else { (topic, partition) };
+    if planted(Bug::OneMark) {
+        return sender.service.as_bytes().to_vec();
+    }
     let (shard, partition) = (sender.shard.to_string(), partition.to_string());
     [sender.service.as_bytes(), shard.as_bytes(), sender.lineage.as_bytes(), topic.as_bytes(), partition.as_bytes()].join(&0)
 }

@@ -54,7 +54,8 @@ impl AgentLoop {
         let snapshot = supervision.connect()?;
         let live = snapshot.live.iter().map(|live| live.attempt.clone()).collect();
         let janitor = Janitor::start(config.dir.join(crate::SANDBOXES), live).map_err(failed)?;
-        let sender = Sender::start(log.clone(), inbox.clone(), &config.prefix, config.cell.unsigned_abs(), core.agent().clone()).map_err(failed)?;
+        let sender =
+            Sender::start(log.clone(), inbox.clone(), &config.prefix, config.cell.unsigned_abs(), core.agent().clone()).map_err(failed)?;
         let (retry_at, dropped) = (i64::MIN, BTreeMap::new());
         let mut this = Self { log, core, journal, inbox, supervision, sender, janitor, commands, position, retry_at, dropped };
         this.step(Input::Snapshot(snapshot))?;
