@@ -53,7 +53,7 @@ fn the_same_seed_gives_the_same_bytes() {
 
 #[test]
 fn nothing_is_found_in_worlds_of_known_seeds() {
-    for seed in 2..5 {
+    for seed in [2, 3, 4, 1009] {
         let report = run(Plan::of(seed));
         assert_eq!(report.findings, [], "seed {seed}: look at it with `make sim SEED={seed}`");
         assert!(report.starts > 100 && report.faults.values().sum::<u64>() >= 120, "seed {seed} is no test: {report:?}");

@@ -243,11 +243,12 @@ impl Inputs {
         Ok(differs && !planted(Bug::OldGeneration))
     }
 
-    /// Begins at the new topic's start. What is seen goes with the position's move: one transaction holds both.
+    /// Begins at the new topic's start. What is seen goes with the position's move, one transaction holds both; and before all that
+    /// was read with it, as a definition is told where the shard stands.
     fn begin_anew<D: Decider>(&mut self, shard: &mut Shard<D>, at: &TopicPartition, arrivals: &mut Vec<Arrival>) -> Result<(), Lost> {
         self.reading.remove(&(at.topic.clone(), at.partition));
         self.begin(shard, at.topic.clone(), at.partition)?;
-        arrivals.extend(self.take_seen().into_iter().map(Arrival::Observed));
+        arrivals.splice(0..0, self.take_seen().into_iter().map(Arrival::Observed));
         Ok(())
     }
 
