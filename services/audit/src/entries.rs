@@ -2,7 +2,7 @@
 
 use crate::AuditError;
 use orrery_allocator::Allocator;
-use orrery_log::{Log, TopicPartition};
+use orrery_log::{Log, TopicPartition, pieces};
 use orrery_model::decider::Decider;
 use orrery_model::time::Timestamp;
 use orrery_runtime::messages::Cluster;
@@ -10,9 +10,6 @@ use orrery_trigger::Trigger;
 use serde::Serialize;
 use serde_json::Value;
 use std::ops::ControlFlow;
-
-/// Bytes of one read.
-const READ_BYTES: usize = 1 << 20;
 
 /// Where an entry stands: `trigger/0@1234.5`, that is service, shard, offset of its record, place in the record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,12 +154,8 @@ fn read_as<D: Decider>(
     if let Some(since) = filter.since {
         position = position.max(log.offset_at(&journal, since).map_err(refused)?);
     }
-    while position < end {
-        let fetch = log.read(&journal, position, READ_BYTES).map_err(refused)?;
-        if fetch.records.is_empty() {
-            break;
-        }
-        for record in fetch.records {
+    for piece in pieces(log, &journal, position, end) {
+        for record in piece.map_err(refused)? {
             let Some(value) = &record.value else { continue };
             let unreadable = |e: orrery_model::codec::CodecError| AuditError::Unreadable {
                 topic: journal.topic.to_string(),
@@ -179,7 +172,6 @@ fn read_as<D: Decider>(
                 }
             }
         }
-        position = fetch.next;
     }
     Ok(position.max(end))
 }

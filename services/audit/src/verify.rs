@@ -11,7 +11,7 @@ use crate::AuditError;
 use crate::entries::{Place, journal_of};
 use joins::Joins;
 use orrery_allocator::Allocator;
-use orrery_log::{Log, TopicPartition};
+use orrery_log::{Log, TopicPartition, pieces};
 use orrery_model::codec::{Codec, HEADER_LEN, read_long};
 use orrery_model::decider::{Decider, Fact};
 use orrery_model::journal::{Entry, Observation};
@@ -27,8 +27,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Bytes of one read.
-const READ_BYTES: usize = 1 << 20;
 /// Batches that reading may be ahead.
 const AHEAD: usize = 64;
 
@@ -163,14 +161,8 @@ fn read_and_check<D: Decider>(
     let mut fallible = || -> Result<(), AuditError> {
         let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
         let end = log.end_offset(journal).map_err(refused)?;
-        let mut position = from;
-        while position < end {
-            let fetch = log.read(journal, position, READ_BYTES).map_err(refused)?;
-            if fetch.records.is_empty() {
-                return Ok(());
-            }
-            position = fetch.next;
-            for record in fetch.records {
+        for piece in pieces(&**log, journal, from, end) {
+            for record in piece.map_err(refused)? {
                 let Some(value) = &record.value else { continue };
                 let read = read_batch::<D>(&items, &mut previous, (journal.partition, record.offset), value.as_bytes());
                 let checked =
@@ -400,14 +392,10 @@ impl<'h, D: Decider> Deriver<'h, D> {
 /// The changelog's last head: what the rows are to sum up to.
 fn last_head(log: &Arc<dyn Log>, changelog: &TopicPartition) -> Result<Option<Head>, AuditError> {
     let refused = |source| AuditError::Log { topic: changelog.topic.to_string(), source };
-    let (mut position, end) = (log.start_offset(changelog).map_err(refused)?, log.end_offset(changelog).map_err(refused)?);
+    let (start, end) = (log.start_offset(changelog).map_err(refused)?, log.end_offset(changelog).map_err(refused)?);
     let mut found = None;
-    while position < end {
-        let fetch = log.read(changelog, position, READ_BYTES).map_err(refused)?;
-        if fetch.records.is_empty() {
-            break;
-        }
-        for record in &fetch.records {
+    for piece in pieces(&**log, changelog, start, end) {
+        for record in piece.map_err(refused)? {
             if let (Some(key), Some(value)) = (&record.key, &record.value)
                 && key.as_bytes() == [HEAD]
             {
@@ -419,7 +407,6 @@ fn last_head(log: &Arc<dyn Log>, changelog: &TopicPartition) -> Result<Option<He
                 found = Some(HEAD_ROW.decode(value.as_bytes()).map_err(unreadable)?);
             }
         }
-        position = fetch.next;
     }
     Ok(found)
 }

@@ -2,9 +2,11 @@
 //!
 //! What every implementation promises is written at [`Log`] and checked by [`conformance`].
 
+mod bells;
 pub mod clock;
 pub mod conformance;
 pub mod embedded;
+pub mod kafka;
 
 use orrery_model::record::{NewRecord, Offset, Record};
 use orrery_model::time::Timestamp;
@@ -46,7 +48,7 @@ impl TopicPartition {
 pub struct Fetch {
     /// Committed records, ascending.
     pub records: Vec<Record>,
-    /// Position to read from next (behind the last record, or as asked if there was none).
+    /// Position to read from next: behind the last record; if there was none, as asked or behind offsets that no record has.
     pub next: Offset,
 }
 
@@ -145,6 +147,20 @@ pub enum LogError {
         /// First failure.
         why: String,
     },
+    /// The log's servers do not answer, or not now. Waiting may help: it is tried again.
+    #[error("the log cannot be reached, {why}; it is tried again")]
+    Unreachable {
+        /// What was asked for, and what came of it.
+        why: String,
+    },
+    /// A setting of the log is wrong.
+    #[error("setting {name}: {why}")]
+    BadSetting {
+        /// Its name.
+        name: String,
+        /// What is wrong, and the remedy.
+        why: String,
+    },
     /// What is stored cannot be read.
     #[error(
         "the log in {path} is damaged: {why}; restore it from a copy, or start once with --salvage to go on with what lies before the damage"
@@ -159,7 +175,8 @@ pub enum LogError {
 
 /// The port. All calls are synchronous and may be made from any thread.
 ///
-/// * A commit is atomic over all its topics and partitions: readers see all of it or nothing, in order.
+/// * A commit is atomic over all its topics and partitions: readers see all of it or nothing, and one writer's commits in their
+///   order. Commits of two writers may stand in one order here and in the other there.
 /// * What a reader has seen it will always see again, at the same offset, until cleanup; offsets ascend with gaps.
 /// * A commit or append that returned is durable: it survives kill -9 and power loss.
 /// * After [`Log::fence`] returned, nothing of an earlier writer of the same transactional id becomes readable any more.
@@ -176,11 +193,13 @@ pub trait Log: Send + Sync {
     fn fence(&self, transactional_id: &str) -> Result<Box<dyn Writer>, LogError>;
     /// Writes records without a transaction, all or none, exactly once even if the implementation must repeat itself.
     fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError>;
-    /// Committed records from a position, at least one if there is one, then as many as `max_bytes` hold; never waits.
+    /// Committed records from a position, at least one if there is one before an end that was told or written here, then as many as
+    /// `max_bytes` hold. Does not wait for what nobody has written yet. Where no record lies at or behind the position, what is
+    /// delivered may still lead on: `next` is a position that no record lies before.
     fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError>;
     /// First position that is still there.
     fn start_offset(&self, at: &TopicPartition) -> Result<Offset, LogError>;
-    /// Position behind the last committed record.
+    /// A position behind the last committed record; offsets that no record has may lie between.
     fn end_offset(&self, at: &TopicPartition) -> Result<Offset, LogError>;
     /// Position of the first record appended at this time or later; the end if there is none.
     fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError>;
@@ -188,8 +207,9 @@ pub trait Log: Send + Sync {
     fn shares_clock(&self) -> bool {
         false
     }
-    /// Rings this bell from now on whenever records become readable in any of these topics, also topics that do not exist yet.
-    /// It is held weakly; rung-for topics add up over calls. Asked before the first read, nothing is missed.
+    /// Rings this bell from now on whenever records become readable in partitions of these topics that this process reads, and when
+    /// a topic that did not exist is made. It is held weakly; rung-for topics add up over calls. Asked before the first read,
+    /// nothing is missed.
     fn ring_for(&self, topics: &[&str], bell: &Arc<Bell>);
     /// A new bell for these topics.
     fn bell(&self, topics: &[&str]) -> Arc<Bell> {
@@ -197,6 +217,36 @@ pub trait Log: Send + Sync {
         self.ring_for(topics, &bell);
         bell
     }
+}
+
+/// Bytes of one read of [`pieces`].
+const PIECE_BYTES: usize = 4 << 20;
+
+/// The records of a range, piece by piece. It ends at a position, not at a record (protocol §9.2).
+pub fn pieces<'a>(
+    log: &'a dyn Log,
+    at: &'a TopicPartition,
+    from: Offset,
+    end: Offset,
+) -> impl Iterator<Item = Result<Vec<Record>, LogError>> + 'a {
+    let mut position = from;
+    std::iter::from_fn(move || {
+        if position >= end {
+            return None;
+        }
+        let fetch = match log.read(at, position, PIECE_BYTES) {
+            Ok(fetch) => fetch,
+            Err(error) => {
+                position = end;
+                return Some(Err(error));
+            }
+        };
+        // Where a read leads nowhere there is nothing: compaction may leave no record before the end.
+        position = if fetch.next > position { fetch.next } else { end };
+        let mut records = fetch.records;
+        records.truncate(records.partition_point(|record| record.offset < end));
+        Some(Ok(records))
+    })
 }
 
 /// Commits for one transactional id. Dropping it commits nothing.

@@ -6,7 +6,7 @@ use crate::rows::Head;
 use crate::shard::Transaction;
 use crate::snapshots::Snapshot;
 use crate::store::Store;
-use orrery_log::{Commit, Log, LogError, TopicPartition, Writer};
+use orrery_log::{Commit, Log, LogError, TopicPartition, Writer, pieces};
 use orrery_model::decider::Decider;
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
@@ -111,7 +111,11 @@ impl Committing {
         tracing::debug!(service = self.service, "a slow commit: using a new writer");
         self.writer = self.log.fence(&self.transactional_id)?;
         for (place, end) in ends {
-            if self.log.end_offset(&place)? != end && !planted(Bug::NoHeadCheck) {
+            let written = pieces(&*self.log, &place, end, self.log.end_offset(&place)?).find_map(|piece| match piece {
+                Ok(piece) => (!piece.is_empty()).then_some(Ok(())),
+                Err(error) => Some(Err(error)),
+            });
+            if written.transpose()?.is_some() && !planted(Bug::NoHeadCheck) {
                 return Err(Lost::Fenced);
             }
         }

@@ -4,7 +4,7 @@
 //! would each hold a half of what one of them decided.
 
 use crate::messages::Cluster;
-use orrery_log::{Commit, Log, LogError, TopicPartition};
+use orrery_log::{Commit, Log, LogError, TopicPartition, pieces};
 use orrery_model::codec::CodecError;
 use orrery_model::messages::{CLUSTER, ClusterNumbers};
 use orrery_model::record::NewRecord;
@@ -13,8 +13,6 @@ use std::sync::Arc;
 
 /// Partition of `catalog` that holds them: the one that every cluster has.
 const PARTITION: u32 = 0;
-/// Bytes of one read of `catalog`.
-const READ_BYTES: usize = 1 << 20;
 /// Members that may make one cluster at one moment: each fences the others once.
 const TRIES: usize = 100;
 
@@ -72,19 +70,14 @@ pub fn found(log: &Arc<dyn Log>, cluster: &Cluster) -> Result<(), FoundingError>
 /// What the cluster was made with, if it was made.
 pub fn numbers(log: &Arc<dyn Log>, cluster: &Cluster) -> Result<Option<ClusterNumbers>, FoundingError> {
     let at = TopicPartition::new(&cluster.topic(CATALOG), PARTITION);
-    let (mut position, end) = (log.start_offset(&at)?, log.end_offset(&at)?);
-    while position < end {
-        let fetch = log.read(&at, position, READ_BYTES)?;
-        let is_it = |key: &orrery_model::payload::Payload| key.as_bytes() == CLUSTER_KEY.as_bytes();
-        let found = fetch.records.iter().find(|record| record.key.as_ref().is_some_and(is_it));
+    let is_it = |key: &orrery_model::payload::Payload| key.as_bytes() == CLUSTER_KEY.as_bytes();
+    for piece in pieces(&**log, &at, log.start_offset(&at)?, log.end_offset(&at)?) {
+        let piece = piece?;
+        let found = piece.iter().find(|record| record.key.as_ref().is_some_and(is_it));
         if let Some(value) = found.and_then(|record| record.value.as_ref()) {
             let read = CLUSTER.decode(value.as_bytes());
             return read.map(Some).map_err(|why| FoundingError::Unreadable { topic: at.topic.to_string(), why });
         }
-        if fetch.next == position {
-            break;
-        }
-        position = fetch.next;
     }
     Ok(None)
 }

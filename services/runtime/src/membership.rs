@@ -6,7 +6,7 @@
 use crate::owner::Lost;
 use crate::stamp::Now;
 use crate::{messages::Cluster, owner::Setting};
-use orrery_log::{Log, LogError, TopicPartition};
+use orrery_log::{Log, LogError, TopicPartition, pieces};
 use orrery_model::decider::Decider;
 use orrery_model::id::Principal;
 use orrery_model::messages::{ADMIN, ALERT, AdminChange, AdminRecord, Alert, LogicVersions, MEMBER, Member};
@@ -21,8 +21,6 @@ use std::time::Duration;
 
 /// A wall clock that is further off the log's append time does not own (§7.1).
 pub const CLOCK_OFF_MOST_MS: i64 = 2_000;
-/// Bytes of one read of `members`.
-const READ_BYTES: usize = 1 << 20;
 /// Between two announcements: so long may a clock that jumps go unseen. `at` moves at double speed meanwhile, no faster.
 pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(60);
 
@@ -44,14 +42,10 @@ const ALIVE_MS: i64 = 4 * 60_000;
 pub fn living(log: &dyn Log, cluster: &Cluster, now: Timestamp) -> Result<Vec<Member>, LogError> {
     let at = TopicPartition::new(&cluster.topic(topics::MEMBERS), 0);
     let mut found: BTreeMap<String, Member> = BTreeMap::new();
-    let (mut position, end) = (log.offset_at(&at, now.plus_ms(-ALIVE_MS))?, log.end_offset(&at)?);
-    while position < end {
-        let fetch = log.read(&at, position, READ_BYTES)?;
-        if fetch.next == position {
-            break;
-        }
-        position = fetch.next;
-        let read = fetch.records.iter().filter_map(|record| MEMBER.decode(record.value.as_ref()?.as_bytes()).ok());
+    let (from, end) = (log.offset_at(&at, now.plus_ms(-ALIVE_MS))?, log.end_offset(&at)?);
+    for piece in pieces(log, &at, from, end) {
+        let piece = piece?;
+        let read = piece.iter().filter_map(|record| MEMBER.decode(record.value.as_ref()?.as_bytes()).ok());
         found.extend(read.map(|member| (member.member.clone(), member)));
     }
     Ok(found.into_values().collect())

@@ -27,6 +27,9 @@ use orrery_model::topics;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Between two counts of how far the inputs are behind: each asks the log where they end.
+const LAG_EVERY: Duration = Duration::from_secs(10);
+
 /// Why an ownership ended.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Lost {
@@ -133,6 +136,8 @@ pub struct Owner<D: Decider, C> {
     backlog: Option<InputEnds>,
     /// When the member is announced again, and its clock judged.
     announces_us: i64,
+    /// When the lag of the inputs is counted again.
+    counts_us: i64,
     setting: Setting,
     found_store: bool,
 }
@@ -162,6 +167,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             asked: None,
             backlog: None,
             announces_us: now.monotonic_us + ANNOUNCE_EVERY.as_micros() as i64,
+            counts_us: now.monotonic_us,
             setting: setting.clone(),
             found_store,
         };
@@ -188,6 +194,10 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         if now().monotonic_us >= self.announces_us {
             announce(&self.setting, now)?;
             self.announces_us = now().monotonic_us + ANNOUNCE_EVERY.as_micros() as i64;
+        }
+        if now().monotonic_us >= self.counts_us {
+            self.inputs.tell_lag::<D>()?;
+            self.counts_us = now().monotonic_us + LAG_EVERY.as_micros() as i64;
         }
         let expired = self.expired_leases(lease_clock_us(now()))?;
         let mut arrivals: Vec<Arrival> = expired.into_iter().map(Arrival::Observed).collect();

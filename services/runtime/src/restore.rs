@@ -10,7 +10,7 @@ use crate::shard::Restored;
 use crate::standby::Standby;
 use crate::statehash::StateHash;
 use crate::store::{OpenStore, Store, StoreError};
-use orrery_log::{Log, LogError, TopicPartition, Writer};
+use orrery_log::{Log, LogError, TopicPartition, Writer, pieces};
 use orrery_model::decider::Decider;
 use orrery_model::journal::{Entry, Observation, Shards, Source};
 use orrery_model::planted::{Bug, planted};
@@ -19,9 +19,6 @@ use orrery_model::table::FIRST_DECIDER_TABLE;
 use orrery_model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// Bytes of one read while restoring.
-const READ_BYTES: usize = 4 << 20;
 
 /// Why a shard could not be acquired.
 #[derive(Debug, thiserror::Error)]
@@ -305,7 +302,7 @@ fn unreadable(at: &TopicPartition, offset: i64, error: &dyn std::error::Error) -
     AcquireError::Unreadable { topic: at.topic.to_string(), offset, why: error.to_string() }
 }
 
-/// Reads a range of a topic to its end; "the end" is a position, not a record (§9.2).
+/// Reads a range of a topic to its end.
 pub fn each_record(
     log: &Arc<dyn Log>,
     at: &TopicPartition,
@@ -313,16 +310,8 @@ pub fn each_record(
     end: i64,
     mut record: impl FnMut(&orrery_model::record::Record) -> Result<(), AcquireError>,
 ) -> Result<(), AcquireError> {
-    let mut position = from;
-    while position < end {
-        let fetch = log.read(at, position, READ_BYTES).map_err(|source| AcquireError::Log { doing: "reading", source })?;
-        if fetch.records.is_empty() {
-            break;
-        }
-        for found in fetch.records.iter().take_while(|found| found.offset < end) {
-            record(found)?;
-        }
-        position = fetch.next;
+    for piece in pieces(&**log, at, from, end) {
+        piece.map_err(|source| AcquireError::Log { doing: "reading", source })?.iter().try_for_each(&mut record)?;
     }
     Ok(())
 }

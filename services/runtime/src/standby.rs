@@ -114,7 +114,7 @@ impl Standby {
             }
         }
         // Compaction can leave nothing before the end, and the end is a position, not a record (§9.2).
-        self.position = if fetch.records.is_empty() { end } else { fetch.next.min(end) };
+        self.position = if fetch.next > self.position { fetch.next.min(end) } else { end };
         if let Some((whole, offset)) = self.whole.take() {
             let behind = self.rows.split_off(whole);
             self.store.write(&std::mem::replace(&mut self.rows, behind), offset)?;

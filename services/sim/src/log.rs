@@ -185,20 +185,25 @@ impl Inner {
     fn write(&mut self, records: Vec<NewRecord>, now: Timestamp) -> Vec<Offset> {
         self.last_append = self.last_append.max(now);
         self.records += records.len() as u64;
-        let mut touched: Vec<String> = Vec::new();
+        let mut touched: Vec<(String, u32)> = Vec::new();
         let mut offsets = Vec::with_capacity(records.len());
         // Control records of a broker take offsets too: nobody may count on contiguity.
         let gap = i64::from(self.chance.u8(0..8) == 0);
         for record in records {
             let Some(held) = self.topics.get_mut(&record.topic) else { continue };
             offsets.push(held.partitions[record.partition as usize].append(&record, self.last_append, gap));
-            if !touched.contains(&record.topic) {
-                touched.push(record.topic);
+            if !touched.iter().any(|(topic, partition)| *topic == record.topic && *partition == record.partition) {
+                touched.push((record.topic, record.partition));
+            }
+        }
+        if self.chance.u8(0..4) == 0 {
+            for (topic, partition) in &touched {
+                self.topics.get_mut(topic).expect("it was written to").partitions[*partition as usize].skip();
             }
         }
         self.bells.retain(|(topic, bell)| match bell.upgrade() {
             Some(bell) => {
-                if touched.contains(topic) {
+                if touched.iter().any(|(written, _)| written == topic) {
                     bell.ring();
                 }
                 true

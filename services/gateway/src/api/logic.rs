@@ -6,7 +6,7 @@ use crate::problem::{Answer, Problem};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use orrery_log::{LogError, TopicPartition, clock};
+use orrery_log::{LogError, TopicPartition, clock, pieces};
 use orrery_model::messages::{ADMIN, AdminChange, Member};
 use orrery_model::topics;
 use orrery_runtime::membership::{lacking, living, raise as raise_record};
@@ -16,8 +16,6 @@ use std::sync::Arc;
 
 /// The deciders.
 const SERVICES: [&str; 2] = ["trigger", "allocator"];
-/// Bytes of one read of `admin`.
-const READ_BYTES: usize = 1 << 20;
 
 /// What members say, and what was raised.
 struct Logic {
@@ -30,15 +28,9 @@ impl Logic {
         let (log, cluster) = (&app.config.log, &app.config.cluster);
         let members = living(&**log, cluster, clock::wall())?;
         let at = TopicPartition::new(&cluster.topic(topics::ADMIN), 0);
-        let (mut position, end) = (log.start_offset(&at)?, log.end_offset(&at)?);
         let mut raised = BTreeMap::new();
-        while position < end {
-            let fetch = log.read(&at, position, READ_BYTES)?;
-            if fetch.next == position {
-                break;
-            }
-            position = fetch.next;
-            for record in fetch.records.iter().filter_map(|record| ADMIN.decode(record.value.as_ref()?.as_bytes()).ok()) {
+        for piece in pieces(&**log, &at, log.start_offset(&at)?, log.end_offset(&at)?) {
+            for record in piece?.iter().filter_map(|record| ADMIN.decode(record.value.as_ref()?.as_bytes()).ok()) {
                 let AdminChange::LogicRaised { service, to } = record.change;
                 let version: &mut i32 = raised.entry(service).or_default();
                 *version = to.max(*version);

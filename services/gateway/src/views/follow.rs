@@ -3,7 +3,7 @@
 use super::{Seen, ViewState, Views};
 use crate::views::Decided;
 use orrery_allocator::rows as allocator_rows;
-use orrery_log::{Bell, Log, LogError, TopicPartition};
+use orrery_log::{Bell, Log, LogError, TopicPartition, pieces};
 use orrery_model::decider::Decider;
 use orrery_model::id::{AgentId, AttemptId, JobName, RunId};
 use orrery_model::journal::Source;
@@ -109,11 +109,11 @@ fn follow(
             }
             other => other?,
         };
+        *position = fetch.next;
         if fetch.records.is_empty() {
             return Ok(any);
         }
         any = true;
-        *position = fetch.next;
         let mut state = views.state.write().unwrap_or_else(PoisonError::into_inner);
         fetch.records.iter().for_each(|record| take(&mut state, record));
     }
@@ -121,14 +121,8 @@ fn follow(
 
 /// Gives the decisions of a stretch of the trigger's journal to those who wait for them.
 fn answer(log: &dyn Log, at: &TopicPartition, from: i64, end: i64, views: &Views) -> Result<(), LogError> {
-    let mut position = from;
-    while position < end {
-        let fetch = log.read(at, position, READ_BYTES)?;
-        if fetch.records.is_empty() {
-            return Ok(());
-        }
-        position = fetch.next;
-        for record in &fetch.records {
+    for piece in pieces(log, at, from, end) {
+        for record in piece? {
             let Some(Ok(batch)) = record.value.as_ref().map(|value| Trigger::journal().decode(value.as_bytes())) else { continue };
             for entry in batch.entries {
                 if let Source::FromRecord { topic, partition, offset, .. } = entry.source {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 const THREADS: usize = 4;
 const COMMITS: usize = 40;
 
-pub(super) fn one_order_for_all_topics(log: &dyn Log) {
+pub(super) fn order_of_each_writer(log: &dyn Log) {
     let (one, two) = (topic(log, "order-1", 1), topic(log, "order-2", 1));
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -23,17 +23,14 @@ pub(super) fn one_order_for_all_topics(log: &dyn Log) {
             });
         }
     });
-    let order = values(&read_all(log, &at(&one, 0)));
-    assert_eq!(order, values(&read_all(log, &at(&two, 0))), "two topics tell two orders");
-    assert_eq!(order.len(), THREADS * COMMITS * 2);
-    let mut next = [0; THREADS];
-    for pair in order.chunks(2) {
-        let commit = pair[0].strip_suffix("/0").expect("a commit begins with part 0");
-        assert_eq!(pair[1], format!("{commit}/1"), "another commit stands between");
-        let (thread, n) = commit.split_once('/').expect("the cases write thread/number");
-        let (thread, n): (usize, usize) = (thread.parse().expect("a number"), n.parse().expect("a number"));
-        assert_eq!(n, next[thread], "commits of thread {thread} are out of order");
-        next[thread] += 1;
+    for topic in [&one, &two] {
+        let order = values(&read_all(log, &at(topic, 0)));
+        assert_eq!(order.len(), THREADS * COMMITS * 2, "of {}", topic.name);
+        for thread in 0..THREADS {
+            let of_thread: Vec<&str> = order.iter().filter_map(|text| text.strip_prefix(&format!("{thread}/"))).collect();
+            let wanted: Vec<String> = (0..COMMITS).flat_map(|n| (0..2).map(move |part| format!("{n}/{part}"))).collect();
+            assert_eq!(of_thread, wanted, "thread {thread} in {}", topic.name);
+        }
     }
 }
 

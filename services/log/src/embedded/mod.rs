@@ -7,7 +7,6 @@
 //! A write that fails ends the log for this process: nobody knows what of it is on disk, and a second fsync would lie (protocol
 //! §10.2). Every later call is refused; opening again recovers.
 
-mod bells;
 mod bytes;
 mod catalog;
 mod clean;
@@ -28,6 +27,7 @@ pub use encoding::{COMMIT_BYTES, RECORD_BYTES};
 pub use store::{BLOCK_CACHE_BYTES, block_cache};
 pub use topics::PARTITIONS;
 
+use crate::bells::Bells;
 use crate::{Bell, Commit, Fetch, Log, LogError, Topic, TopicPartition, Writer, clock};
 use catalog::Catalog;
 use combine::Combiner;
@@ -171,7 +171,7 @@ struct Inner {
     catalog: RwLock<Catalog>,
     ledger: Mutex<Ledger>,
     combiner: Combiner<Request, Result<Commit, LogError>>,
-    bells: bells::Bells,
+    bells: Bells,
     poison: OnceLock<String>,
     /// Held while cleaning, so that only one thread cleans.
     cleaning: Mutex<()>,
@@ -209,7 +209,7 @@ impl Inner {
             catalog: RwLock::new(catalog),
             ledger: Mutex::new(Ledger { fences, appended, next_topic }),
             combiner: Combiner::new(GROUP_BYTES),
-            bells: bells::Bells::default(),
+            bells: Bells::default(),
             poison: OnceLock::new(),
             cleaning: Mutex::new(()),
         })

@@ -35,6 +35,8 @@ pub(super) struct Inputs {
     shard: u32,
     bell: Arc<Bell>,
     reading: BTreeMap<(Arc<str>, u32), i64>,
+    /// Where inputs are known to hold no record up to, if that is further than they were read.
+    clear_to: InputEnds,
     /// What the decider wanted when it was last asked: topics, and re-reads.
     subscribed: Option<(Vec<String>, Vec<StartPosition>)>,
     turn: usize,
@@ -51,6 +53,7 @@ impl Inputs {
             shard: setting.shard,
             bell,
             reading: BTreeMap::new(),
+            clear_to: InputEnds::new(),
             subscribed: None,
             turn: 0,
             missing: false,
@@ -113,9 +116,7 @@ impl Inputs {
             self.missing = true; // Looked for again at every turn; the bell rings when it comes.
             return Ok(());
         };
-        let at = TopicPartition { topic: topic.clone(), partition };
-        let is_ours = topic.starts_with(&self.cluster.prefix);
-        let first = if is_ours { None } else { shard.decider().reads_from(&topic, partition as i32, &found.id) };
+        let first = if self.is_ours(&topic) { None } else { shard.decider().reads_from(&topic, partition as i32, &found.id) };
         let position = match shard.position(&topic, partition).cloned() {
             Some(position) if position.topic_id == found.id || planted(Bug::OldGeneration) => {
                 Position { offset: position.offset.max(first.unwrap_or(0)), topic_id: found.id, ..position }
@@ -127,14 +128,14 @@ impl Inputs {
                 Position { offset: 0, topic_id, generation }
             }
             None => {
-                let start = self.log.start_offset(&at)?;
+                let start = self.log.start_offset(&TopicPartition { topic: topic.clone(), partition })?;
                 Position { offset: first.unwrap_or(start).max(start), topic_id: found.id, generation: 0 }
             }
         };
         if shard.position(&topic, partition) != Some(&position) {
             shard.set_position(&topic, partition, position.clone());
         }
-        tell_lag::<D>(&self.log, &at, position.offset)?;
+        self.clear_to.remove(&(topic.clone(), partition));
         self.reading.insert((topic, partition), position.offset);
         Ok(())
     }
@@ -203,7 +204,7 @@ impl Inputs {
         match self.log.read(&at, *position, READ_BYTES.min(room.bytes)) {
             Ok(fetch) => {
                 let any = !fetch.records.is_empty();
-                if any && self.is_another(shard, topic, partition)? {
+                if any && !self.is_ours(topic) && self.is_another(shard, topic, partition)? {
                     return self.begin_anew(shard, &at, arrivals);
                 }
                 let position = self.reading.get_mut(&(topic.clone(), partition)).expect("it was there before the read");
@@ -212,9 +213,8 @@ impl Inputs {
                     room.take(&record);
                     arrivals.push(Arrival::Record { topic: topic.clone(), partition, record });
                 }
-                // An input without news lags no more than it did: nothing to count in every idle turn.
-                if any {
-                    tell_lag::<D>(&self.log, &at, *position)?;
+                if !any && fetch.next > *position {
+                    self.clear_to.insert((topic.clone(), partition), fetch.next);
                 }
                 Ok(())
             }
@@ -225,13 +225,18 @@ impl Inputs {
                 Ok(())
             }
             // A user topic may go; if it comes again, it is another one.
-            Err(LogError::NoSuchPartition { .. }) if !topic.starts_with(&self.cluster.prefix) => {
+            Err(LogError::NoSuchPartition { .. }) if !self.is_ours(topic) => {
                 self.reading.remove(&(topic.clone(), partition));
                 self.missing = true;
                 Ok(())
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// True for the cluster's own topics, which nobody deletes while it lives.
+    fn is_ours(&self, topic: &str) -> bool {
+        topic.starts_with(&self.cluster.prefix)
     }
 
     /// True if the topic is not the one that was read so far: what was just read is of another generation (§5.4). Asked after the
@@ -314,10 +319,21 @@ impl Inputs {
         }
     }
 
+    /// Counts how far each input is behind.
+    pub(super) fn tell_lag<D: Decider>(&self) -> Result<(), LogError> {
+        self.ends_of(|_| true)?.into_iter().for_each(|((topic, partition), end)| {
+            let read = self.reading.get(&(topic.clone(), partition)).copied().unwrap_or(end);
+            let clear = self.clear_to.get(&(topic.clone(), partition)).copied().unwrap_or(read);
+            let (lag, topic, partition) = ((end - read.max(clear)).max(0), topic.to_string(), partition.to_string());
+            metrics::gauge!("orrery_input_lag", "topic" => topic, "partition" => partition, "reader" => D::SERVICE).set(lag as f64);
+        });
+        Ok(())
+    }
+
     /// Where the partitions read of these topics end now.
     pub(super) fn ends_of(&self, which: impl Fn(&str) -> bool) -> Result<InputEnds, LogError> {
         let ends = self.reading.keys().filter(|(topic, _)| which(topic)).map(|(topic, partition)| {
-            let end = self.log.end_offset(&TopicPartition { topic: topic.clone(), partition: *partition })?;
+            let end = self.log.end_offset(&TopicPartition { topic: topic_of(topic).into(), partition: *partition })?;
             Ok(((topic.clone(), *partition), end))
         });
         ends.collect()
@@ -325,7 +341,8 @@ impl Inputs {
 
     /// True if all has been read up to these ends.
     pub(super) fn stands_behind(&self, ends: &InputEnds) -> bool {
-        ends.iter().all(|(input, end)| self.reading.get(input).is_none_or(|position| position >= end))
+        let is_behind = |input, end| self.reading.get(input).is_none_or(|position| position >= end);
+        ends.iter().all(|(input, end)| is_behind(input, end) || self.clear_to.get(input).is_some_and(|clear| clear >= end))
     }
 }
 
@@ -341,12 +358,6 @@ impl Room {
         self.records -= 1;
         self.bytes = self.bytes.saturating_sub(size(&record.key) + size(&record.value));
     }
-}
-
-fn tell_lag<D: Decider>(log: &Arc<dyn Log>, at: &TopicPartition, position: i64) -> Result<(), LogError> {
-    let lag = log.end_offset(at)? - position;
-    metrics::gauge!("orrery_input_lag", "topic" => at.topic.to_string(), "reader" => D::SERVICE).set(lag as f64);
-    Ok(())
 }
 
 /// Where every partition of a topic begins to count; a topic that is not there yet begins at 0 when it comes.

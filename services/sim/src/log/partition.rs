@@ -49,7 +49,15 @@ impl Partition {
             records.push(Record { prev: next, ..record.clone() });
             next = record.offset + 1;
         }
+        if records.is_empty() {
+            next = self.end;
+        }
         Ok(Fetch { records, next })
+    }
+
+    /// An offset that no record has, as a broker's control record takes.
+    pub(super) const fn skip(&mut self) {
+        self.end += 1;
     }
 
     /// A record that was never durable is gone. (Only with a planted defect.)

@@ -1,0 +1,182 @@
+//! What the client crate does not offer, by the library's own interface (ADR 0008): the ids of topics, the ends of partitions as a
+//! reader meets them, and the names of all settings. Nothing outside of this file is unsafe.
+#![expect(unsafe_code, reason = "the safe client neither tells a topic's id nor where an end was met; see ADR 0008")]
+
+use orrery_model::payload::Payload;
+use orrery_model::record::Record;
+use orrery_model::time::Timestamp;
+use rdkafka::ClientConfig;
+use rdkafka::bindings as sys;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// What a reader meets in a partition.
+pub(super) enum Met {
+    /// A committed record. `prev` is not known here.
+    Record(Record),
+    /// Nothing more for now: all before this offset was seen.
+    End(i64),
+    /// The partition cannot be read on.
+    Failed(KafkaError),
+}
+
+/// Something met, and where.
+pub(super) struct Polled {
+    pub(super) topic: String,
+    pub(super) partition: u32,
+    pub(super) met: Met,
+}
+
+/// What a consumer meets next, in any of its partitions; nothing, if that takes too long or concerns no partition.
+pub(super) fn poll<C: ClientContext>(client: &Client<C>, at_most: Duration) -> Option<Polled> {
+    let timeout = c_int::try_from(at_most.as_millis()).unwrap_or(c_int::MAX);
+    // Safety: the handle lives as long as `client`; the message is ours until it is destroyed, after its last use.
+    unsafe {
+        let message = sys::rd_kafka_consumer_poll(client.native_ptr(), timeout);
+        if message.is_null() {
+            return None;
+        }
+        let polled = read_message(&*message);
+        sys::rd_kafka_message_destroy(message);
+        polled
+    }
+}
+
+/// Safety: a message as the library gave it.
+unsafe fn read_message(message: &sys::rd_kafka_message_t) -> Option<Polled> {
+    if message.rkt.is_null() {
+        return None;
+    }
+    // Safety: a message with a topic names it, and its parts are as long as it says.
+    unsafe {
+        let topic = text(sys::rd_kafka_topic_name(message.rkt));
+        let met = match message.err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Met::Record(Record {
+                offset: message.offset,
+                prev: message.offset,
+                appended: Timestamp(sys::rd_kafka_message_timestamp(message, null_mut()) * 1_000),
+                key: payload(message.key, message.key_len),
+                value: payload(message.payload, message.len),
+                headers: headers(message),
+            }),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Met::End(message.offset),
+            code => Met::Failed(KafkaError::MessageConsumption(code.into())),
+        };
+        Some(Polled { topic, partition: u32::try_from(message.partition).ok()?, met })
+    }
+}
+
+/// Safety: a pointer to so many bytes, or null.
+unsafe fn payload(at: *const c_void, len: usize) -> Option<Payload> {
+    // Safety: as the caller promises; a pointer that is not null may stand for no bytes.
+    (!at.is_null()).then(|| unsafe { Payload::from(std::slice::from_raw_parts(at.cast::<u8>(), len)) })
+}
+
+/// Safety: a message as the library gave it.
+unsafe fn headers(message: *const sys::rd_kafka_message_t) -> Vec<(String, Payload)> {
+    let (mut all, mut found) = (null_mut(), Vec::new());
+    // Safety: headers live as long as their message; each call fills in what it returns success for.
+    unsafe {
+        if sys::rd_kafka_message_headers(message, &raw mut all) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return found;
+        }
+        let (mut name, mut value, mut len) = (null::<c_char>(), null::<c_void>(), 0);
+        while sys::rd_kafka_header_get_all(all, found.len(), &raw mut name, &raw mut value, &raw mut len)
+            == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            found.push((text(name), payload(value, len).unwrap_or_default()));
+        }
+    }
+    found
+}
+
+/// Safety: a text that ends with a zero, or null.
+unsafe fn text(at: *const c_char) -> String {
+    if at.is_null() {
+        return String::new();
+    }
+    // Safety: as the caller promises.
+    unsafe { CStr::from_ptr(at) }.to_string_lossy().into_owned()
+}
+
+/// A topic as the brokers describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Described {
+    pub(super) id: String,
+    pub(super) partitions: u32,
+}
+
+/// Asks the brokers for a topic; none if there is no such topic.
+pub(super) fn describe<C: ClientContext>(client: &Client<C>, name: &str, at_most: Duration) -> Result<Option<Described>, KafkaError> {
+    let Ok(name) = CString::new(name) else { return Ok(None) };
+    let timeout = c_int::try_from(at_most.as_millis()).unwrap_or(c_int::MAX);
+    let mut names = [name.as_ptr()];
+    // Safety: every object made here is destroyed here, after the last use of what it owns; the event owns what it answers.
+    unsafe {
+        let client = client.native_ptr();
+        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let options = sys::rd_kafka_AdminOptions_new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        let mut why = [0; 128];
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout, why.as_mut_ptr(), why.len());
+        let queue = sys::rd_kafka_queue_new(client);
+        sys::rd_kafka_DescribeTopics(client, topics, options, queue);
+        let event = sys::rd_kafka_queue_poll(queue, timeout);
+        let described =
+            if event.is_null() { Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut)) } else { read_description(event) };
+        if !event.is_null() {
+            sys::rd_kafka_event_destroy(event);
+        }
+        sys::rd_kafka_queue_destroy(queue);
+        sys::rd_kafka_AdminOptions_destroy(options);
+        sys::rd_kafka_TopicCollection_destroy(topics);
+        described
+    }
+}
+
+/// Safety: an event that answers a description of one topic.
+unsafe fn read_description(event: *mut sys::rd_kafka_event_t) -> Result<Option<Described>, KafkaError> {
+    // Safety: the answer is as long as it says, and lives as long as its event.
+    unsafe {
+        let error = sys::rd_kafka_event_error(event);
+        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(KafkaError::MetadataFetch(error.into()));
+        }
+        let mut count = 0;
+        let all = sys::rd_kafka_DescribeTopics_result_topics(sys::rd_kafka_event_DescribeTopics_result(event), &raw mut count);
+        if all.is_null() || count == 0 {
+            return Ok(None);
+        }
+        let topic = *all;
+        match sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic)) {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION => return Ok(None),
+            code => return Err(KafkaError::MetadataFetch(code.into())),
+        }
+        let mut partitions = 0;
+        sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+        let id = text(sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(topic)));
+        Ok(Some(Described { id, partitions: u32::try_from(partitions).unwrap_or(u32::MAX) }))
+    }
+}
+
+/// Names of the settings of a client that have a value when nobody sets one.
+pub(super) fn setting_names() -> &'static BTreeSet<String> {
+    static NAMES: OnceLock<BTreeSet<String>> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        let native = ClientConfig::new().create_native_config().expect("no setting is no wrong setting");
+        let mut count = 0;
+        // Safety: the dump is `count` texts, names and values in turn, and is freed after its last use.
+        unsafe {
+            let dump = sys::rd_kafka_conf_dump(native.ptr(), &raw mut count);
+            let names = (0..count).step_by(2).map(|at| text(*dump.add(at))).collect::<BTreeSet<String>>();
+            sys::rd_kafka_conf_dump_free(dump, count);
+            names
+        }
+    })
+}

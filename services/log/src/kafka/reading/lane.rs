@@ -1,0 +1,197 @@
+//! One consumer and its windows, filled by a thread of its own.
+
+use super::Bells;
+use super::window::Window;
+use crate::kafka::native::{self, Met, Polled};
+use crate::kafka::reaper::Reaped;
+use crate::{Fetch, TopicPartition, clock};
+use orrery_model::record::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, Offset as Place, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longest wait of the lane's thread: it looks around after this.
+const POLL: Duration = Duration::from_millis(250);
+/// Longest wait of a reader for records that are known to be there.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A window that nobody reads for so long is given up.
+const IDLE: Duration = Duration::from_secs(60);
+
+pub(super) struct Lane {
+    consumer: Reaped<BaseConsumer<DefaultConsumerContext>>,
+    state: Mutex<State>,
+    changed: Condvar,
+    bells: Arc<Bells>,
+    stopped: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    windows: BTreeMap<TopicPartition, Window>,
+    /// Counts what the lane's thread has polled and taken.
+    round: u64,
+    /// Partitions that were given up, and the round in which: until that one is over, something fetched for the old window may
+    /// still be in the thread's hand, and a new one must not take it for its own.
+    given_up: BTreeMap<TopicPartition, u64>,
+}
+
+impl Lane {
+    pub(super) fn start(client: &ClientConfig, bells: &Arc<Bells>) -> Result<Arc<Self>, KafkaError> {
+        let lane = Arc::new(Self {
+            consumer: Reaped::new(client.create_with_context(DefaultConsumerContext)?),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            bells: bells.clone(),
+            stopped: AtomicBool::new(false),
+        });
+        let filled = lane.clone();
+        let fill = move || {
+            let mut swept = clock::monotonic();
+            while !filled.stopped.load(Ordering::Acquire) {
+                let polled = native::poll(filled.consumer.client(), POLL);
+                filled.take(polled);
+                if swept.elapsed() > POLL {
+                    swept = clock::monotonic();
+                    filled.sweep(swept);
+                }
+            }
+        };
+        let spawned = std::thread::Builder::new().name("kafka-lane".into()).spawn(fill);
+        spawned.map_err(|error| KafkaError::ClientCreation(format!("no thread: {error}")))?;
+        Ok(lane)
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// When the partition's window was last read; none if it has none.
+    pub(super) fn last_read(&self, at: &TopicPartition) -> Option<Instant> {
+        self.state().windows.get(at).map(|window| window.read_at)
+    }
+
+    /// Begins a window, in the place of the one that there was.
+    pub(super) fn begin(&self, at: &TopicPartition, from: Offset) -> Result<(), KafkaError> {
+        let mut state = self.state();
+        self.give_up(&mut state, at);
+        let waits = |state: &mut State| state.given_up.contains_key(at);
+        let mut state = self.changed.wait_timeout_while(state, PATIENCE, waits).unwrap_or_else(PoisonError::into_inner).0;
+        if state.windows.contains_key(at) {
+            return Ok(()); // Somebody else was faster; whoever reads sees whether that helps.
+        }
+        self.consumer.incremental_assign(&list(at, Some(from))?)?;
+        state.windows.insert(at.clone(), Window::new(from, clock::monotonic()));
+        Ok(())
+    }
+
+    /// Reads from the partition's window; none if it does not hold the position. Waits while nothing was fetched yet, and for
+    /// records that are known to lie before `end`.
+    pub(super) fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize, end: Offset) -> Option<Result<Fetch, KafkaError>> {
+        let deadline = clock::monotonic() + PATIENCE;
+        let mut state = self.state();
+        loop {
+            let window = state.windows.get_mut(at).filter(|window| window.holds(from))?;
+            let comes = window.next() == from && (from < end || !window.met_end);
+            if !comes {
+                let fetch = window.read(from, max_bytes, clock::monotonic());
+                if window.paused && window.has_room() {
+                    window.paused = false;
+                    if let Err(error) = list(at, None).and_then(|paused| self.consumer.resume(&paused)) {
+                        self.give_up(&mut state, at);
+                        return Some(Err(error));
+                    }
+                }
+                return Some(Ok(fetch));
+            }
+            let left = deadline.saturating_duration_since(clock::monotonic());
+            if left.is_zero() {
+                return Some(Err(KafkaError::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut)));
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Gives up the windows of a topic.
+    pub(super) fn forget(&self, topic: &str) {
+        self.give_up_all(|at, _| *at.topic == *topic);
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.give_up_all(|_, window| now.saturating_duration_since(window.read_at) > IDLE);
+    }
+
+    fn give_up_all(&self, which: impl Fn(&TopicPartition, &Window) -> bool) {
+        let mut state = self.state();
+        let gone: Vec<TopicPartition> = state.windows.iter().filter(|(at, window)| which(at, window)).map(|(at, _)| at.clone()).collect();
+        gone.iter().for_each(|at| self.give_up(&mut state, at));
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn give_up(&self, state: &mut State, at: &TopicPartition) {
+        if state.windows.remove(at).is_none() {
+            return;
+        }
+        state.given_up.insert(at.clone(), state.round);
+        if let Err(error) = list(at, None).and_then(|one| self.consumer.incremental_unassign(&one)) {
+            tracing::warn!(%error, topic = %at.topic, at.partition, "a partition was not given up");
+        }
+    }
+
+    /// Takes what was polled, and ends the round.
+    fn take(&self, polled: Option<Polled>) {
+        let mut state = self.state();
+        let rings = polled.and_then(|polled| {
+            let at = TopicPartition::new(&polled.topic, polled.partition);
+            self.take_one(&mut state, &at, polled.met).then_some(at.topic)
+        });
+        let round = state.round;
+        state.given_up.retain(|_, given_up| *given_up > round);
+        state.round += 1;
+        drop(state);
+        self.changed.notify_all();
+        if let Some(topic) = rings {
+            self.bells.ring(&topic);
+        }
+    }
+
+    /// True if there is something new to read.
+    fn take_one(&self, state: &mut State, at: &TopicPartition, met: Met) -> bool {
+        let Some(window) = state.windows.get_mut(at) else { return false };
+        match met {
+            Met::Record(record) => {
+                window.push(record);
+                if window.is_full() && !window.paused {
+                    window.paused = list(at, None).and_then(|full| self.consumer.pause(&full)).is_ok();
+                }
+                true
+            }
+            Met::End(end) => {
+                let moved = end > window.next();
+                window.meet_end(end);
+                moved
+            }
+            Met::Failed(error) => {
+                // Whoever reads next finds out what is left of it: the topic may be gone, or its first records.
+                tracing::debug!(%error, topic = %at.topic, at.partition, "a partition is read anew");
+                self.give_up(state, at);
+                true
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn list(at: &TopicPartition, from: Option<Offset>) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(1);
+    let partition = i32::try_from(at.partition).unwrap_or(i32::MAX);
+    list.add_partition_offset(&at.topic, partition, from.map_or(Place::Invalid, Place::Offset))?;
+    Ok(list)
+}

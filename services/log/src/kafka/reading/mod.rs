@@ -1,0 +1,154 @@
+//! All readers of a process share a few consumers.
+//!
+//! A *lane* is one consumer; in each of its partitions it holds a *window*: records that were fetched, from a position on. A read
+//! that falls into a window is answered from memory. One that does not gets a window of its own, in the first lane that has none for
+//! this partition; so readers at the end of a partition share one fetch, and one that reads a partition from its start has another
+//! lane for it until it has caught up.
+
+mod bells;
+mod ends;
+mod lane;
+mod window;
+
+pub(super) use bells::Bells;
+pub(super) use ends::Ends;
+
+use super::config::{KafkaConfig, Role};
+use super::reaper::Reaped;
+use super::topics::Topics;
+use super::{REQUEST_TIMEOUT, unreachable};
+use crate::{Fetch, LogError, TopicPartition};
+use ends::Bounds;
+use lane::Lane;
+use orrery_model::record::Offset;
+use orrery_model::time::Timestamp;
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, Offset as Place, TopicPartitionList};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Consumers at most: as many readers of one partition, at places apart from each other.
+const LANES: usize = 6;
+
+pub(super) struct Readers {
+    client: ClientConfig,
+    config: KafkaConfig,
+    topics: Arc<Topics>,
+    /// Answers what needs no position.
+    asker: Reaped<BaseConsumer<DefaultConsumerContext>>,
+    lanes: Mutex<Vec<Arc<Lane>>>,
+    bells: Arc<Bells>,
+    ends: Arc<Ends>,
+}
+
+impl Readers {
+    pub(super) fn new(config: &KafkaConfig, topics: Arc<Topics>) -> Result<Self, LogError> {
+        let mut client = config.client(Role::Consumer)?;
+        // Nobody joins this group; the library wants a name for whoever is assigned partitions.
+        client.set("group.id", format!("{}readers", config.prefix));
+        let asker = client.create_with_context(DefaultConsumerContext).map_err(|error| config.refused(&error))?;
+        Ok(Self {
+            client,
+            config: config.clone(),
+            bells: Bells::start(topics.clone()),
+            topics,
+            asker: Reaped::new(asker),
+            lanes: Mutex::default(),
+            ends: Arc::default(),
+        })
+    }
+
+    pub(super) fn bells(&self) -> &Bells {
+        &self.bells
+    }
+
+    pub(super) fn ends(&self) -> Arc<Ends> {
+        self.ends.clone()
+    }
+
+    /// What is buffered of a topic is of no use any more.
+    pub(super) fn forget(&self, topic: &str) {
+        self.topics.forget(topic);
+        self.ends.forget(topic);
+        self.lanes().iter().for_each(|lane| lane.forget(topic));
+    }
+
+    pub(super) fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError> {
+        loop {
+            let lanes = self.lanes().clone();
+            let known = lanes.iter().find_map(|lane| lane.read(at, from, max_bytes, self.ends.of(at)));
+            if let Some(answer) = known {
+                return answer.map_err(|error| unreachable(&format!("reading {}/{}", at.topic, at.partition), &error));
+            }
+            let Bounds { start, end } = self.bounds(at)?;
+            if from < start || from > end {
+                return Err(LogError::OutOfRange { topic: at.topic.to_string(), partition: at.partition, asked: from, start, end });
+            }
+            self.lane_for(at)?.begin(at, from).map_err(|error| unreachable("assigning a partition", &error))?;
+        }
+    }
+
+    /// Where a partition begins and ends, for readers of committed records.
+    pub(super) fn bounds(&self, at: &TopicPartition) -> Result<Bounds, LogError> {
+        self.topics.check(&at.topic, at.partition)?;
+        let partition = i32::try_from(at.partition).unwrap_or(i32::MAX);
+        match self.asker.fetch_watermarks(&at.topic, partition, REQUEST_TIMEOUT) {
+            Ok((start, end)) => Ok(Bounds { start, end: self.ends.raise(at, end) }),
+            Err(error) => Err(self.failed(at, "asking for ends", &error)),
+        }
+    }
+
+    pub(super) fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError> {
+        self.topics.check(&at.topic, at.partition)?;
+        let mut asked = TopicPartitionList::new();
+        let partition = i32::try_from(at.partition).unwrap_or(i32::MAX);
+        // Kafka's clock has milliseconds; the first record at this time or later is not before its millisecond.
+        let added = asked.add_partition_offset(&at.topic, partition, Place::Offset((time.0 + 999).div_euclid(1_000).max(0)));
+        added.map_err(|error| unreachable("asking for a time", &error))?;
+        let found = self.asker.offsets_for_times(asked, REQUEST_TIMEOUT).map_err(|error| self.failed(at, "asking for a time", &error))?;
+        match found.find_partition(&at.topic, partition).map(|found| found.offset()) {
+            Some(Place::Offset(offset)) if offset >= 0 => Ok(offset),
+            _ => Ok(self.bounds(at)?.end),
+        }
+    }
+
+    /// An error of a request, or a topic that is gone since it was last seen.
+    fn failed(&self, at: &TopicPartition, doing: &str, error: &KafkaError) -> LogError {
+        if matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
+        ) {
+            self.forget(&at.topic);
+            if let Err(gone) = self.topics.check(&at.topic, at.partition) {
+                return gone;
+            }
+        }
+        unreachable(&format!("{doing} of {}/{}", at.topic, at.partition), error)
+    }
+
+    /// The first lane without a window for the partition; else a new one; else the one whose window was read longest ago.
+    fn lane_for(&self, at: &TopicPartition) -> Result<Arc<Lane>, LogError> {
+        let mut lanes = self.lanes();
+        if let Some(free) = lanes.iter().find(|lane| lane.last_read(at).is_none()) {
+            return Ok(free.clone());
+        }
+        if lanes.len() >= LANES {
+            let oldest = lanes.iter().min_by_key(|lane| lane.last_read(at)).expect("there are lanes");
+            return Ok(oldest.clone());
+        }
+        let lane = Lane::start(&self.client, &self.bells).map_err(|error| self.config.refused(&error))?;
+        lanes.push(lane.clone());
+        Ok(lane)
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.lanes().drain(..).for_each(|lane| lane.stop());
+        self.bells.stop();
+    }
+}

@@ -1,0 +1,167 @@
+//! What was fetched of one partition, from a position on.
+
+use crate::Fetch;
+use orrery_model::record::{Offset, Record, data_bytes};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// Bytes that nobody has read yet, at which fetching pauses …
+pub(super) const UNREAD_MOST: usize = 4 << 20;
+/// … and at which it goes on.
+const UNREAD_LEAST: usize = 2 << 20;
+/// Bytes that were read and are kept for readers a little behind.
+const READ_KEPT: usize = 256 << 10;
+
+/// Records from `start` up to `next`. Nothing else lies between.
+pub(super) struct Window {
+    start: Offset,
+    next: Offset,
+    records: VecDeque<Record>,
+    /// Bytes of all records, and of those that nobody has read.
+    bytes: usize,
+    unread: usize,
+    /// How far the furthest reader has come.
+    read_to: Offset,
+    pub(super) read_at: Instant,
+    pub(super) paused: bool,
+    /// An end was met, so a record that is missing has not been written yet.
+    pub(super) met_end: bool,
+}
+
+impl Window {
+    pub(super) const fn new(from: Offset, now: Instant) -> Self {
+        Self {
+            start: from,
+            next: from,
+            records: VecDeque::new(),
+            bytes: 0,
+            unread: 0,
+            read_to: from,
+            read_at: now,
+            paused: false,
+            met_end: false,
+        }
+    }
+
+    /// True if a read from here is answered by this window.
+    pub(super) fn holds(&self, from: Offset) -> bool {
+        (self.start..=self.next).contains(&from)
+    }
+
+    /// Position behind what was fetched.
+    pub(super) const fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// Adds what was fetched next; something from further back was fetched for an earlier window.
+    pub(super) fn push(&mut self, record: Record) {
+        if record.offset < self.next {
+            return;
+        }
+        let bytes = record.bytes();
+        self.next = record.offset + 1;
+        self.bytes += bytes;
+        self.unread += bytes;
+        self.records.push_back(record);
+    }
+
+    /// Nothing lies before this position that was not fetched.
+    pub(super) fn meet_end(&mut self, end: Offset) {
+        self.met_end = true;
+        self.next = self.next.max(end);
+    }
+
+    /// True if fetching is to wait until somebody reads.
+    pub(super) const fn is_full(&self) -> bool {
+        self.unread >= UNREAD_MOST
+    }
+
+    /// True if fetching may go on.
+    pub(super) const fn has_room(&self) -> bool {
+        self.unread <= UNREAD_LEAST
+    }
+
+    /// Records from a position that the window holds.
+    pub(super) fn read(&mut self, from: Offset, max_bytes: usize, now: Instant) -> Fetch {
+        self.read_at = now;
+        let first = self.records.partition_point(|record| record.offset < from);
+        let (mut records, mut bytes, mut next) = (Vec::new(), 0, from);
+        for record in self.records.range(first..) {
+            bytes += data_bytes(record.key.as_ref(), record.value.as_ref());
+            if bytes > max_bytes && !records.is_empty() {
+                break;
+            }
+            records.push(Record { prev: next, ..record.clone() });
+            next = record.offset + 1;
+        }
+        if first + records.len() == self.records.len() {
+            // Behind the last record lie at most offsets that no record has.
+            next = if records.is_empty() { self.next } else { next };
+        }
+        self.pass(next);
+        Fetch { records, next }
+    }
+
+    /// A reader has come this far: what lies far behind goes.
+    fn pass(&mut self, to: Offset) {
+        if to > self.read_to {
+            let read = |record: &&Record| record.offset >= self.read_to && record.offset < to;
+            let first = self.records.partition_point(|record| record.offset < self.read_to);
+            let bytes: usize = self.records.range(first..).take_while(read).map(Record::bytes).sum();
+            self.unread = self.unread.saturating_sub(bytes);
+            self.read_to = to;
+        }
+        while self.bytes - self.unread > READ_KEPT
+            && let Some(oldest) = self.records.front()
+            && oldest.offset < self.read_to
+        {
+            self.bytes -= oldest.bytes();
+            self.start = oldest.offset + 1;
+            self.records.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orrery_model::payload::Payload;
+    use orrery_model::time::Timestamp;
+
+    fn record(offset: Offset, bytes: usize) -> Record {
+        let value = Some(Payload::from(vec![7; bytes].as_slice()));
+        Record { offset, prev: offset, appended: Timestamp(0), key: None, value, headers: Vec::new() }
+    }
+
+    fn offsets(fetch: &Fetch) -> Vec<(Offset, Offset)> {
+        fetch.records.iter().map(|record| (record.prev, record.offset)).collect()
+    }
+
+    #[test]
+    fn reads_chain_over_gaps_and_behind_the_last_record() {
+        let now = crate::clock::monotonic();
+        let mut window = Window::new(3, now);
+        window.push(record(5, 10));
+        window.push(record(4, 10));
+        window.push(record(9, 10));
+        let fetch = window.read(3, 1, now);
+        assert_eq!((offsets(&fetch), fetch.next), (vec![(3, 5)], 6), "a record from further back is left out");
+        let fetch = window.read(7, 1_000, now);
+        assert_eq!((offsets(&fetch), fetch.next), (vec![(7, 9)], 10));
+        window.meet_end(12);
+        assert_eq!(window.read(10, 1_000, now).next, 12, "offsets without records are passed");
+        assert!(window.holds(3) && window.holds(12) && !window.holds(2) && !window.holds(13));
+    }
+
+    #[test]
+    fn what_was_read_goes_and_what_was_not_stays() {
+        let now = crate::clock::monotonic();
+        let mut window = Window::new(0, now);
+        (0..50).for_each(|offset| window.push(record(offset, 100 << 10)));
+        assert!(window.is_full() && !window.has_room());
+        assert_eq!(window.read(0, usize::MAX, now).records.len(), 50);
+        assert!(window.has_room() && !window.holds(0) && window.holds(48) && window.holds(50));
+        window.push(record(50, 10));
+        assert_eq!(offsets(&window.read(50, usize::MAX, now)), [(50, 50)]);
+    }
+}

@@ -1,0 +1,119 @@
+//! Transactions of one transactional id.
+//!
+//! The journal's records are acknowledged before the others are sent, so that a torn transaction always has its journal (§1.4). All
+//! acknowledgements are waited for before the commit: the library's own flush waits in steps of 100 ms. Whatever is not a clean
+//! answer is answered as unknown, and the runtime makes a new writer (§1.3).
+
+use super::config::{KafkaConfig, Role};
+use super::delivery::{Acknowledged, Batch, Sender};
+use super::reading::Ends;
+use super::reaper::Reaped;
+use super::topics::Topics;
+use super::{RECORD_BYTES, unreachable};
+use crate::{Commit, LogError, Writer, clock};
+use orrery_model::record::{NewRecord, Offset, data_bytes};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::Producer;
+use rdkafka::types::RDKafkaErrorCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A transaction that takes longer is ended by the coordinator (§1.7).
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the coordinator's answer to a fence: it ends what is open, which may wait for a timeout of its own.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for an abort: it only tells whether the writer is fenced, and the next fence ends what is open.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How brokers and the client say that a newer writer exists.
+const FENCED: [RDKafkaErrorCode; 3] = [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::InvalidProducerEpoch];
+/// From one look to the next at whether the client has seen its last acknowledgement.
+const DRAIN_STEP: Duration = Duration::from_micros(50);
+
+pub(super) struct KafkaWriter {
+    producer: Reaped<Sender>,
+    topics: Arc<Topics>,
+    ends: Arc<Ends>,
+}
+
+impl KafkaWriter {
+    pub(super) fn fence(config: &KafkaConfig, topics: Arc<Topics>, ends: Arc<Ends>, id: &str) -> Result<Self, LogError> {
+        let mut client = config.client(Role::Producer)?;
+        client
+            .set("transactional.id", id)
+            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
+            .set("retry.backoff.ms", "2");
+        let producer: Sender = client.create_with_context(Acknowledged::default()).map_err(|error| config.refused(&error))?;
+        let writer = Self { producer: Reaped::new(producer), topics, ends };
+        writer.producer.init_transactions(FENCE_TIMEOUT).map_err(|error| unreachable(&format!("fencing {id}"), &error))?;
+        Ok(writer)
+    }
+
+    fn try_commit(&self, records: &[NewRecord]) -> Result<Vec<Offset>, Failed> {
+        let troubles = self.producer.context().troubles();
+        let before = |error: KafkaError| Failed::BeforeEnd(error.to_string());
+        self.producer.begin_transaction().map_err(before)?;
+        let journals = records.iter().take_while(|record| record.topic.ends_with(".journal")).count();
+        let (first, rest) = records.split_at(journals);
+        let mut offsets = self.send(first)?;
+        offsets.extend(self.send(rest)?);
+        let deadline = clock::monotonic() + TRANSACTION_TIMEOUT;
+        while self.producer.in_flight_count() > 0 && clock::monotonic() < deadline {
+            std::thread::park_timeout(DRAIN_STEP);
+        }
+        self.producer.commit_transaction(TRANSACTION_TIMEOUT).map_err(|error| Failed::AtEnd(error.to_string()))?;
+        match self.producer.context().troubles() - troubles {
+            0 => Ok(offsets),
+            more => Err(Failed::AtEnd(format!("{more} transport events during the commit"))),
+        }
+    }
+
+    fn send(&self, records: &[NewRecord]) -> Result<Vec<Offset>, Failed> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let before = |error: KafkaError| Failed::BeforeEnd(error.to_string());
+        let batch = Batch::send(&self.producer, records).map_err(before)?;
+        match batch.wait(TRANSACTION_TIMEOUT) {
+            Some(answer) => answer.map_err(before),
+            None => Err(Failed::BeforeEnd("no acknowledgement within the transaction's timeout".into())),
+        }
+    }
+
+    /// True if the client was told that a newer writer exists. Before the end of a transaction was asked for, an abort makes it ask.
+    fn is_fenced(&self, failed: &Failed) -> bool {
+        let is_told = || self.producer.client().fatal_error().is_some_and(|(code, _)| FENCED.contains(&code));
+        let is_refused = |error: &KafkaError| error.rdkafka_error_code().is_some_and(|code| FENCED.contains(&code));
+        is_told()
+            || (matches!(failed, Failed::BeforeEnd(_))
+                && (self.producer.abort_transaction(ABORT_TIMEOUT).as_ref().is_err_and(is_refused) || is_told()))
+    }
+}
+
+/// What a transaction failed by, and whether its end had been asked for.
+enum Failed {
+    BeforeEnd(String),
+    AtEnd(String),
+}
+
+impl Writer for KafkaWriter {
+    fn commit(&mut self, records: Vec<NewRecord>) -> Result<Commit, LogError> {
+        for record in &records {
+            self.topics.check(&record.topic, record.partition)?;
+            let bytes = data_bytes(record.key.as_ref(), record.value.as_ref());
+            if bytes > RECORD_BYTES {
+                return Err(LogError::TooLarge { topic: record.topic.clone(), bytes, limit: RECORD_BYTES });
+            }
+        }
+        if records.is_empty() {
+            return Ok(Commit::Committed(Vec::new()));
+        }
+        match self.try_commit(&records) {
+            Ok(offsets) => {
+                self.ends.written(&records, &offsets);
+                Ok(Commit::Committed(offsets))
+            }
+            Err(failed) if self.is_fenced(&failed) => Ok(Commit::Fenced),
+            Err(Failed::BeforeEnd(why) | Failed::AtEnd(why)) => Ok(Commit::Unknown(why)),
+        }
+    }
+}

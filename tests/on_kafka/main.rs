@@ -1,0 +1,3 @@
+//! Everything on real brokers.
+
+mod conformance;
