@@ -43,6 +43,7 @@ impl World {
             log: self.log.clone(),
             cluster: self.cluster.clone(),
             shard,
+            generation: 1,
             folder: self.folder.path().join(folder),
             member: orrery_runtime::membership::member("test", Vec::new(), "", orrery_log::clock::wall()),
             draw_lineage: || "5eed".into(),

@@ -42,6 +42,7 @@ fn written(folder: &Path) -> Arc<dyn Log> {
         log: log.clone(),
         cluster: Cluster::single(),
         shard: 0,
+        generation: 1,
         folder: folder.join("store"),
         member: orrery_runtime::membership::member("test", Vec::new(), "", orrery_log::clock::wall()),
         draw_lineage: || "5eed".into(),

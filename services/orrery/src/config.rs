@@ -1,5 +1,7 @@
 //! The one place where settings come from: default, file, environment, flag; each knows its origin.
 
+mod kafka;
+
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("memory", "ORRERY_MEMORY", "", "memory that standalone's agent offers, such as 4GiB; default all"),
     setting("disk", "ORRERY_DISK", "", "disk that standalone's agent offers, such as 10GiB; default all"),
     setting("attributes", "ORRERY_ATTRIBUTES", "", "attributes of standalone's agent: zone=eu-1,rack=a"),
+    setting("prefix", "ORRERY_PREFIX", "orrery.", "begins the names of all topics, groups and transactional ids of a cluster on Kafka"),
+    setting("trigger_shards", "ORRERY_TRIGGER_SHARDS", "16", "trigger shards of a cluster on Kafka, fixed when it is made"),
+    setting("cells", "ORRERY_CELLS", "4", "cells of a cluster on Kafka, fixed when it is made"),
+    setting("replication", "ORRERY_REPLICATION", "", "copies of each partition of a topic that is made; default as the brokers say"),
+    setting("client_properties", "ORRERY_CLIENT_PROPERTIES", "", "file of Kafka client settings, name=value; [kafka] goes before it"),
+    setting("member", "ORRERY_MEMBER", "", "name of this process among the members; default from role, host and data folder"),
+    setting("cell", "ORRERY_CELL", "0", "cell that a served agent belongs to"),
     setting("log", "ORRERY_LOG", "warn", "what is written to standard error: error, warn, info, debug, or tracing directives"),
 ];
 
@@ -48,6 +57,8 @@ pub(crate) struct Found {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
     found: BTreeMap<&'static str, Found>,
+    /// Of Kafka's clients, in the order in which they are made.
+    clients: Vec<kafka::ClientSetting>,
 }
 
 impl Config {
@@ -69,6 +80,7 @@ impl Config {
                 config.set(setting.key, &value, &format!("environment variable {}", setting.env));
             }
         }
+        config.clients.extend(kafka::of_variables(variables()));
         if config.get("data_dir").is_none()
             && let Some(home) = home()
         {
@@ -81,6 +93,10 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(|| format!("the configuration {} cannot be read", path.display()))?;
         let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
         for (key, value) in table {
+            if let ("kafka", toml::Value::Table(clients)) = (key.as_str(), &value) {
+                self.clients.extend(kafka::of_table(clients, &format!("file {}", path.display())));
+                continue;
+            }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
                 let near = orrery_model::job::did_you_mean(&key, SETTINGS.iter().map(|setting| setting.key));
                 let hint = near.unwrap_or_else(|| "`orrery config show` lists all".into());
@@ -90,6 +106,13 @@ impl Config {
             self.set(setting.key, &text, &format!("file {}", path.display()));
         }
         Ok(())
+    }
+
+    /// What is a number, with its limits.
+    pub(crate) fn number(&self, key: &str, limits: std::ops::RangeInclusive<u32>) -> Result<u32> {
+        let text = self.get(key).unwrap_or_default();
+        let number = text.parse().ok().filter(|number| limits.contains(number));
+        number.with_context(|| format!("{key}: {text:?} is not a number from {} to {}", limits.start(), limits.end()))
     }
 
     /// A flag goes before everything else.
@@ -147,6 +170,11 @@ fn home() -> Option<PathBuf> {
 /// True if colours are not wanted (no-color.org).
 pub(crate) fn no_color() -> bool {
     variable("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]

@@ -1,8 +1,10 @@
-//! `orrery`: one binary for everything. See `cli` for the command line, `standalone` for the services in one process.
+//! `orrery`: one binary for everything. See `cli` for the command line, `standalone` for the services in one process,
+//! `serve` for one of them in a process of its own.
 
 mod cli;
 mod config;
 mod demo;
+mod serve;
 mod standalone;
 
 use orrery_agent::supervisor;

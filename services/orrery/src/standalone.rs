@@ -85,11 +85,7 @@ impl Standalone {
     /// Starts everything in a folder; returns when the port is open.
     pub(crate) fn start(settings: &Settings) -> Result<Self> {
         let dir = &settings.data_dir;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("--data-dir {} cannot be made", dir.display()))?;
+        make_folder(dir)?;
         let options = EmbeddedOptions { salvage: settings.salvage, ..EmbeddedOptions::default() };
         let log = EmbeddedLog::open_with(&dir.join(LOG_DIR), options)?;
         let token = token(&dir.join("token"))?;
@@ -106,6 +102,7 @@ impl Standalone {
             log: port.clone(),
             cluster: cluster.clone(),
             shard: 0,
+            generation: 1,
             folder: dir.join("store").join(service),
             member: member.clone(),
             draw_lineage,
@@ -181,8 +178,14 @@ fn gateway(
     }
 }
 
+/// Makes a data folder, for nobody else.
+pub(crate) fn make_folder(dir: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("--data-dir {} cannot be made", dir.display()))
+}
+
 /// The token of this data folder, made at the first start; nobody else may read it.
-fn token(path: &Path) -> Result<String> {
+pub(crate) fn token(path: &Path) -> Result<String> {
     match fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => {
             let mode = fs::metadata(path)?.permissions().mode() & 0o777;
@@ -203,7 +206,7 @@ fn token(path: &Path) -> Result<String> {
 }
 
 /// Sixteen random bytes, hex.
-fn draw_lineage() -> String {
+pub(crate) fn draw_lineage() -> String {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the system gives random bytes");
     orrery_model::codec::hex(&bytes)

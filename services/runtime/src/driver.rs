@@ -5,9 +5,11 @@
 //! so that an input is never skipped silently. An owner that was fenced gives the shard up.
 
 mod committer;
+mod hosting;
 mod snapshotting;
 mod standing_by;
 
+pub use hosting::{Host, HostConfig};
 pub use standing_by::stand_by;
 
 use crate::committing::Committing;
@@ -27,8 +29,6 @@ use std::time::Duration;
 
 /// Longest wait without looking around.
 const WAIT_MOST: Duration = Duration::from_secs(1);
-/// Assignment generation: a process is assigned its shards once, at its start.
-const GENERATION: i64 = 1;
 
 /// What a shard's thread needs.
 pub struct ShardConfig {
@@ -38,6 +38,8 @@ pub struct ShardConfig {
     pub cluster: Cluster,
     /// Shard number.
     pub shard: u32,
+    /// Assignment that it is owned by: after a fence, only a newer one helps.
+    pub generation: i64,
     /// Folder of the local store.
     pub folder: PathBuf,
     /// This member, as it announces itself.
@@ -63,13 +65,17 @@ impl ShardHandle {
     pub fn is_given_up(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
+    /// Lets the thread end after the transaction under way, without waiting for that.
+    pub fn tell_to_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.bell.ring();
+    }
     /// Ends the thread after the transaction under way.
     pub fn stop(mut self) {
         self.end();
     }
     fn end(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        self.bell.ring();
+        self.tell_to_stop();
         if let Some(thread) = self.thread.take() {
             let _ended = thread.join();
         }
@@ -124,8 +130,8 @@ fn supervise<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &Atomic
         let why = lost.as_ref().map_or_else(|| "the decider panicked".to_owned(), ToString::to_string);
         tracing::error!(service = D::SERVICE, shard = config.shard, why, "the shard is given up");
         metrics::counter!("orrery_shard_restarts_total", "service" => D::SERVICE).increment(1);
-        claim.lost(lost.as_ref(), GENERATION, now_us(), clock::wall().0.to_le_bytes()[0]);
-        if !claim.is_open(GENERATION) {
+        claim.lost(lost.as_ref(), config.generation, now_us(), clock::wall().0.to_le_bytes()[0]);
+        if !claim.is_open(config.generation) {
             return;
         }
         while !stop.load(Ordering::Acquire) && now_us() < claim.not_before_us() {
@@ -143,7 +149,7 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
         cluster: config.cluster.clone(),
         shard: config.shard,
         member: config.member.clone(),
-        generation: GENERATION,
+        generation: config.generation,
     };
     let open = || RocksStore::open_or_begin(&config.folder).map(|store| Box::new(store) as Box<dyn Store>);
     let mut owner = Owner::<D, Committer>::acquire(&setting, &(config.draw_lineage)(), &now, &open, bell, |writer, store| {

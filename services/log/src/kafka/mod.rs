@@ -6,6 +6,7 @@
 mod append;
 mod config;
 mod delivery;
+mod group;
 mod native;
 mod reading;
 mod reaper;
@@ -13,6 +14,7 @@ mod topics;
 mod writer;
 
 pub use config::{KafkaConfig, Role};
+pub use group::{Assignee, Group};
 pub use topics::{Difference, TopicWish};
 
 use crate::{Bell, Fetch, Log, LogError, Topic, TopicPartition, Writer};

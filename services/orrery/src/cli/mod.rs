@@ -12,6 +12,7 @@ mod output;
 mod run;
 mod schedule;
 pub(crate) mod serve;
+mod topics;
 
 use crate::config::Config;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -27,6 +28,8 @@ pub(crate) mod exit {
     pub(crate) const CONFLICT: u8 = 4;
     /// The run failed, or was not placed.
     pub(crate) const RUN_FAILED: u8 = 5;
+    /// A plan that is not empty.
+    pub(crate) const CHANGES_PENDING: u8 = 6;
 }
 
 /// An event-streaming cluster scheduler: jobs start on events, schedules and other jobs' ends; every decision can be replayed.
@@ -34,7 +37,7 @@ pub(crate) mod exit {
 #[command(
     name = "orrery",
     version,
-    after_help = "Exit status: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 run failed.\nFirst steps: `orrery demo`, then `orrery standalone`."
+    after_help = "Exit status: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 run failed, 6 changes pending.\nFirst steps: `orrery demo`, then `orrery standalone`."
 )]
 struct Cli {
     #[command(flatten)]
@@ -64,6 +67,11 @@ struct Global {
 enum Command {
     /// Run all services in one process, on the embedded log
     Standalone(serve::Standalone),
+    /// Run one service of a cluster on Kafka
+    Serve(serve::Serve),
+    /// Plan, make and check the cluster's topics on Kafka
+    #[command(subcommand)]
+    Topics(topics::Topics),
     /// See events fire jobs, in a private standalone
     Demo(crate::demo::Demo),
     /// Define, show and run jobs
@@ -147,6 +155,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let context = Context { config, format: cli.global.output };
     match cli.command {
         Command::Standalone(command) => command.run(context),
+        Command::Serve(command) => command.run(context),
+        Command::Topics(command) => command.run(&context),
         Command::Demo(command) => command.run(&context),
         Command::Job(command) => command.run(&context),
         Command::Run(command) => command.run(&context),

@@ -1,6 +1,7 @@
-//! `orrery standalone`.
+//! `orrery standalone` and `orrery serve`.
 
 use super::{Context, metrics};
+use crate::serve::{Role, serve};
 use crate::standalone::{self, Settings};
 use anyhow::Result;
 use clap::Args;
@@ -37,6 +38,24 @@ impl Standalone {
     }
 }
 
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Which service
+    #[arg(value_enum)]
+    role: Role,
+    /// Where the gateway serves the API; port 0 for any that is free
+    #[arg(long)]
+    listen: Option<String>,
+}
+
+impl Serve {
+    pub(crate) fn run(self, mut context: Context) -> Result<ExitCode> {
+        context.config.flag("listen", self.listen.as_deref());
+        serve(self.role, &context.config)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 /// SIGINT and SIGTERM.
 pub(crate) struct Signals {
     runtime: tokio::runtime::Runtime,
@@ -52,6 +71,17 @@ impl Signals {
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         drop(_inside);
         Ok(Self { runtime, interrupt, terminate })
+    }
+
+    /// True if one of them comes within this time.
+    pub(crate) fn came_within(&mut self, at_most: Duration) -> bool {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.interrupt.recv() => true,
+                _ = self.terminate.recv() => true,
+                () = tokio::time::sleep(at_most) => false,
+            }
+        })
     }
 
     /// Waits for one of them, or until there is a failure.

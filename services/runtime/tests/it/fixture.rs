@@ -75,6 +75,7 @@ impl Fixture {
             log,
             cluster: self.cluster.clone(),
             shard,
+            generation: 1,
             folder: self.store(shard),
             member: orrery_runtime::membership::member("m", Vec::new(), "", clock::wall()),
             draw_lineage: || "beef".into(),

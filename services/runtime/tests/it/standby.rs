@@ -83,6 +83,7 @@ fn a_standby_on_a_thread_is_ready_at_the_end_and_frees_its_folder() {
         log: Arc::clone(&fixture.log),
         cluster: fixture.cluster.clone(),
         shard: 0,
+        generation: 1,
         folder: other(&fixture),
         member: orrery_runtime::membership::member("standby", Vec::new(), "", orrery_log::clock::wall()),
         draw_lineage: || unreachable!("a standby begins no shard"),

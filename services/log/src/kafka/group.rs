@@ -1,0 +1,124 @@
+//! Membership in a consumer group, used for assignment alone: the partitions of one topic stand for shards, and nothing is consumed.
+//! An assignment is a hint (design §3): who owns a shard is decided by the fence.
+
+use super::config::{KafkaConfig, Role};
+use super::reaper::reap;
+use crate::LogError;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::TopicPartitionList;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A member that is not heard of for so long has left; the smallest that brokers allow.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+/// Between two signs of life.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Longest wait for news.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Whom a group assigns partitions to.
+pub trait Assignee: Send + Sync {
+    /// These partitions are ours from now on.
+    fn assigned(&self, partitions: &[u32]);
+    /// These are not ours any more when this returns: others are assigned them then.
+    fn revoked(&self, partitions: &[u32]);
+}
+
+/// A membership. Dropping it leaves the group: what was assigned is revoked.
+pub struct Group {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Group {
+    /// Joins a group for the partitions of a topic.
+    pub fn join(config: &KafkaConfig, group: &str, topic: &str, assignee: Arc<dyn Assignee>) -> Result<Self, LogError> {
+        let mut client = config.client(Role::Consumer)?;
+        client.set("group.id", group).set("auto.offset.reset", "latest").set("enable.partition.eof", "false");
+        // The newer protocol (KIP-848) has its timeouts from the brokers.
+        if client.get("group.protocol") != Some("consumer") {
+            client
+                .set("partition.assignment.strategy", "cooperative-sticky")
+                .set("session.timeout.ms", SESSION_TIMEOUT.as_millis().to_string())
+                .set("heartbeat.interval.ms", HEARTBEAT.as_millis().to_string());
+        }
+        let make = move |assignee: &Arc<dyn Assignee>| -> Result<BaseConsumer<Member>, KafkaError> {
+            client.create_with_context(Member { assignee: assignee.clone() })
+        };
+        let (stop, topic) = (Arc::new(AtomicBool::new(false)), topic.to_owned());
+        let stopped = stop.clone();
+        let mut consumer = make(&assignee).map_err(|error| config.refused(&error))?;
+        let run = move || {
+            while !stopped.load(Ordering::Acquire) {
+                if let Err(error) = follow(&consumer, &topic, &stopped) {
+                    // A client that has failed for good is replaced by a new one, which joins anew.
+                    tracing::error!(%error, "the membership in a group has failed; joining again");
+                    assignee.revoked(&partitions(&consumer.assignment().unwrap_or_default()));
+                    match make(&assignee) {
+                        Ok(another) => reap(std::mem::replace(&mut consumer, another)),
+                        Err(error) => tracing::error!(%error, "no client for a group"),
+                    }
+                    std::thread::park_timeout(HEARTBEAT);
+                }
+            }
+            // Closed in line: who leaves in order is not waited for.
+            drop(consumer);
+        };
+        let thread = std::thread::Builder::new().name("kafka-group".into()).spawn(run);
+        let thread = thread.map_err(|error| LogError::Unreachable { why: format!("no thread for a group: {error}") })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+fn follow(consumer: &BaseConsumer<Member>, topic: &str, stopped: &AtomicBool) -> Result<(), KafkaError> {
+    consumer.subscribe(&[topic])?;
+    while !stopped.load(Ordering::Acquire) {
+        if let Some(Err(error)) = consumer.poll(POLL)
+            && let Some((_, why)) = consumer.client().fatal_error()
+        {
+            tracing::error!(why, "a group's client has failed");
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+struct Member {
+    assignee: Arc<dyn Assignee>,
+}
+
+impl ClientContext for Member {}
+
+impl ConsumerContext for Member {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(list) = rebalance {
+            self.assignee.revoked(&partitions(list));
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            if let Err(error) = consumer.pause(list) {
+                tracing::warn!(%error, "partitions that stand for shards are fetched for nothing");
+            }
+            self.assignee.assigned(&partitions(list));
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<u32> {
+    list.elements().iter().filter_map(|one| u32::try_from(one.partition()).ok()).collect()
+}

@@ -1,0 +1,108 @@
+//! One service of a cluster on Kafka, in a process of its own.
+
+mod connection;
+mod members;
+
+pub(crate) use connection::{Connection, wishes};
+
+use crate::cli::metrics;
+use crate::cli::serve::Signals;
+use crate::config::Config;
+use crate::standalone::{Settings, make_folder, token};
+use anyhow::{Result, bail};
+use members::Members;
+use orrery_agent::{AgentConfig, ReadLogError};
+use orrery_allocator::Allocator;
+use orrery_gateway::GatewayConfig;
+use orrery_log::Log;
+use orrery_trigger::Trigger;
+use std::io::Write;
+use std::sync::Arc;
+
+/// Which service.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// Decides when jobs run
+    Trigger,
+    /// Decides where tasks run
+    Allocator,
+    /// Runs tasks on this machine
+    Agent,
+    /// Serves the API
+    Gateway,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Trigger => "trigger",
+            Self::Allocator => "allocator",
+            Self::Agent => "agent",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// Serves until a signal comes or the service cannot go on. A log that cannot be reached is waited for, at the start too.
+pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
+    metrics::install()?;
+    let settings = Settings::from_config(config)?;
+    make_folder(&settings.data_dir)?;
+    let mut signals = Signals::new()?;
+    let Some(connection) = Connection::wait(config, &mut signals)? else { return Ok(()) };
+    match role {
+        Role::Trigger => serve_shards(&Members::start::<Trigger>(config, &connection, role.name())?, signals),
+        Role::Allocator => serve_shards(&Members::start::<Allocator>(config, &connection, role.name())?, signals),
+        Role::Agent => serve_agent(config, &settings, &connection, signals),
+        Role::Gateway => serve_gateway(&settings, &connection, signals),
+    }
+}
+
+fn serve_shards(members: &Members, signals: Signals) -> Result<()> {
+    say_ready(members.name())?;
+    signals.wait(|| None);
+    Ok(())
+}
+
+fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
+    let program = std::env::current_exe()?;
+    let command = vec![program.display().to_string(), crate::SUPERVISOR.into()];
+    let mut agent = AgentConfig::new(settings.data_dir.join("agent"), command);
+    agent.cell = i32::try_from(config.number("cell", 0..=connection.cluster.cells - 1)?)?;
+    agent.prefix.clone_from(&connection.cluster.prefix);
+    agent.resources = settings.resources;
+    agent.attributes.clone_from(&settings.attributes);
+    let running = orrery_agent::start(connection.port(), agent)?;
+    say_ready(running.agent().as_str())?;
+    let ended = || (!running.is_running()).then(|| "the agent has ended; the reason is in the messages above".to_owned());
+    signals.wait(ended);
+    ended().map_or(Ok(()), |why| bail!(why))
+}
+
+fn serve_gateway(settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
+    let gateway = orrery_gateway::start(GatewayConfig {
+        log: connection.port(),
+        cluster: connection.cluster.clone(),
+        listen: settings.listen,
+        token: token(&settings.data_dir.join("token"))?,
+        // Output lies where its task ran.
+        read_output: Arc::new(|attempt, _, _, _| Err(ReadLogError::NoSandbox { attempt: attempt.clone() })),
+        shards_ready: Arc::new(|| true),
+        render_metrics: Arc::new(metrics::render),
+    })?;
+    say_ready(&format!("http://{}", gateway.address()))?;
+    signals.wait(|| None);
+    Ok(())
+}
+
+/// Tells whoever started this, on standard output.
+fn say_ready(what: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "ready {what}")?;
+    Ok(std::io::stdout().flush()?)
+}
+
+impl Connection {
+    fn port(&self) -> Arc<dyn Log> {
+        self.log.clone()
+    }
+}

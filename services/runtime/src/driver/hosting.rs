@@ -1,0 +1,122 @@
+//! The shards of one service that a member owns, and those that it stands by for.
+
+use super::{ShardConfig, ShardHandle, stand_by, start};
+use crate::messages::Cluster;
+use crate::standby::stands_by;
+use orrery_log::Log;
+use orrery_model::decider::Decider;
+use orrery_model::messages::Member;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a member needs to own shards.
+pub struct HostConfig {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The cluster's numbers.
+    pub cluster: Cluster,
+    /// Folder of all local stores.
+    pub folder: PathBuf,
+    /// This member, as it announces itself.
+    pub member: Arc<Member>,
+    /// Draws a lineage for a shard that is new.
+    pub draw_lineage: fn() -> String,
+}
+
+/// Starts and stops the shards of one service as they are assigned and revoked. Dropping it stops them all.
+pub struct Host<D> {
+    config: HostConfig,
+    shards: u32,
+    held: Mutex<Shards>,
+    decider: PhantomData<fn() -> D>,
+}
+
+#[derive(Default)]
+struct Shards {
+    /// Counts assignments: a shard that another member has fenced is acquired again only under a newer one (§1.5).
+    generation: i64,
+    owned: BTreeMap<u32, ShardHandle>,
+    standbys: BTreeMap<u32, ShardHandle>,
+}
+
+impl<D: Decider> Host<D> {
+    /// Owns nothing yet. `shards` is how many the service has.
+    pub fn new(config: HostConfig, shards: u32) -> Self {
+        Self { config, shards, held: Mutex::default(), decider: PhantomData }
+    }
+
+    /// Shards that are assigned to this member from now on.
+    pub fn assigned(&self, shards: &[u32]) {
+        let mut held = self.held();
+        held.generation += 1;
+        let generation = held.generation;
+        for shard in shards {
+            // One store has one user: the standby's passes to the owner.
+            drop(held.standbys.remove(shard));
+            drop(held.owned.remove(shard));
+            match start::<D>(self.shard(*shard, generation)) {
+                Ok(handle) => drop(held.owned.insert(*shard, handle)),
+                Err(error) => tracing::error!(service = D::SERVICE, shard, %error, "an assigned shard was not started"),
+            }
+        }
+        tracing::info!(service = D::SERVICE, ?shards, generation, "shards were assigned");
+    }
+
+    /// Shards that are another member's when this returns: each ends after the transaction under way.
+    pub fn revoked(&self, shards: &[u32]) {
+        let ended: Vec<ShardHandle> = {
+            let mut held = self.held();
+            shards.iter().filter_map(|shard| held.owned.remove(shard)).collect()
+        };
+        // All are told first, then waited for.
+        ended.iter().for_each(ShardHandle::tell_to_stop);
+        drop(ended);
+        tracing::info!(service = D::SERVICE, ?shards, "shards were revoked");
+    }
+
+    /// Keeps those stores warm that fall to this member (§9.3); `members` are all that live.
+    pub fn stand_by(&self, members: &[&str]) {
+        let own = &*self.config.member.member;
+        let mut held = self.held();
+        for shard in 0..self.shards {
+            let wanted = !held.owned.contains_key(&shard) && stands_by(D::SERVICE, shard, own, members);
+            if !wanted {
+                drop(held.standbys.remove(&shard));
+            } else if !held.standbys.contains_key(&shard) {
+                match stand_by::<D>(self.shard(shard, 0)) {
+                    Ok(handle) => drop(held.standbys.insert(shard, handle)),
+                    Err(error) => tracing::warn!(service = D::SERVICE, shard, %error, "no standby"),
+                }
+            }
+        }
+    }
+
+    /// Shards that this member owns, and whether each has been acquired.
+    pub fn owned(&self) -> Vec<(u32, bool)> {
+        self.held().owned.iter().map(|(shard, handle)| (*shard, handle.is_ready())).collect()
+    }
+
+    /// Shards whose stores are kept, and whether each is at its changelog's end.
+    pub fn standbys(&self) -> Vec<(u32, bool)> {
+        self.held().standbys.iter().map(|(shard, handle)| (*shard, handle.is_ready())).collect()
+    }
+
+    fn shard(&self, shard: u32, generation: i64) -> ShardConfig {
+        let HostConfig { log, cluster, folder, member, draw_lineage } = &self.config;
+        ShardConfig {
+            log: log.clone(),
+            cluster: cluster.clone(),
+            shard,
+            generation,
+            folder: folder.join(format!("{}-{shard}", D::SERVICE)),
+            member: member.clone(),
+            draw_lineage: *draw_lineage,
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Shards> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
