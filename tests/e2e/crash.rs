@@ -1,6 +1,6 @@
 //! kill -9 at random moments under load, again and again, on one data folder: nothing accepted is lost, nothing is run twice.
 
-use crate::oracle::{Oracle, script};
+use orrery_tests::oracle::{Oracle, script};
 use orrery_tests::{Answer, Server};
 use serde_json::json;
 use std::path::Path;

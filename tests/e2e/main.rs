@@ -5,5 +5,4 @@
 mod bad_input;
 mod command_line;
 mod crash;
-mod oracle;
 mod paths;

@@ -2,12 +2,12 @@
 
 use orrery_log::Log;
 use orrery_log::kafka::{KafkaConfig, KafkaLog};
-use orrery_tests::kafka::Kafka;
+
 use std::sync::Arc;
 
 #[test]
 fn the_log_on_kafka_conforms() {
-    let kafka = Kafka::start(1);
+    let kafka = crate::broker();
     let log: Arc<dyn Log> = KafkaLog::open(KafkaConfig::new(&kafka.bootstrap(), "conformance.")).expect("settings are right");
     orrery_log::conformance::run(&|| Arc::clone(&log));
 }

@@ -12,9 +12,9 @@ use orrery_log::{Log, LogError};
 use orrery_model::topics;
 use orrery_runtime::messages::Cluster;
 
-/// The cluster that wrote a log: it has as many shards as its journals have partitions.
-pub fn cluster_of(log: &dyn Log) -> Result<Cluster, AuditError> {
-    let single = Cluster::single();
+/// The cluster that wrote a log under this prefix: it has as many shards as its journals have partitions.
+pub fn cluster_of(log: &dyn Log, prefix: &str) -> Result<Cluster, AuditError> {
+    let single = Cluster { prefix: prefix.into(), ..Cluster::single() };
     let shards = |journal: &str| {
         let topic = single.topic(journal);
         let found = log.topic(&topic).map_err(|source| AuditError::Log { topic, source })?;

@@ -100,7 +100,7 @@ fn a_job_is_defined_fired_and_sent_on_over_shards_and_cells() {
 
 /// It is told nothing of the cluster: the log says how many shards there are.
 fn verified_as_the_command_line_does(world: &World) {
-    let found = cluster_of(&*world.log).unwrap();
+    let found = cluster_of(&*world.log, "orrery.").unwrap();
     assert_eq!((found.trigger_shards, found.cells), (2, 2));
     let verified = |service| {
         let reports = verify_all(&world.log, &found, service, 0).unwrap();

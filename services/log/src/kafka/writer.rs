@@ -3,6 +3,10 @@
 //! The journal's records are acknowledged before the others are sent, so that a torn transaction always has its journal (§1.4). All
 //! acknowledgements are waited for before the commit: the library's own flush waits in steps of 100 ms. Whatever is not a clean
 //! answer is answered as unknown, and the runtime makes a new writer (§1.3).
+//!
+//! A coordinator answers a commit before it has marked the partitions, and refuses the next transaction of that id until it has; the
+//! library then waits for 20 ms. So a writer has two ids and takes turns: while the one's partitions are marked, the other's
+//! transaction is under way. It begins only when the commit before was answered, and both ids are fenced before a writer is used.
 
 use super::config::{KafkaConfig, Role};
 use super::delivery::{Acknowledged, Batch, Sender};
@@ -30,63 +34,78 @@ const FENCED: [RDKafkaErrorCode; 3] = [RDKafkaErrorCode::Fenced, RDKafkaErrorCod
 const DRAIN_STEP: Duration = Duration::from_micros(50);
 
 pub(super) struct KafkaWriter {
-    producer: Reaped<Sender>,
+    producers: [Reaped<Sender>; 2],
+    /// Which of them commits next.
+    turn: usize,
     topics: Arc<Topics>,
     ends: Arc<Ends>,
 }
 
 impl KafkaWriter {
     pub(super) fn fence(config: &KafkaConfig, topics: Arc<Topics>, ends: Arc<Ends>, id: &str) -> Result<Self, LogError> {
-        let mut client = config.client(Role::Producer)?;
-        client
-            .set("transactional.id", id)
-            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
-            .set("retry.backoff.ms", "2");
-        let producer: Sender = client.create_with_context(Acknowledged::default()).map_err(|error| config.refused(&error))?;
-        let writer = Self { producer: Reaped::new(producer), topics, ends };
-        writer.producer.init_transactions(FENCE_TIMEOUT).map_err(|error| unreachable(&format!("fencing {id}"), &error))?;
-        Ok(writer)
+        let make = |id: &str| fenced(config, id);
+        // Both at once: a fence waits for the coordinator several times.
+        let producers = std::thread::scope(|scope| {
+            let second = scope.spawn(|| make(&format!("{id}.second")));
+            let first = make(id);
+            let second = second.join().unwrap_or_else(|_| Err(unreachable(&format!("fencing {id}"), &"the client panicked")));
+            Ok([first?, second?])
+        });
+        Ok(Self { producers: producers?, turn: 0, topics, ends })
     }
+}
 
-    fn try_commit(&self, records: &[NewRecord]) -> Result<Vec<Offset>, Failed> {
-        let troubles = self.producer.context().troubles();
-        let before = |error: KafkaError| Failed::BeforeEnd(error.to_string());
-        self.producer.begin_transaction().map_err(before)?;
-        let journals = records.iter().take_while(|record| record.topic.ends_with(".journal")).count();
-        let (first, rest) = records.split_at(journals);
-        let mut offsets = self.send(first)?;
-        offsets.extend(self.send(rest)?);
-        let deadline = clock::monotonic() + TRANSACTION_TIMEOUT;
-        while self.producer.in_flight_count() > 0 && clock::monotonic() < deadline {
-            std::thread::park_timeout(DRAIN_STEP);
-        }
-        self.producer.commit_transaction(TRANSACTION_TIMEOUT).map_err(|error| Failed::AtEnd(error.to_string()))?;
-        match self.producer.context().troubles() - troubles {
-            0 => Ok(offsets),
-            more => Err(Failed::AtEnd(format!("{more} transport events during the commit"))),
-        }
-    }
+/// A producer of this transactional id, after every earlier one was fenced.
+fn fenced(config: &KafkaConfig, id: &str) -> Result<Reaped<Sender>, LogError> {
+    let mut client = config.client(Role::Producer)?;
+    client
+        .set("transactional.id", id)
+        .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
+        .set("retry.backoff.ms", "2");
+    let producer: Sender = client.create_with_context(Acknowledged::default()).map_err(|error| config.refused(&error))?;
+    let producer = Reaped::new(producer);
+    producer.init_transactions(FENCE_TIMEOUT).map_err(|error| unreachable(&format!("fencing {id}"), &error))?;
+    Ok(producer)
+}
 
-    fn send(&self, records: &[NewRecord]) -> Result<Vec<Offset>, Failed> {
-        if records.is_empty() {
-            return Ok(Vec::new());
-        }
-        let before = |error: KafkaError| Failed::BeforeEnd(error.to_string());
-        let batch = Batch::send(&self.producer, records).map_err(before)?;
-        match batch.wait(TRANSACTION_TIMEOUT) {
-            Some(answer) => answer.map_err(before),
-            None => Err(Failed::BeforeEnd("no acknowledgement within the transaction's timeout".into())),
-        }
+fn try_commit(producer: &Sender, records: &[NewRecord]) -> Result<Vec<Offset>, Failed> {
+    let troubles = producer.context().troubles();
+    let before = |error: KafkaError| Failed::BeforeEnd(error.to_string());
+    producer.begin_transaction().map_err(before)?;
+    let journals = records.iter().take_while(|record| record.topic.ends_with(".journal")).count();
+    let (first, rest) = records.split_at(journals);
+    let mut offsets = send(producer, first)?;
+    offsets.extend(send(producer, rest)?);
+    let deadline = clock::monotonic() + TRANSACTION_TIMEOUT;
+    while producer.in_flight_count() > 0 && clock::monotonic() < deadline {
+        std::thread::park_timeout(DRAIN_STEP);
     }
+    producer.commit_transaction(TRANSACTION_TIMEOUT).map_err(|error| Failed::AtEnd(error.to_string()))?;
+    match producer.context().troubles() - troubles {
+        0 => Ok(offsets),
+        more => Err(Failed::AtEnd(format!("{more} transport events during the commit"))),
+    }
+}
 
-    /// True if the client was told that a newer writer exists. Before the end of a transaction was asked for, an abort makes it ask.
-    fn is_fenced(&self, failed: &Failed) -> bool {
-        let is_told = || self.producer.client().fatal_error().is_some_and(|(code, _)| FENCED.contains(&code));
-        let is_refused = |error: &KafkaError| error.rdkafka_error_code().is_some_and(|code| FENCED.contains(&code));
-        is_told()
-            || (matches!(failed, Failed::BeforeEnd(_))
-                && (self.producer.abort_transaction(ABORT_TIMEOUT).as_ref().is_err_and(is_refused) || is_told()))
+fn send(producer: &Sender, records: &[NewRecord]) -> Result<Vec<Offset>, Failed> {
+    if records.is_empty() {
+        return Ok(Vec::new());
     }
+    let before = |error: KafkaError| Failed::BeforeEnd(error.to_string());
+    let batch = Batch::send(producer, records).map_err(before)?;
+    match batch.wait(TRANSACTION_TIMEOUT) {
+        Some(answer) => answer.map_err(before),
+        None => Err(Failed::BeforeEnd("no acknowledgement within the transaction's timeout".into())),
+    }
+}
+
+/// True if the client was told that a newer writer exists. Before the end of a transaction was asked for, an abort makes it ask.
+fn is_fenced(producer: &Sender, failed: &Failed) -> bool {
+    let is_told = || producer.client().fatal_error().is_some_and(|(code, _)| FENCED.contains(&code));
+    let is_refused = |error: &KafkaError| error.rdkafka_error_code().is_some_and(|code| FENCED.contains(&code));
+    is_told()
+        || (matches!(failed, Failed::BeforeEnd(_))
+            && (producer.abort_transaction(ABORT_TIMEOUT).as_ref().is_err_and(is_refused) || is_told()))
 }
 
 /// What a transaction failed by, and whether its end had been asked for.
@@ -107,12 +126,14 @@ impl Writer for KafkaWriter {
         if records.is_empty() {
             return Ok(Commit::Committed(Vec::new()));
         }
-        match self.try_commit(&records) {
+        let producer = &self.producers[self.turn];
+        self.turn = 1 - self.turn;
+        match try_commit(producer, &records) {
             Ok(offsets) => {
                 self.ends.written(&records, &offsets);
                 Ok(Commit::Committed(offsets))
             }
-            Err(failed) if self.is_fenced(&failed) => Ok(Commit::Fenced),
+            Err(failed) if is_fenced(producer, &failed) => Ok(Commit::Fenced),
             Err(Failed::BeforeEnd(why) | Failed::AtEnd(why)) => Ok(Commit::Unknown(why)),
         }
     }

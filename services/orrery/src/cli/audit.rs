@@ -1,4 +1,4 @@
-//! `orrery audit`: reads the journals of a data folder, whether a server runs on it or not.
+//! `orrery audit`: reads the journals of a data folder, whether a server runs on it or not, or of a cluster on Kafka.
 
 use super::explain::about;
 use super::output::{self, text};
@@ -8,10 +8,12 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use orrery_audit::{EntryView, Filter, Place, Report, cluster_of, read_entries, verify_all};
 use orrery_log::embedded::EmbeddedLog;
+use orrery_log::kafka::KafkaLog;
 use orrery_log::{Log, clock};
 use orrery_model::decider::Decider as _;
 use orrery_model::id::JobName;
 use orrery_model::time::Timestamp;
+use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -85,10 +87,18 @@ impl Audit {
     }
 }
 
-fn open(context: &Context) -> Result<Arc<EmbeddedLog>> {
-    let folder = context.config.data_dir()?.join(LOG_DIR);
-    EmbeddedLog::open_read_only(&folder)
-        .with_context(|| format!("no log can be read in {}; name the data folder with --data-dir", folder.display()))
+/// The cluster's log on Kafka, if brokers are configured; else that of the data folder.
+fn open(context: &Context) -> Result<(Arc<dyn Log>, Cluster)> {
+    let log: Arc<dyn Log> = match context.config.kafka()? {
+        Some(kafka) => KafkaLog::open(kafka)?,
+        None => {
+            let folder = context.config.data_dir()?.join(LOG_DIR);
+            EmbeddedLog::open_read_only(&folder)
+                .with_context(|| format!("no log can be read in {}; name the data folder with --data-dir", folder.display()))?
+        }
+    };
+    let cluster = cluster_of(&*log, context.config.get("prefix").unwrap_or_default())?;
+    Ok((log, cluster))
 }
 
 impl Which {
@@ -108,8 +118,7 @@ impl Which {
 }
 
 fn list(context: &Context, which: &Which) -> Result<ExitCode> {
-    let (log, filter) = (open(context)?, which.filter()?);
-    let cluster = cluster_of(&*log)?;
+    let ((log, cluster), filter) = (open(context)?, which.filter()?);
     let shards = |service: &&'static str| {
         let count = if *service == Trigger::SERVICE { cluster.trigger_shards } else { cluster.cells };
         let service = *service;
@@ -153,9 +162,9 @@ fn follow(context: &Context, which: &Which) -> Result<ExitCode> {
 }
 
 fn show(context: &Context, place: &Place) -> Result<ExitCode> {
-    let log = open(context)?;
+    let (log, cluster) = open(context)?;
     let mut found: Option<EntryView> = None;
-    read_entries(&*log, &cluster_of(&*log)?, (&place.service, place.shard), place.offset, &Filter::default(), &mut |view| {
+    read_entries(&*log, &cluster, (&place.service, place.shard), place.offset, &Filter::default(), &mut |view| {
         let behind = view.place.offset > place.offset;
         if view.place == *place {
             found = Some(view);
@@ -169,9 +178,9 @@ fn show(context: &Context, place: &Place) -> Result<ExitCode> {
 }
 
 fn verify_log(context: &Context, service: Option<&str>, from: i64) -> Result<ExitCode> {
-    let log: Arc<dyn Log> = open(context)?;
+    let (log, cluster) = open(context)?;
     let began = clock::monotonic();
-    let reports = verify_all(&log, &cluster_of(&*log)?, service, from)?;
+    let reports = verify_all(&log, &cluster, service, from)?;
     let seconds = began.elapsed().as_secs_f64();
     let entries: i64 = reports.iter().map(|report| report.entries).sum();
     let divergences = reports.iter().filter(|report| report.divergence.is_some()).count();

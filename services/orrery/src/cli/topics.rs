@@ -75,7 +75,9 @@ fn lines(difference: &Difference) -> Vec<Value> {
             vec![json!({"topic": wish.name, "change": "make", "now": "missing", "then": format!("{} partitions", wish.partitions)})]
         }
         Difference::Partitions { topic, existing, wanted } => {
-            vec![json!({"topic": topic, "change": "refused", "now": format!("{existing} partitions"), "then": format!("{wanted} partitions")})]
+            vec![
+                json!({"topic": topic, "change": "refused", "now": format!("{existing} partitions"), "then": format!("{wanted} partitions")}),
+            ]
         }
         Difference::Settings { topic, changes } => {
             changes.iter().map(|(name, now, then)| json!({"topic": topic, "change": name, "now": now, "then": then})).collect()

@@ -87,11 +87,10 @@ mod tests {
             "[kafka]\n\"bootstrap.servers\" = \"a:1\"\nsocket.nagle.disable = true\n[kafka.producer]\n\"linger.ms\" = 5\n".parse().unwrap();
         let read = of_table(table["kafka"].as_table().unwrap(), "a file");
         let read: Vec<_> = read.iter().map(|one| (one.role, one.name.as_str(), one.value.as_str())).collect();
-        assert_eq!(read, [
-            (None, "bootstrap.servers", "a:1"),
-            (Some(Role::Producer), "linger.ms", "5"),
-            (None, "socket.nagle.disable", "true"),
-        ]);
+        assert_eq!(
+            read,
+            [(None, "bootstrap.servers", "a:1"), (Some(Role::Producer), "linger.ms", "5"), (None, "socket.nagle.disable", "true"),]
+        );
         let variables = [("ORRERY_KAFKA_BOOTSTRAP_SERVERS", "b:2"), ("ORRERY_KAFKA_CONSUMER_FETCH_MIN_BYTES", "1"), ("ORRERY_URL", "x")];
         let read = of_variables(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let read: Vec<_> = read.iter().map(|one| (one.role, one.name.as_str())).collect();

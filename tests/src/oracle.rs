@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The script of a task that writes to the oracle: at its start, and at its end after `seconds`.
-pub(crate) fn script(file: &Path, seconds: &str) -> String {
+pub fn script(file: &Path, seconds: &str) -> String {
     let append = format!("dd of={} oflag=append conv=notrunc,fsync status=none", file.display());
     format!("echo start $ORRERY_ATTEMPT $ORRERY_CAUSE | {append}; sleep {seconds}; echo end $ORRERY_ATTEMPT $ORRERY_CAUSE | {append}")
 }
 
 /// What the file says.
 #[derive(Debug, Default)]
-pub(crate) struct Oracle {
+pub struct Oracle {
     /// Starts of each attempt.
     pub starts: BTreeMap<String, usize>,
     /// Attempts that came to their end, by cause.
@@ -22,12 +22,12 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     /// Reads the file; a line that was cut off by nothing at all is a defect.
-    pub(crate) fn read(file: &Path) -> Self {
+    pub fn read(file: &Path) -> Self {
         let mut oracle = Self::default();
         for line in std::fs::read_to_string(file).unwrap_or_default().lines() {
             let words: Vec<&str> = line.split(' ').collect();
             let [what, attempt, cause] = words[..] else { panic!("a line of the oracle: {line:?}") };
-            let run = attempt.rsplit_once('.').unwrap().0;
+            let run = attempt.rsplit_once('.').expect("an attempt is run.number").0;
             oracle.order.entry(run.into()).or_default().push((attempt.into(), what == "end"));
             match what {
                 "start" => *oracle.starts.entry(attempt.into()).or_default() += 1,
@@ -40,7 +40,7 @@ impl Oracle {
 
     /// Nothing was doubled: no attempt started twice, none begun while another of its run was on its way to its end, none after
     /// an end of its run.
-    pub(crate) fn check_nothing_doubled(&self) {
+    pub fn check_nothing_doubled(&self) {
         for (attempt, count) in &self.starts {
             assert_eq!(*count, 1, "{attempt} was started {count} times");
         }
