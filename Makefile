@@ -14,13 +14,16 @@ BENCH_OUT ?= $(TARGET)/bench/$(SUITE).jsonl
 HOURS ?= 300
 SEED ?=
 
-.PHONY: help setup build run test lint fmt schemas sim sim-night bench clean
+.PHONY: help setup setup-tests build run test test-kafka lint fmt schemas sim sim-night bench clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Check what a build needs; as root on Debian, install what is missing
 	@sh .ci/setup
+
+setup-tests: ## The same, and what tests need: Java and Maven, for a Kafka broker
+	@sh .ci/setup tests
 
 build: ## Build everything, tests and examples too
 	$(CARGO) build --workspace --all-targets
@@ -29,10 +32,13 @@ run: setup ## Start the example run and keep serving (ONCE=1: stop when it has s
 	$(CARGO) build --workspace
 	@if [ "$(ONCE)" = 1 ] || ! test -t 1; then exec "$(TARGET)/debug/orrery" demo; else exec "$(TARGET)/debug/orrery" demo --keep; fi
 
-test: setup lint ## Lint, then every test, then the simulator
+test: setup-tests lint ## Lint, then every test, then the simulator
 	$(CARGO) build --workspace
 	$(CARGO) test --workspace
 	"$(TARGET)/debug/orrery-sim" --hours $(HOURS) --out "$(TARGET)/sim"
+
+test-kafka: setup-tests ## The tests on real Kafka brokers
+	$(CARGO) test --workspace --test on_kafka
 
 sim: ## Simulate clusters under faults for HOURS (300), or show one SEED
 	$(CARGO) build --workspace

@@ -1,7 +1,7 @@
 //! A data team's client: produces jobs and events as JSON, reads results from `runs`.
 
 use orrery_log::kafka::{KafkaConfig, KafkaLog};
-use orrery_log::{Bell, Log, TopicPartition};
+use orrery_log::{Bell, Log, TopicPartition, clock};
 use orrery_model::messages::{RUN, RunRecord};
 use orrery_model::record::{NewRecord, Offset};
 use orrery_model::topics::Cleanup;
@@ -9,7 +9,7 @@ use orrery_tests::cluster::Cluster;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longest wait for anything that must come.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -65,13 +65,13 @@ impl Client {
 
     /// Looks again and again until it is so.
     pub(crate) fn wait(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = clock::monotonic() + PATIENCE;
         loop {
             self.look();
             if is_so(self) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{what} did not come; {} runs: {:#?}", self.runs.len(), self.runs.values().last());
+            assert!(clock::monotonic() < deadline, "{what} did not come; {} runs: {:#?}", self.runs.len(), self.runs.values().last());
             self.bell.wait(Duration::from_millis(200));
         }
     }

@@ -1,10 +1,10 @@
 //! kill -9 of anything at any moment, under load. The oracle is what tasks append and fsync, and what brokers acknowledged.
 
 use crate::client::Client;
+use orrery_log::clock;
 use orrery_tests::cluster::Cluster;
 use orrery_tests::oracle::{Oracle, script};
 use serde_json::json;
-use std::time::Instant;
 
 /// Events under way at once.
 const UNDER_WAY: usize = 20;
@@ -93,7 +93,7 @@ fn killed_services_lose_nothing_and_run_nothing_twice() {
     for _ in 0..8 {
         world.run(RUNS_PER_FAULT);
         let (name, role, cell) = SERVICES[chance.usize(..SERVICES.len())];
-        let began = Instant::now();
+        let began = clock::monotonic();
         world.cluster.kill(name);
         world.cluster.start(name, role, &[("ORRERY_CELL", cell)]);
         world.run(UNDER_WAY);
@@ -108,7 +108,7 @@ fn a_killed_owner_is_replaced_and_replicas_come_and_go() {
     world.run(RUNS_PER_FAULT);
     // Without being started again: the others take its shards over.
     for name in ["trigger-a", "allocator-b"] {
-        let began = Instant::now();
+        let began = clock::monotonic();
         world.cluster.kill(name);
         world.run(UNDER_WAY);
         println!("{name} killed for good; {UNDER_WAY} runs later: {:?}", began.elapsed());
@@ -117,7 +117,7 @@ fn a_killed_owner_is_replaced_and_replicas_come_and_go() {
     for (name, role) in [("trigger-b", "trigger"), ("allocator-a", "allocator")] {
         let other = format!("{role}-c");
         world.cluster.start(&other, role, &[]);
-        let began = Instant::now();
+        let began = clock::monotonic();
         world.cluster.stop(name);
         world.run(UNDER_WAY);
         println!("{name} stopped; {UNDER_WAY} runs later: {:?}", began.elapsed());

@@ -22,7 +22,6 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     let append = format!("echo \"$1\" >> {}", written.display());
     client.define(&job("shop/write", "data.n >= 0", json!(["sh", "-c", append, "write", "{{ event.data.n }}"])), 0);
     client.define(&job("shop/fail", "data.n < 0", json!(["sh", "-c", "exit 3"])), 0);
-    client.define(&json!({"name": "shop/after", "command": ["true"], "triggers": [{"after": ["shop/write"]}]}), 1);
     // A definition begins with the events behind it: one that fires says that the definition was taken.
     let mut first = String::new();
     client.wait("a first run", |client| {

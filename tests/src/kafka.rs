@@ -1,11 +1,12 @@
 //! Real Kafka brokers on free loopback ports, in a folder that is deleted with them.
 
+use orrery_log::clock;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The folder with the broker's jars, fetched by `.ci/kafka` when it is missing.
 fn jars() -> PathBuf {
@@ -17,6 +18,9 @@ fn jars() -> PathBuf {
 
 /// Longest start of a broker; on a busy machine the JVM takes its time.
 const START_WITHIN: Duration = Duration::from_secs(120);
+
+/// Between two looks at a broker that starts.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// One broker.
 struct Broker {
@@ -92,12 +96,12 @@ impl Kafka {
     }
 
     fn wait_for(&self, n: usize) {
-        let (broker, deadline) = (&self.brokers[n], Instant::now() + START_WITHIN);
+        let (broker, deadline) = (&self.brokers[n], clock::monotonic() + START_WITHIN);
         let log = broker.folder.join("server.out");
         while !answers(broker.port) {
             let said = || fs::read_to_string(&log).unwrap_or_default();
-            assert!(Instant::now() < deadline, "broker {} does not serve:\n{}", broker.id, said());
-            std::thread::yield_now();
+            assert!(clock::monotonic() < deadline, "broker {} does not serve:\n{}", broker.id, said());
+            std::thread::park_timeout(LOOK_AGAIN);
         }
     }
 

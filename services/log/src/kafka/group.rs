@@ -15,8 +15,9 @@ use std::time::Duration;
 
 /// A member that is not heard of for so long has left; the smallest that brokers allow.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
-/// Between two signs of life.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Between two signs of life. A member learns by their answers that another one has come or gone, so that this is what a hand-over in
+/// order takes.
+const HEARTBEAT: Duration = Duration::from_millis(250);
 /// Longest wait for news.
 const POLL: Duration = Duration::from_millis(100);
 

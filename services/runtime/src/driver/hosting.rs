@@ -7,6 +7,7 @@ use orrery_log::Log;
 use orrery_model::decider::Decider;
 use orrery_model::messages::Member;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,9 +85,9 @@ impl<D: Decider> Host<D> {
             let wanted = !held.owned.contains_key(&shard) && stands_by(D::SERVICE, shard, own, members);
             if !wanted {
                 drop(held.standbys.remove(&shard));
-            } else if !held.standbys.contains_key(&shard) {
+            } else if let Entry::Vacant(place) = held.standbys.entry(shard) {
                 match stand_by::<D>(self.shard(shard, 0)) {
-                    Ok(handle) => drop(held.standbys.insert(shard, handle)),
+                    Ok(handle) => drop(place.insert(handle)),
                     Err(error) => tracing::warn!(service = D::SERVICE, shard, %error, "no standby"),
                 }
             }
