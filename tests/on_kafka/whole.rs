@@ -33,7 +33,12 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     let causes: Vec<String> = (1..=9).map(|n| client.produce(&orders, n % 3, Some(&n.to_string()), &json!({"n": n}).to_string())).collect();
     let failing = client.produce(&orders, 1, None, r#"{"n": -1}"#);
     client.wait("all runs", |client| causes.iter().chain([&failing]).all(|cause| client.has_ended(cause)));
-    client.wait("runs after them", |client| client.runs.values().any(|run| run.job.as_str() == "shop/after" && run.ended_at.is_some()));
+    // A definition is taken a little after it was produced: runs of the parent, until one has led to another.
+    client.define(&json!({"name": "shop/after", "command": ["true"], "triggers": [{"after": ["shop/write"]}]}), 1);
+    client.wait("a run after them", |client| {
+        client.produce(&orders, 0, None, r#"{"n": 0}"#);
+        client.runs.values().any(|run| run.job.as_str() == "shop/after" && run.ended_at.is_some())
+    });
     assert!(causes.iter().all(|cause| client.runs[cause].state.to_string() == "succeeded"), "{:#?}", client.runs);
     assert_eq!(client.runs[&failing].state.to_string(), "failed");
     let text = std::fs::read_to_string(&written).unwrap();
