@@ -1,7 +1,7 @@
 //! A data team's client: produces jobs and events as JSON, reads results from `runs`.
 
 use orrery_log::kafka::{KafkaConfig, KafkaLog};
-use orrery_log::{Bell, Log, TopicPartition, clock};
+use orrery_log::{Bell, Log, LogError, TopicPartition, clock};
 use orrery_model::messages::{RUN, RunRecord};
 use orrery_model::record::{NewRecord, Offset};
 use orrery_model::topics::Cleanup;
@@ -46,14 +46,28 @@ impl Client {
     /// Produces a record, and returns its cause once the brokers have acknowledged it.
     pub(crate) fn produce(&self, topic: &str, partition: u32, key: Option<&str>, value: &str) -> String {
         let (key, value) = (key.map(|key| key.as_bytes().into()), Some(value.as_bytes().into()));
-        let offsets = self.log.append(vec![NewRecord { topic: topic.into(), partition, key, value, headers: Vec::new() }]).unwrap();
-        format!("event:{topic}/{partition}/{}", offsets[0])
+        let record = NewRecord { topic: topic.into(), partition, key, value, headers: Vec::new() };
+        loop {
+            match self.log.append(vec![record.clone()]) {
+                Ok(offsets) => return format!("event:{topic}/{partition}/{}", offsets[0]),
+                // Whether it was written nobody knows: what counts is what was acknowledged.
+                Err(LogError::Unreachable { why }) => println!("produced again: {why}"),
+                Err(other) => panic!("{other}"),
+            }
+        }
     }
 
     /// Reads what is new on `runs`.
     pub(crate) fn look(&mut self) {
         for (at, position) in &mut self.positions {
-            let fetch = self.log.read(at, *position, 4 << 20).unwrap();
+            let fetch = match self.log.read(at, *position, 4 << 20) {
+                Ok(fetch) => fetch,
+                Err(LogError::Unreachable { why }) => {
+                    println!("looked for nothing: {why}");
+                    continue;
+                }
+                Err(other) => panic!("{other}"),
+            };
             *position = fetch.next;
             for record in fetch.records {
                 let Some(value) = record.value else { continue };

@@ -3,6 +3,7 @@
 use crate::client::Client;
 use orrery_log::clock;
 use orrery_tests::cluster::Cluster;
+use orrery_tests::kafka::Kafka;
 use orrery_tests::oracle::{Oracle, script};
 use serde_json::json;
 
@@ -22,7 +23,6 @@ const SERVICES: [(&str, &str, &str); 6] = [
 ];
 
 struct World {
-    kafka: std::sync::Arc<orrery_tests::kafka::Kafka>,
     cluster: Cluster,
     client: Client,
     topic: String,
@@ -30,8 +30,7 @@ struct World {
 }
 
 impl World {
-    fn begin() -> Self {
-        let kafka = crate::broker();
+    fn begin(kafka: &Kafka) -> Self {
         let mut cluster = Cluster::make(&kafka.bootstrap(), 2, 2);
         let client = Client::new(&kafka.bootstrap(), &cluster);
         let topic = cluster.topic("events").replace('.', "-");
@@ -44,7 +43,7 @@ impl World {
         let job = json!({"name": "crash/event", "shell": shell, "triggers": [{"event": topic}], "concurrency": "allow",
             "resources": resources, "retries": {"max": 0, "on_lost": true}});
         client.define(&job, 0);
-        let mut world = Self { kafka, cluster, client, topic, causes: Vec::new() };
+        let mut world = Self { cluster, client, topic, causes: Vec::new() };
         // An event that fires says that the definition was taken.
         let mut tried: Vec<String> = Vec::new();
         let World { client, topic, .. } = &mut world;
@@ -80,7 +79,6 @@ impl World {
         let (code, out, errors) = self.cluster.cli(&["audit", "verify"]);
         assert!(code == 0 && out.contains(" 0 divergences"), "{out}{errors}");
         println!("{} events, {} attempts; {}", self.causes.len(), oracle.starts.len(), out.lines().last().unwrap_or_default());
-        drop(self.kafka);
     }
 }
 
@@ -89,7 +87,8 @@ fn killed_services_lose_nothing_and_run_nothing_twice() {
     let seed = u64::from(std::process::id());
     let mut chance = fastrand::Rng::with_seed(seed);
     println!("seed {seed}");
-    let mut world = World::begin();
+    let kafka = crate::broker();
+    let mut world = World::begin(&kafka);
     for _ in 0..8 {
         world.run(RUNS_PER_FAULT);
         let (name, role, cell) = SERVICES[chance.usize(..SERVICES.len())];
@@ -104,7 +103,8 @@ fn killed_services_lose_nothing_and_run_nothing_twice() {
 
 #[test]
 fn a_killed_owner_is_replaced_and_replicas_come_and_go() {
-    let mut world = World::begin();
+    let kafka = crate::broker();
+    let mut world = World::begin(&kafka);
     world.run(RUNS_PER_FAULT);
     // Without being started again: the others take its shards over.
     for name in ["trigger-a", "allocator-b"] {
@@ -121,6 +121,22 @@ fn a_killed_owner_is_replaced_and_replicas_come_and_go() {
         world.cluster.stop(name);
         world.run(UNDER_WAY);
         println!("{name} stopped; {UNDER_WAY} runs later: {:?}", began.elapsed());
+    }
+    world.check();
+}
+
+#[test]
+fn a_broker_that_comes_back_is_waited_for() {
+    let mut kafka = Kafka::start(1);
+    let mut world = World::begin(&kafka);
+    for _ in 0..3 {
+        world.run(RUNS_PER_FAULT);
+        let began = clock::monotonic();
+        kafka.kill_broker(0);
+        kafka.start_broker(0);
+        let back = began.elapsed();
+        world.run(UNDER_WAY);
+        println!("the broker was back after {back:?}; {UNDER_WAY} runs later: {:?}", began.elapsed());
     }
     world.check();
 }
