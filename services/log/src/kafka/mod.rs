@@ -88,13 +88,7 @@ impl Log for KafkaLog {
     }
 
     fn topic(&self, name: &str) -> Result<Option<Topic>, LogError> {
-        let known = self.topics.id(name);
-        let found = self.topics.find(name)?;
-        if known.is_some() && known.as_ref() != found.as_ref().map(|topic| &topic.id) {
-            // What is buffered is of another generation (§5.4).
-            self.readers.forget(name);
-        }
-        Ok(found)
+        self.topics.find(name)
     }
 
     fn topics(&self) -> Result<Vec<Topic>, LogError> {

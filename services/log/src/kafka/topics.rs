@@ -60,12 +60,14 @@ pub(super) struct Topics {
     admin: Reaped<AdminClient<DefaultClientContext>>,
     replication: Option<i32>,
     known: Mutex<BTreeMap<String, Topic>>,
+    /// The id that each topic was last seen with, and how often that has changed.
+    generations: Mutex<BTreeMap<String, (Option<String>, u64)>>,
 }
 
 impl Topics {
     pub(super) fn new(config: &KafkaConfig) -> Result<Self, LogError> {
         let admin = config.client(Role::Admin)?.create().map_err(|error| config.refused(&error))?;
-        Ok(Self { admin: Reaped::new(admin), replication: config.replication, known: Mutex::default() })
+        Ok(Self { admin: Reaped::new(admin), replication: config.replication, known: Mutex::default(), generations: Mutex::default() })
     }
 
     /// The topic as the brokers have it now.
@@ -95,9 +97,9 @@ impl Topics {
         names.into_iter().filter_map(|name| self.find(name).transpose()).collect()
     }
 
-    /// Identity of a topic as it was last seen.
-    pub(super) fn id(&self, name: &str) -> Option<String> {
-        self.known().get(name).map(|topic| topic.id.clone())
+    /// Counts the identities that a topic was seen with: what was fetched under another one is of another topic (§5.4).
+    pub(super) fn generation(&self, name: &str) -> u64 {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner).get(name).map_or(0, |(_, generation)| *generation)
     }
 
     /// Refuses a partition that is not there. What was seen before is not asked for again.
@@ -203,8 +205,15 @@ impl Topics {
     }
 
     fn describe(&self, name: &str) -> Result<Option<Described>, LogError> {
-        native::describe(self.admin.inner(), name, REQUEST_TIMEOUT)
-            .map_err(|error| unreachable(&format!("asking for topic {name}"), &error))
+        let described = native::describe(self.admin.inner(), name, REQUEST_TIMEOUT)
+            .map_err(|error| unreachable(&format!("asking for topic {name}"), &error))?;
+        let id = described.as_ref().map(|described| described.id.clone());
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let (seen, generation) = generations.entry(name.to_owned()).or_default();
+        if *seen != id {
+            (*seen, *generation) = (id, *generation + 1);
+        }
+        Ok(described)
     }
 
     fn settings(&self, name: &str) -> Result<Option<ConfigResource>, LogError> {

@@ -75,7 +75,7 @@ impl Lane {
     }
 
     /// Begins a window, in the place of the one that there was.
-    pub(super) fn begin(&self, at: &TopicPartition, from: Offset) -> Result<(), KafkaError> {
+    pub(super) fn begin(&self, (at, generation): (&TopicPartition, u64), from: Offset) -> Result<(), KafkaError> {
         let mut state = self.state();
         self.give_up(&mut state, at);
         let waits = |state: &mut State| state.given_up.contains_key(at);
@@ -84,17 +84,23 @@ impl Lane {
             return Ok(()); // Somebody else was faster; whoever reads sees whether that helps.
         }
         self.consumer.incremental_assign(&list(at, Some(from))?)?;
-        state.windows.insert(at.clone(), Window::new(from, clock::monotonic()));
+        state.windows.insert(at.clone(), Window::new(generation, from, clock::monotonic()));
         Ok(())
     }
 
-    /// Reads from the partition's window; none if it does not hold the position. Waits while nothing was fetched yet, and for
+    /// Reads from the partition's window; none if it does not hold the position, or is of another topic of that name. Waits while nothing was fetched yet, and for
     /// records that are known to lie before `end`.
-    pub(super) fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize, end: Offset) -> Option<Result<Fetch, KafkaError>> {
+    pub(super) fn read(
+        &self,
+        (at, generation): (&TopicPartition, u64),
+        from: Offset,
+        max_bytes: usize,
+        end: Offset,
+    ) -> Option<Result<Fetch, KafkaError>> {
         let deadline = clock::monotonic() + PATIENCE;
         let mut state = self.state();
         loop {
-            let window = state.windows.get_mut(at).filter(|window| window.holds(from))?;
+            let window = state.windows.get_mut(at).filter(|window| window.generation == generation && window.holds(from))?;
             let comes = window.next() == from && (from < end || !window.met_end);
             if !comes {
                 let fetch = window.read(from, max_bytes, clock::monotonic());

@@ -76,7 +76,8 @@ impl Readers {
     pub(super) fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError> {
         loop {
             let lanes = self.lanes().clone();
-            let known = lanes.iter().find_map(|lane| lane.read(at, from, max_bytes, self.ends.of(at)));
+            let generation = self.topics.generation(&at.topic);
+            let known = lanes.iter().find_map(|lane| lane.read((at, generation), from, max_bytes, self.ends.of(at)));
             if let Some(answer) = known {
                 return answer.map_err(|error| unreachable(&format!("reading {}/{}", at.topic, at.partition), &error));
             }
@@ -84,7 +85,7 @@ impl Readers {
             if from < start || from > end {
                 return Err(LogError::OutOfRange { topic: at.topic.to_string(), partition: at.partition, asked: from, start, end });
             }
-            self.lane_for(at)?.begin(at, from).map_err(|error| unreachable("assigning a partition", &error))?;
+            self.lane_for(at)?.begin((at, generation), from).map_err(|error| unreachable("assigning a partition", &error))?;
         }
     }
 

@@ -14,6 +14,8 @@ const READ_KEPT: usize = 256 << 10;
 
 /// Records from `start` up to `next`. Nothing else lies between.
 pub(super) struct Window {
+    /// Of the topic, as [`Topics`](crate::kafka::topics::Topics) counts.
+    pub(super) generation: u64,
     start: Offset,
     next: Offset,
     records: VecDeque<Record>,
@@ -29,8 +31,9 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) const fn new(from: Offset, now: Instant) -> Self {
+    pub(super) const fn new(generation: u64, from: Offset, now: Instant) -> Self {
         Self {
+            generation,
             start: from,
             next: from,
             records: VecDeque::new(),
@@ -140,7 +143,7 @@ mod tests {
     #[test]
     fn reads_chain_over_gaps_and_behind_the_last_record() {
         let now = crate::clock::monotonic();
-        let mut window = Window::new(3, now);
+        let mut window = Window::new(1, 3, now);
         window.push(record(5, 10));
         window.push(record(4, 10));
         window.push(record(9, 10));
@@ -156,7 +159,7 @@ mod tests {
     #[test]
     fn what_was_read_goes_and_what_was_not_stays() {
         let now = crate::clock::monotonic();
-        let mut window = Window::new(0, now);
+        let mut window = Window::new(1, 0, now);
         (0..50).for_each(|offset| window.push(record(offset, 100 << 10)));
         assert!(window.is_full() && !window.has_room());
         assert_eq!(window.read(0, usize::MAX, now).records.len(), 50);
