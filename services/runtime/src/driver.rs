@@ -14,7 +14,7 @@ pub use standing_by::stand_by;
 
 use crate::committing::Committing;
 use crate::messages::Cluster;
-use crate::owner::{Claim, Commits, Lost, Owner, Setting, Turn};
+use crate::owner::{Claim, Lost, Owner, Setting, Turn};
 use crate::stamp::Now;
 use crate::store::{RocksStore, Store};
 use committer::Committer;
@@ -165,18 +165,9 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
         ms = began.elapsed().as_millis() as u64,
         "acquired"
     );
-    let mut step = Duration::ZERO;
     while !stop.load(Ordering::Acquire) {
-        let room_in = owner.commits().room_in(step);
-        if !room_in.is_zero() {
-            bell.wait(room_in);
-            owner.commits().check()?;
-            continue;
-        }
-        let turning = clock::monotonic();
-        match owner.turn(&now)? {
-            Turn::Idle(wait) => drop(bell.wait(wait.min(WAIT_MOST))),
-            Turn::Went => step = turning.elapsed(),
+        if let Turn::Idle(wait) = owner.turn(&now)? {
+            bell.wait(wait.min(WAIT_MOST));
         }
     }
     owner.commits().settle()
