@@ -19,7 +19,7 @@ pub use topics::{Difference, TopicWish};
 
 use crate::{Bell, Fetch, Log, LogError, Topic, TopicPartition, Writer};
 use append::Appender;
-use orrery_model::record::{NewRecord, Offset, data_bytes};
+use orrery_model::record::{NewRecord, Offset};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::Cleanup;
 use reading::Readers;
@@ -60,15 +60,6 @@ impl KafkaLog {
     pub fn apply_topic(&self, difference: &Difference) -> Result<(), LogError> {
         self.topics.apply(difference)
     }
-
-    /// Checked against the topics: nothing is sent if one record cannot be.
-    fn check(&self, records: &[NewRecord]) -> Result<(), LogError> {
-        records.iter().try_for_each(|record| {
-            self.topics.check(&record.topic, record.partition)?;
-            let bytes = data_bytes(record.key.as_ref(), record.value.as_ref());
-            if bytes > RECORD_BYTES { Err(LogError::TooLarge { topic: record.topic.clone(), bytes, limit: RECORD_BYTES }) } else { Ok(()) }
-        })
-    }
 }
 
 impl Log for KafkaLog {
@@ -96,9 +87,7 @@ impl Log for KafkaLog {
     }
 
     fn delete_topic(&self, name: &str) -> Result<(), LogError> {
-        self.topics.delete(name)?;
-        self.readers.forget(name);
-        Ok(())
+        self.topics.delete(name)
     }
 
     fn fence(&self, transactional_id: &str) -> Result<Box<dyn Writer>, LogError> {
@@ -106,9 +95,9 @@ impl Log for KafkaLog {
     }
 
     fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
-        self.check(&records)?;
+        self.topics.check_records(&records)?;
         let offsets = self.appender.append(&records)?;
-        self.readers.ends().written(&records, &offsets);
+        self.readers.ends().written(&self.topics, &records, &offsets);
         Ok(offsets)
     }
 

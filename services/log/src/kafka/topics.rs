@@ -3,9 +3,10 @@
 use super::config::{KafkaConfig, Role};
 use super::native::{self, Described};
 use super::reaper::Reaped;
-use super::{REQUEST_TIMEOUT, unreachable};
+use super::{RECORD_BYTES, REQUEST_TIMEOUT, unreachable};
 use crate::{LogError, Topic, clock};
 use futures_executor::block_on;
+use orrery_model::record::{NewRecord, data_bytes};
 use orrery_model::topics::{Cleanup, Compaction};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -110,6 +111,15 @@ impl Topics {
             _ => self.find(name)?.map_or(0, |topic| topic.partitions),
         };
         if partition < partitions { Ok(()) } else { Err(LogError::NoSuchPartition { topic: name.into(), partition }) }
+    }
+
+    /// Refuses records of which one cannot be sent, before any is.
+    pub(super) fn check_records(&self, records: &[NewRecord]) -> Result<(), LogError> {
+        records.iter().try_for_each(|record| {
+            self.check(&record.topic, record.partition)?;
+            let bytes = data_bytes(record.key.as_ref(), record.value.as_ref());
+            if bytes > RECORD_BYTES { Err(LogError::TooLarge { topic: record.topic.clone(), bytes, limit: RECORD_BYTES }) } else { Ok(()) }
+        })
     }
 
     /// True if there is such a topic now.

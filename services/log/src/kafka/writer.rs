@@ -13,9 +13,9 @@ use super::delivery::{Acknowledged, Batch, Sender};
 use super::reading::Ends;
 use super::reaper::Reaped;
 use super::topics::Topics;
-use super::{RECORD_BYTES, unreachable};
+use super::unreachable;
 use crate::{Commit, LogError, Writer, clock};
-use orrery_model::record::{NewRecord, Offset, data_bytes};
+use orrery_model::record::{NewRecord, Offset};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 use rdkafka::types::RDKafkaErrorCode;
@@ -116,13 +116,7 @@ enum Failed {
 
 impl Writer for KafkaWriter {
     fn commit(&mut self, records: Vec<NewRecord>) -> Result<Commit, LogError> {
-        for record in &records {
-            self.topics.check(&record.topic, record.partition)?;
-            let bytes = data_bytes(record.key.as_ref(), record.value.as_ref());
-            if bytes > RECORD_BYTES {
-                return Err(LogError::TooLarge { topic: record.topic.clone(), bytes, limit: RECORD_BYTES });
-            }
-        }
+        self.topics.check_records(&records)?;
         if records.is_empty() {
             return Ok(Commit::Committed(Vec::new()));
         }
@@ -130,7 +124,7 @@ impl Writer for KafkaWriter {
         self.turn = 1 - self.turn;
         match try_commit(producer, &records) {
             Ok(offsets) => {
-                self.ends.written(&records, &offsets);
+                self.ends.written(&self.topics, &records, &offsets);
                 Ok(Commit::Committed(offsets))
             }
             Err(failed) if is_fenced(producer, &failed) => Ok(Commit::Fenced),

@@ -69,9 +69,9 @@ impl Lane {
         self.stopped.store(true, Ordering::Release);
     }
 
-    /// When the partition's window was last read; none if it has none.
-    pub(super) fn last_read(&self, at: &TopicPartition) -> Option<Instant> {
-        self.state().windows.get(at).map(|window| window.read_at)
+    /// When the partition's window was last read; none if it has none of this generation.
+    pub(super) fn last_read(&self, (at, generation): (&TopicPartition, u64)) -> Option<Instant> {
+        self.state().windows.get(at).filter(|window| window.generation == generation).map(|window| window.read_at)
     }
 
     /// Begins a window, in the place of the one that there was.
@@ -121,18 +121,11 @@ impl Lane {
         }
     }
 
-    /// Gives up the windows of a topic.
-    pub(super) fn forget(&self, topic: &str) {
-        self.give_up_all(|at, _| *at.topic == *topic);
-    }
-
+    /// Gives up what nobody reads.
     fn sweep(&self, now: Instant) {
-        self.give_up_all(|_, window| now.saturating_duration_since(window.read_at) > IDLE);
-    }
-
-    fn give_up_all(&self, which: impl Fn(&TopicPartition, &Window) -> bool) {
         let mut state = self.state();
-        let gone: Vec<TopicPartition> = state.windows.iter().filter(|(at, window)| which(at, window)).map(|(at, _)| at.clone()).collect();
+        let is_idle = |window: &Window| now.saturating_duration_since(window.read_at) > IDLE;
+        let gone: Vec<TopicPartition> = state.windows.iter().filter(|(_, window)| is_idle(window)).map(|(at, _)| at.clone()).collect();
         gone.iter().for_each(|at| self.give_up(&mut state, at));
         drop(state);
         self.changed.notify_all();

@@ -66,18 +66,11 @@ impl Readers {
         self.ends.clone()
     }
 
-    /// What is buffered of a topic is of no use any more.
-    pub(super) fn forget(&self, topic: &str) {
-        self.topics.forget(topic);
-        self.ends.forget(topic);
-        self.lanes().iter().for_each(|lane| lane.forget(topic));
-    }
-
     pub(super) fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError> {
         loop {
             let lanes = self.lanes().clone();
             let generation = self.topics.generation(&at.topic);
-            let known = lanes.iter().find_map(|lane| lane.read((at, generation), from, max_bytes, self.ends.of(at)));
+            let known = lanes.iter().find_map(|lane| lane.read((at, generation), from, max_bytes, self.ends.of((at, generation))));
             if let Some(answer) = known {
                 return answer.map_err(|error| unreachable(&format!("reading {}/{}", at.topic, at.partition), &error));
             }
@@ -85,16 +78,19 @@ impl Readers {
             if from < start || from > end {
                 return Err(LogError::OutOfRange { topic: at.topic.to_string(), partition: at.partition, asked: from, start, end });
             }
-            self.lane_for(at)?.begin((at, generation), from).map_err(|error| unreachable("assigning a partition", &error))?;
+            // Now the topic has been seen, perhaps for the first time.
+            let generation = self.topics.generation(&at.topic);
+            self.lane_for((at, generation))?.begin((at, generation), from).map_err(|error| unreachable("assigning a partition", &error))?;
         }
     }
 
     /// Where a partition begins and ends, for readers of committed records.
     pub(super) fn bounds(&self, at: &TopicPartition) -> Result<Bounds, LogError> {
         self.topics.check(&at.topic, at.partition)?;
+        let generation = self.topics.generation(&at.topic);
         let partition = i32::try_from(at.partition).unwrap_or(i32::MAX);
         match self.asker.fetch_watermarks(&at.topic, partition, REQUEST_TIMEOUT) {
-            Ok((start, end)) => Ok(Bounds { start, end: self.ends.raise(at, end) }),
+            Ok((start, end)) => Ok(Bounds { start, end: self.ends.raise((at, generation), end) }),
             Err(error) => Err(self.failed(at, "asking for ends", &error)),
         }
     }
@@ -119,7 +115,7 @@ impl Readers {
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
         ) {
-            self.forget(&at.topic);
+            self.topics.forget(&at.topic);
             if let Err(gone) = self.topics.check(&at.topic, at.partition) {
                 return gone;
             }
@@ -128,7 +124,7 @@ impl Readers {
     }
 
     /// The first lane without a window for the partition; else a new one; else the one whose window was read longest ago.
-    fn lane_for(&self, at: &TopicPartition) -> Result<Arc<Lane>, LogError> {
+    fn lane_for(&self, at: (&TopicPartition, u64)) -> Result<Arc<Lane>, LogError> {
         let mut lanes = self.lanes();
         if let Some(free) = lanes.iter().find(|lane| lane.last_read(at).is_none()) {
             return Ok(free.clone());
