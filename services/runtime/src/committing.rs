@@ -111,12 +111,10 @@ impl Committing {
         tracing::debug!(service = self.service, "a slow commit: using a new writer");
         self.writer = self.log.fence(&self.transactional_id)?;
         for (place, end) in ends {
-            let written = pieces(&*self.log, &place, end, self.log.end_offset(&place)?).find_map(|piece| match piece {
-                Ok(piece) => (!piece.is_empty()).then_some(Ok(())),
-                Err(error) => Some(Err(error)),
-            });
-            if written.transpose()?.is_some() && !planted(Bug::NoHeadCheck) {
-                return Err(Lost::Fenced);
+            for piece in pieces(&*self.log, &place, end, self.log.end_offset(&place)?) {
+                if !piece?.is_empty() && !planted(Bug::NoHeadCheck) {
+                    return Err(Lost::Fenced);
+                }
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ pub(super) struct Appender {
 impl Appender {
     pub(super) fn new(config: &KafkaConfig) -> Result<Self, LogError> {
         let mut client = config.client(Role::Producer)?;
-        client.set("enable.idempotence", "true").set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
+        client.set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
         let producer = client.create_with_context(super::delivery::Acknowledged::default());
         Ok(Self { producer: Reaped::new(producer.map_err(|error| config.refused(&error))?) })
     }
