@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::wait_for;
+use common::{start, wait_for};
 use orrery_allocator::Allocator;
 use orrery_audit::{cluster_of, verify, verify_all};
 use orrery_log::Log;
@@ -12,7 +12,7 @@ use orrery_log::embedded::EmbeddedLog;
 use orrery_model::decider::Decider;
 use orrery_model::record::NewRecord;
 use orrery_model::topics::{self, Cleanup};
-use orrery_runtime::driver::{self, ShardConfig, ShardHandle};
+use orrery_runtime::driver::ShardHandle;
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
 use std::path::Path;
@@ -39,16 +39,7 @@ impl World {
 
     fn start<D: Decider>(&self, shard: u32) -> ShardHandle {
         let folder = Path::new(D::SERVICE).join(shard.to_string());
-        driver::start::<D>(ShardConfig {
-            log: self.log.clone(),
-            cluster: self.cluster.clone(),
-            shard,
-            generation: 1,
-            folder: self.folder.path().join(folder),
-            member: orrery_runtime::membership::member("test", Vec::new(), "", orrery_log::clock::wall()),
-            draw_lineage: || "5eed".into(),
-        })
-        .unwrap()
+        start::<D>(&self.log, &self.cluster, shard, self.folder.path().join(folder))
     }
 
     fn append(&self, topic: &str, partition: u32, value: &str) {

@@ -4,14 +4,13 @@
 
 mod common;
 
-use common::wait_for;
+use common::{start, wait_for};
 use orrery_audit::{Report, verify, verify_from};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::{Log, TopicPartition};
 use orrery_model::payload::Payload;
 use orrery_model::record::NewRecord;
 use orrery_model::topics;
-use orrery_runtime::driver::{self, ShardConfig};
 use orrery_runtime::messages::Cluster;
 use orrery_runtime::snapshots::{SNAPSHOT, SnapshotPart, SnapshotRecord, SnapshotSetting, whole_snapshots};
 use orrery_trigger::Trigger;
@@ -33,16 +32,7 @@ fn open(folder: &Path) -> Arc<dyn Log> {
 /// A trigger that runs a job, and two snapshots at least.
 fn written(folder: &Path) -> Arc<dyn Log> {
     let log = open(&folder.join("log"));
-    let config = ShardConfig {
-        log: log.clone(),
-        cluster: cluster(),
-        shard: 0,
-        generation: 1,
-        folder: folder.join("store"),
-        member: orrery_runtime::membership::member("test", Vec::new(), "", orrery_log::clock::wall()),
-        draw_lineage: || "5eed".into(),
-    };
-    let shard = driver::start::<Trigger>(config).unwrap();
+    let shard = start::<Trigger>(&log, &cluster(), 0, folder.join("store"));
     let append = |topic: &str, value: &str| {
         let record = NewRecord { topic: cluster().topic(topic), value: Some(value.as_bytes().into()), ..NewRecord::default() };
         log.append(vec![record]).unwrap();

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::wait_for;
+use common::{start, wait_for};
 use orrery_audit::verify::{Divergence, Report, Stretch, verify};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::{Log, TopicPartition};
@@ -13,7 +13,6 @@ use orrery_model::journal::{Entry, EntryBatch};
 use orrery_model::payload::Payload;
 use orrery_model::record::NewRecord;
 use orrery_model::topics;
-use orrery_runtime::driver::{self, ShardConfig};
 use orrery_runtime::messages::Cluster;
 use orrery_runtime::shard::chained;
 use orrery_trigger::{Decision, Input, Trigger};
@@ -38,16 +37,7 @@ fn record(topic: &str, value: &str) -> NewRecord {
 /// A trigger defines a job and runs it three times.
 fn written(folder: &Path) -> Arc<dyn Log> {
     let log = open(&folder.join("log"));
-    let config = ShardConfig {
-        log: log.clone(),
-        cluster: Cluster::single(),
-        shard: 0,
-        generation: 1,
-        folder: folder.join("store"),
-        member: orrery_runtime::membership::member("test", Vec::new(), "", orrery_log::clock::wall()),
-        draw_lineage: || "5eed".into(),
-    };
-    let shard = driver::start::<Trigger>(config).unwrap();
+    let shard = start::<Trigger>(&log, &Cluster::single(), 0, folder.join("store"));
     log.append(vec![record(topics::JOBS, r#"{"name": "a", "command": ["x"], "concurrency": "allow"}"#)]).unwrap();
     wait_for(&*log, &Cluster::single(), ("trigger", 0), "job_defined", 1);
     for _ in 0..3 {

@@ -2,9 +2,27 @@
 
 use orrery_audit::{Filter, read_entries};
 use orrery_log::Log;
+use orrery_model::decider::Decider;
+use orrery_runtime::driver::{self, ShardConfig, ShardHandle};
 use orrery_runtime::messages::Cluster;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Starts a shard with its store in this folder.
+pub(crate) fn start<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32, folder: PathBuf) -> ShardHandle {
+    let config = ShardConfig {
+        log: log.clone(),
+        cluster: cluster.clone(),
+        shard,
+        generation: 1,
+        folder,
+        member: orrery_runtime::membership::member("test", Vec::new(), "", orrery_log::clock::wall()),
+        draw_lineage: || "5eed".into(),
+    };
+    driver::start::<D>(config).unwrap()
+}
 
 /// Waits until a shard's journal has so many entries with a decision or an input of a kind.
 pub(crate) fn wait_for(log: &dyn Log, cluster: &Cluster, (service, shard): (&str, u32), kind: &str, wanted: usize) {
