@@ -1,11 +1,13 @@
 //! Records without a transaction, through one idempotent producer for the whole process.
 
 use super::config::{KafkaConfig, Role};
-use super::delivery::{Batch, Sender};
+use super::delivery::{Acknowledged, Batch, Sender};
 use super::reaper::Reaped;
 use super::unreachable;
 use crate::LogError;
 use orrery_model::record::{NewRecord, Offset};
+use rdkafka::producer::Producer;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The client gives a record up after this.
@@ -14,24 +16,39 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
 pub(super) struct Appender {
-    producer: Reaped<Sender>,
+    config: KafkaConfig,
+    producer: Mutex<Arc<Reaped<Sender>>>,
 }
 
 impl Appender {
     pub(super) fn new(config: &KafkaConfig) -> Result<Self, LogError> {
-        let mut client = config.client(Role::Producer)?;
-        client.set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
-        let producer = client.create_with_context(super::delivery::Acknowledged::default());
-        Ok(Self { producer: Reaped::new(producer.map_err(|error| config.refused(&error))?) })
+        Ok(Self { config: config.clone(), producer: Mutex::new(Arc::new(make(config)?)) })
     }
 
     /// Appends and waits. After an error nobody knows which of them were written: a record of one append is written once or not
     /// at all, but several are not a unit.
     pub(super) fn append(&self, records: &[NewRecord]) -> Result<Vec<Offset>, LogError> {
-        let batch = Batch::send(&self.producer, records).map_err(|error| unreachable("appending", &error))?;
+        let batch = Batch::send(&*self.producer()?, records).map_err(|error| unreachable("appending", &error))?;
         match batch.wait(ANSWER_TIMEOUT) {
             Some(answer) => answer.map_err(|error| unreachable("appending", &error)),
             None => Err(unreachable("appending", &"no answer")),
         }
     }
+
+    /// The producer; a new one if it has failed for good, as an idempotent one does when brokers have lost its sequence.
+    fn producer(&self) -> Result<Arc<Reaped<Sender>>, LogError> {
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, why)) = producer.client().fatal_error() {
+            tracing::warn!(why, "a producer has failed for good; a new one takes its place");
+            *producer = Arc::new(make(&self.config)?);
+        }
+        Ok(producer.clone())
+    }
+}
+
+fn make(config: &KafkaConfig) -> Result<Reaped<Sender>, LogError> {
+    let mut client = config.client(Role::Producer)?;
+    client.set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
+    let producer = client.create_with_context(Acknowledged::default());
+    Ok(Reaped::new(producer.map_err(|error| config.refused(&error))?))
 }
