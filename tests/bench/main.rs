@@ -1,5 +1,5 @@
-//! `orrery-bench main` measures a real standalone from outside; `orrery-bench stamp SOCKET LABEL` is the program that the jobs
-//! of the measurements run: it tells when it started.
+//! `orrery-bench main` measures a real standalone from outside, `orrery-bench kafka` services on a real broker, `orrery-bench sim`
+//! the simulator.
 
 mod clock;
 mod home;
@@ -17,13 +17,10 @@ use std::process::ExitCode;
 type Result<T> = std::result::Result<T, String>;
 
 fn main() -> ExitCode {
-    // Before everything else: this is the start that the measurements are about.
-    let started = clock::monotonic_ns();
     let mut args = std::env::args().skip(1);
-    match (args.next().as_deref(), args.next(), args.next()) {
-        (Some("stamp"), Some(socket), Some(label)) => stamp::send(&socket, &label, started),
-        (Some(name), None, None) => match suite::find(name) {
-            Some(suite) => suite::run(suite, &Settings::from_environment(name)),
+    match (args.next(), args.next()) {
+        (Some(name), None) => match suite::find(&name) {
+            Some(suite) => suite::run(suite, &Settings::from_environment(&name)),
             None => usage(),
         },
         _ => usage(),

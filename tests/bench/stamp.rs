@@ -6,17 +6,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// Longest datagram: a label is an index, a name, or a time.
 const DATAGRAM_BYTES: usize = 512;
-
-/// The whole of the stamping program.
-pub(crate) fn send(socket: &str, label: &str, started: i64) -> ExitCode {
-    let sent = UnixDatagram::unbound().and_then(|from| from.send_to(format!("{label} {started}").as_bytes(), socket));
-    if sent.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
 
 /// One start.
 #[derive(Debug)]
@@ -39,14 +33,17 @@ impl Stamps {
         let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
         let path = folder.path().join("stamps");
         let socket = UnixDatagram::bind(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let program = std::env::current_exe().map_err(|e| format!("our own path: {e}"))?;
+        let program = std::env::current_exe().map_err(|e| format!("our own path: {e}"))?.with_file_name("orrery-stamp");
+        if !program.is_file() {
+            return Err(format!("{} is not built; run `cargo build --workspace` first", program.display()));
+        }
         Ok(Self { socket, path, program, _folder: folder })
     }
 
     /// The stamping program, with this label or template of one.
     pub(crate) fn command(&self, label: &str) -> Vec<String> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        vec![text(&self.program), "stamp".into(), text(&self.path), label.into()]
+        vec![text(&self.program), text(&self.path), label.into()]
     }
 
     /// The same for us to start.

@@ -60,10 +60,16 @@ const MAIN: &[Measurement] = &[
 
 const SIM: &[Measurement] = &[Measurement { name: "sim", run: measure::sim::worlds }];
 
+const KAFKA: &[Measurement] = &[
+    Measurement { name: "bare_start", run: measure::bare::start },
+    Measurement { name: "event_to_start", run: measure::kafka::event::one_shard },
+    Measurement { name: "event_to_start_16x4", run: measure::kafka::event::many_shards },
+];
+
 /// A suite's name and its measurements.
 type Suite = (&'static str, &'static [Measurement]);
 
-const SUITES: &[Suite] = &[("main", MAIN), ("sim", SIM)];
+const SUITES: &[Suite] = &[("main", MAIN), ("sim", SIM), ("kafka", KAFKA)];
 
 /// The measurements of a suite.
 pub(crate) fn find(name: &str) -> Option<&'static Suite> {

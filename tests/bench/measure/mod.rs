@@ -6,6 +6,7 @@ pub(crate) mod cron;
 pub(crate) mod event;
 pub(crate) mod idle;
 pub(crate) mod jobs;
+pub(crate) mod kafka;
 pub(crate) mod paced;
 pub(crate) mod restart;
 pub(crate) mod round;

@@ -1,31 +1,41 @@
-//! From an event to the process that it starts, at a steady 100 events in a second.
+//! From an event to the process that it starts, at a steady rate.
 
 use super::event::{TOPIC, stamping_home};
 use crate::Result;
 use crate::clock::{MS, SECOND, as_ms, monotonic_ns};
-use crate::home::Home;
 use crate::metric::{Metric, latencies, metric};
 use crate::stamp::{Stamp, Stamps};
 use crate::suite::Context;
 
-/// Between two events.
-const PERIOD: i64 = 10 * MS;
 /// For the starts that are still to come when all events are sent.
 const LATEST: i64 = 10 * SECOND;
 
-/// The events leave at fixed times, whether or not those before have started anything. How late the latest left is told too: a
-/// request that is answered slowly delays the next one, which a latency counted from its own request would hide.
+/// 100 events in a second at a standalone.
 pub(crate) fn at_100_hz(context: &mut Context) -> Result<Vec<Metric>> {
     let bare = context.bare_ms()?;
-    let count = context.sizes.paced_seconds * 100;
     let stamps = Stamps::new()?;
     let (home, _first) = stamping_home(&stamps)?;
-    let mut pace = Pace { sent: Vec::new(), started: vec![None; count] };
-    let latest = pace.send(&home, &stamps)?;
-    let taken = pace.collect(&stamps).map_err(|why| format!("{why}; {}", home.others()))?;
+    let paced = run(&stamps, context.sizes.paced_seconds * 100, 10 * MS, |n| home.event(TOPIC, &n.to_string()));
+    let Paced { taken, latest } = paced.map_err(|why| format!("{why}; {}", home.others()))?;
     let mut found = latencies("event_to_start_100hz", &taken, bare)?;
     found.push(metric("event_sent_late_100hz_ms.max", as_ms(latest), "ms"));
     Ok(found)
+}
+
+/// What came of it.
+pub(crate) struct Paced {
+    /// From each event to its start.
+    pub(crate) taken: Vec<i64>,
+    /// How late the latest event left: a request that is answered slowly delays the next one, which a latency counted from its own
+    /// request would hide.
+    pub(crate) latest: i64,
+}
+
+/// Sends so many events at fixed times, whether or not those before have started anything; the label of each is its number.
+pub(crate) fn run(stamps: &Stamps, count: usize, period: i64, send: impl Fn(usize) -> Result<()>) -> Result<Paced> {
+    let mut pace = Pace { sent: Vec::new(), started: vec![None; count] };
+    let latest = pace.send(stamps, period, send)?;
+    Ok(Paced { taken: pace.collect(stamps)?, latest })
 }
 
 /// Times of requests and of starts, by number.
@@ -36,18 +46,17 @@ struct Pace {
 
 impl Pace {
     /// Sends all; returns how late the latest was.
-    fn send(&mut self, home: &Home, stamps: &Stamps) -> Result<i64> {
-        let (began, mut latest) = (monotonic_ns() + PERIOD, 0);
+    fn send(&mut self, stamps: &Stamps, period: i64, send: impl Fn(usize) -> Result<()>) -> Result<i64> {
+        let (began, mut latest) = (monotonic_ns() + period, 0);
         for n in 0..self.started.len() {
-            let due = began + PERIOD * i64::try_from(n).map_err(|e| e.to_string())?;
+            let due = began + period * i64::try_from(n).map_err(|e| e.to_string())?;
             while let Some(stamp) = stamps.next(due)? {
                 self.take(&stamp)?;
             }
-            let label = n.to_string();
             let before = monotonic_ns();
             self.sent.push(before);
             latest = latest.max(before - due);
-            home.event(TOPIC, &label)?;
+            send(n)?;
         }
         Ok(latest)
     }
