@@ -108,7 +108,7 @@ impl Kafka {
     fn java(&self, broker: &Broker, arguments: &[&str], output: &str) -> Child {
         let out = File::create(broker.folder.join(format!("{output}.out"))).expect("a file for its output");
         let mut java = Command::new("java");
-        java.args(["-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", "-Xshare:auto", "-cp"]).arg(self.jars.join("*"));
+        java.args(["-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp"]).arg(self.jars.join("*"));
         java.arg(format!("-Dlog4j2.configurationFile={}", log_configuration(&broker.folder).display()));
         java.args(arguments);
         if output == "format" {

@@ -166,8 +166,12 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
         "acquired"
     );
     while !stop.load(Ordering::Acquire) {
-        if let Turn::Idle(wait) = owner.turn(&now)? {
-            bell.wait(wait.min(WAIT_MOST));
+        match owner.turn(&now)? {
+            Turn::Idle(wait) => drop(bell.wait(wait.min(WAIT_MOST))),
+            // What arrives meanwhile could not be committed earlier: it makes one transaction, not one for each arrival.
+            Turn::Went => owner.commits().settle()?,
+            // There is enough for the next transaction while this one is under way.
+            Turn::Full => {}
         }
     }
     owner.commits().settle()

@@ -120,6 +120,8 @@ impl Setting {
 pub enum Turn {
     /// Something was read or decided: turn again.
     Went,
+    /// As much was read as one step takes: there is more.
+    Full,
     /// Nothing to do for so long, unless something arrives.
     Idle(Duration),
 }
@@ -201,7 +203,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         }
         let expired = self.expired_leases(lease_clock_us(now()))?;
         let mut arrivals: Vec<Arrival> = expired.into_iter().map(Arrival::Observed).collect();
-        self.inputs.poll(&mut self.shard, &mut arrivals)?;
+        let full = self.inputs.poll(&mut self.shard, &mut arrivals)?;
         let nothing = arrivals.is_empty();
         let stepped = self.step(now(), arrivals, Vec::new())?;
         // What the decider wants to read changes only when it decides.
@@ -210,7 +212,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             self.commits.check()?;
             return Ok(Turn::Idle(self.wait_for(now())));
         }
-        Ok(Turn::Went)
+        Ok(if full { Turn::Full } else { Turn::Went })
     }
 
     /// The decider, to look at.

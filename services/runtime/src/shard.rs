@@ -68,13 +68,6 @@ pub struct Transaction {
     pub entries: usize,
 }
 
-impl Transaction {
-    /// Nothing to commit: used to wait for what is under way.
-    pub(crate) fn nothing() -> Self {
-        Self { records: Vec::new(), changelog: 0..0, rows: Vec::new(), head: Head::default(), entries: 0 }
-    }
-}
-
 /// Why a step could not be made; the shard must be dropped and acquired again.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {

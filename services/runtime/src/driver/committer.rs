@@ -6,8 +6,8 @@ use crate::owner::{Commits, Lost};
 use crate::shard::Transaction;
 use orrery_log::{Bell, Log, clock};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// The committer's side that the shard's thread holds.
@@ -18,22 +18,56 @@ pub(super) struct Committer {
 }
 
 struct Shared {
-    /// Why nothing more is committed.
-    failed: Mutex<Option<Lost>>,
+    state: Mutex<State>,
+    /// Rings when nothing is left to do, or nothing more is done.
+    rested: Condvar,
     journal_end: AtomicI64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Transactions handed over and not done.
+    under_way: usize,
+    /// Why nothing more is committed.
+    failed: Option<Lost>,
+    ended: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn done(&self) {
+        let mut state = self.state();
+        state.under_way -= 1;
+        if state.under_way == 0 {
+            self.rested.notify_all();
+        }
+    }
+}
+
+/// Whoever waits for a thread that has ended, even by a panic, is told.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.state().ended = true;
+        self.0.rested.notify_all();
+    }
 }
 
 impl Committer {
     pub(super) fn start(name: String, mut committing: Committing, log: Arc<dyn Log>, bell: Arc<Bell>) -> Self {
         let (work, transactions) = sync_channel::<Transaction>(1);
-        let shared = Arc::new(Shared { failed: Mutex::new(None), journal_end: AtomicI64::new(-1) });
+        let shared = Arc::new(Shared { state: Mutex::default(), rested: Condvar::new(), journal_end: AtomicI64::new(-1) });
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn({
-                let shared = shared.clone();
+                let ending = Ending(shared.clone());
                 move || {
-                    if let Err(why) = run(&mut committing, &log, &transactions, &shared) {
-                        *shared.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                    if let Err(why) = run(&mut committing, &log, &transactions, &ending.0) {
+                        ending.0.state().failed = Some(why);
                         bell.ring();
                     }
                 }
@@ -42,33 +76,30 @@ impl Committer {
         Self { work: Some(work), shared, thread: Some(thread) }
     }
 
-    /// Waits until everything handed over is committed; used at both ends of an ownership.
-    pub(super) fn settle(&mut self) -> Result<(), Lost> {
-        let Some(work) = &self.work else { return self.check() };
-        // Two empty transactions fill the queue behind the last real one; the second is taken only after that one is done.
-        for _ in 0..2 {
-            work.send(Transaction::nothing()).map_err(|_| self.why())?;
-        }
+    /// Waits until everything handed over is committed.
+    pub(super) fn settle(&self) -> Result<(), Lost> {
+        let state = self.shared.state();
+        let waited = self.shared.rested.wait_while(state, |state| state.under_way > 0 && !state.ended);
+        drop(waited);
         self.check()
     }
 
-    fn why(&self) -> Lost {
-        self.check().err().unwrap_or_else(|| Lost::Unclean("the committer has ended".into()))
+    fn ended() -> Lost {
+        Lost::Unclean("the committer has ended".into())
     }
 }
 
 fn run(committing: &mut Committing, log: &Arc<dyn Log>, transactions: &Receiver<Transaction>, shared: &Shared) -> Result<(), Lost> {
     let mut snapshotting: Option<Snapshotting> = None;
     while let Ok(transaction) = transactions.recv() {
-        if transaction.entries > 0 {
-            let began = clock::monotonic();
-            let journal_end = committing.commit(transaction, &mut || began.elapsed())?;
-            shared.journal_end.store(journal_end, Ordering::Release);
-            committing.settle()?;
-            if let Some(snapshot) = committing.take_snapshot() {
-                snapshotting = Some(Snapshotting::start(log.clone(), snapshot));
-            }
+        let began = clock::monotonic();
+        let journal_end = committing.commit(transaction, &mut || began.elapsed())?;
+        shared.journal_end.store(journal_end, Ordering::Release);
+        committing.settle()?;
+        if let Some(snapshot) = committing.take_snapshot() {
+            snapshotting = Some(Snapshotting::start(log.clone(), snapshot));
         }
+        shared.done();
     }
     drop(snapshotting);
     Ok(())
@@ -78,16 +109,18 @@ impl Commits for Committer {
     /// Waits while one transaction is under way and another waits.
     fn hand_over(&mut self, transaction: Transaction) -> Result<(), Lost> {
         self.check()?;
-        let Some(work) = &self.work else { return Err(self.why()) };
-        match work.try_send(transaction) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(transaction)) => work.send(transaction).map_err(|_| self.why()),
-            Err(TrySendError::Disconnected(_)) => Err(self.why()),
-        }
+        let Some(work) = &self.work else { return Err(Self::ended()) };
+        self.shared.state().under_way += 1;
+        work.send(transaction).map_err(|_| self.check().err().unwrap_or_else(Self::ended))
     }
 
     fn check(&self) -> Result<(), Lost> {
-        self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+        let state = self.shared.state();
+        match &state.failed {
+            Some(why) => Err(why.clone()),
+            None if state.ended => Err(Self::ended()),
+            None => Ok(()),
+        }
     }
 
     fn journal_end(&self) -> Option<i64> {

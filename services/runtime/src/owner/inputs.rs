@@ -169,8 +169,8 @@ impl Inputs {
         done.map(|(_, name, partition, _)| Observation::CaughtUp { topic: name.to_string(), partition: partition as i32 })
     }
 
-    /// What is readable now, fairly over the inputs, at most one step's worth.
-    pub(super) fn poll<D: Decider>(&mut self, shard: &mut Shard<D>, arrivals: &mut Vec<Arrival>) -> Result<(), Lost> {
+    /// What is readable now, fairly over the inputs, at most one step's worth; true if there was as much.
+    pub(super) fn poll<D: Decider>(&mut self, shard: &mut Shard<D>, arrivals: &mut Vec<Arrival>) -> Result<bool, Lost> {
         let seen = self.take_seen().into_iter().chain(self.caught_up());
         arrivals.extend(seen.map(Arrival::Observed));
         let keys: Vec<(Arc<str>, u32)> = self.reading.keys().cloned().collect();
@@ -179,7 +179,7 @@ impl Inputs {
         let mut room = Room { records: RECORDS_PER_STEP, bytes: BYTES_PER_STEP };
         for i in 0..keys.len() {
             let (topic, partition) = &keys[(i + self.turn) % keys.len()];
-            if room.records == 0 || room.bytes == 0 {
+            if room.is_full() {
                 break;
             }
             if reread_of(topic).is_none() {
@@ -189,7 +189,7 @@ impl Inputs {
                 self.poll_reread(shard, (topic, *partition), &mut room, arrivals)?;
             }
         }
-        Ok(())
+        Ok(room.is_full())
     }
 
     fn poll_one<D: Decider>(
@@ -353,6 +353,10 @@ struct Room {
 }
 
 impl Room {
+    const fn is_full(&self) -> bool {
+        self.records == 0 || self.bytes == 0
+    }
+
     fn take(&mut self, record: &Record) {
         let size = |payload: &Option<Payload>| payload.as_ref().map_or(0, |p| p.as_bytes().len());
         self.records -= 1;

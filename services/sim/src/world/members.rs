@@ -255,7 +255,7 @@ impl World {
             return;
         }
         match self.crash.mortal(|| either!(owner, o => o.turn(&clock))) {
-            Ok(Ok(Turn::Went)) => self.plan_turn(m, key, TURN_US),
+            Ok(Ok(Turn::Went | Turn::Full)) => self.plan_turn(m, key, TURN_US),
             Ok(Ok(Turn::Idle(wait))) => self.plan_turn(m, key, micros(wait).clamp(TURN_US, LOOK_AROUND)),
             Ok(Err(lost)) => return self.lost(m, key, Some(&lost)),
             Err(crashed) => return self.died(m, &crashed),
