@@ -27,6 +27,15 @@ pub(crate) struct Sizes {
     pub(crate) jobs: usize,
     /// Simulated hours.
     pub(crate) hours: usize,
+    /// Attempts that wait for an allocator.
+    pub(crate) placements: usize,
+    /// Jobs with event triggers, and events that they are matched against.
+    pub(crate) event_jobs: usize,
+    pub(crate) matched_events: usize,
+    /// Runs that wait in a shard that is restored.
+    pub(crate) restored_runs: usize,
+    /// Seconds of nothing to do.
+    pub(crate) idle_seconds: usize,
 }
 
 /// As the results are meant.
@@ -42,6 +51,11 @@ const FULL: Sizes = Sizes {
     waiting: 1_000,
     jobs: 10_000,
     hours: 300,
+    placements: 50_000,
+    event_jobs: 10_000,
+    matched_events: 500_000,
+    restored_runs: 250_000,
+    idle_seconds: 60,
 };
 
 /// To try whether all works.
@@ -57,6 +71,11 @@ const QUICK: Sizes = Sizes {
     waiting: 100,
     jobs: 200,
     hours: 10,
+    placements: 2_000,
+    event_jobs: 200,
+    matched_events: 20_000,
+    restored_runs: 5_000,
+    idle_seconds: 10,
 };
 
 /// Settings of one call.

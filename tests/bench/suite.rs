@@ -64,6 +64,12 @@ const KAFKA: &[Measurement] = &[
     Measurement { name: "bare_start", run: measure::bare::start },
     Measurement { name: "event_to_start", run: measure::kafka::event::one_shard },
     Measurement { name: "event_to_start_16x4", run: measure::kafka::event::many_shards },
+    Measurement { name: "decisions_per_s", run: measure::kafka::decisions::placements },
+    Measurement { name: "events_matched_per_s", run: measure::kafka::matching::events },
+    Measurement { name: "failover", run: measure::kafka::failover::killed },
+    Measurement { name: "handover", run: measure::kafka::failover::in_order },
+    Measurement { name: "restore", run: measure::kafka::restore::rows },
+    Measurement { name: "idle", run: measure::kafka::idle::records },
 ];
 
 /// A suite's name and its measurements.

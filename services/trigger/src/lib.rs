@@ -18,6 +18,7 @@ pub mod starts;
 mod state;
 pub mod template;
 mod values;
+mod watchers;
 
 pub use facts::{Decision, EventData, Input};
 pub use state::Trigger;

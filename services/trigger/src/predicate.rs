@@ -12,10 +12,11 @@
 //! sizes of both before it begins: past [`WORK_MAX`] the event is not looked at, and the answer is an error.
 
 use crate::event::{EventView, VARIABLES};
+use crate::watchers::Guard;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, operators};
 use cel::{Context, Env, ExecutionError, IdedExpr, Program, Value};
 use orrery_model::job::{Problem, nearest};
-use orrery_model::limits::EXPRESSION_BYTES;
+use orrery_model::limits::{EXPRESSION_BYTES, INPUT_BYTES};
 use std::sync::{Arc, LazyLock};
 
 /// A compiled predicate.
@@ -23,6 +24,7 @@ use std::sync::{Arc, LazyLock};
 pub struct Predicate {
     program: Program,
     cost: Cost,
+    guard: Option<Guard>,
 }
 
 /// Brackets within brackets.
@@ -46,7 +48,14 @@ impl Predicate {
         scan(source)?;
         let program = ENV.compile(source).map_err(|e| syntax_problem(source, &e))?;
         let cost = Cost::of(program.expression())?;
-        Ok(Self { program, cost })
+        // Where the size of an event may be what fails, every event is to be shown.
+        let guard = Guard::of(program.expression()).filter(|_| cost.at_most() <= WORK_MAX);
+        Ok(Self { program, cost, guard })
+    }
+
+    /// What an event must be like for the predicate to be other than false, where that can be told.
+    pub(crate) const fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
     }
 
     /// True if the event fires. An error is a predicate that fails on this event, such as one that names a field that the event
@@ -185,6 +194,11 @@ impl Cost {
         let widest = if self.macros == 0 { 1 } else { event.widest().max(self.widest).max(1) as u128 };
         let per_round = self.nodes + self.heavy * (event.bytes() as u128).div_ceil(HEAVY_STEP_BYTES);
         widest.saturating_pow(self.macros).saturating_mul(per_round)
+    }
+
+    /// Most steps on any event.
+    const fn at_most(&self) -> u128 {
+        if self.macros > 0 { u128::MAX } else { self.nodes + self.heavy * (INPUT_BYTES as u128).div_ceil(HEAVY_STEP_BYTES) }
     }
 
     fn walk<'e>(&mut self, node: &'e IdedExpr, scope: &mut Vec<&'e str>, macros: u32) -> Result<(), Problem> {

@@ -44,7 +44,7 @@ impl Trigger {
         if self.reader(topic, partition) != self.shards().shard {
             return None;
         }
-        let entries = self.index.by_topic.get(topic)?.iter().filter_map(|job| self.definition(job));
+        let entries = self.index.by_topic.get(topic)?.jobs().iter().filter_map(|job| self.definition(job));
         entries.map(|entry| start_in(entry, topic, partition, topic_id)).min()
     }
 

@@ -4,6 +4,7 @@ use crate::facts::{Decision, Input, JOURNAL};
 use crate::predicate::Predicate;
 use crate::rows::{self, AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, RunRow, SlotRow, TakenRow, ToldRow};
 use crate::schedule::Schedule;
+use crate::watchers::{Guard, Watchers};
 use orrery_model::codec::Codec;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Lookup, Message, Poison};
 use orrery_model::id::{JobName, RunId};
@@ -47,7 +48,7 @@ pub(crate) struct Index {
     /// Compiled definitions, those of other shards' jobs too.
     pub compiled: BTreeMap<JobName, Arc<Compiled>>,
     /// Jobs with event triggers, by topic.
-    pub by_topic: BTreeMap<String, BTreeSet<JobName>>,
+    pub by_topic: BTreeMap<String, Watchers>,
     /// Jobs with `after` triggers, by parent.
     pub by_parent: BTreeMap<JobName, BTreeSet<JobName>>,
     /// Runs of each job, in order.
@@ -115,9 +116,13 @@ impl Compiled {
         Some(Self { spec, schedules, predicates })
     }
 
-    /// Topics of event triggers.
-    fn topics(&self) -> impl Iterator<Item = &str> {
-        self.spec.triggers.iter().filter_map(|t| if let Some(TriggerKind::Event(topic)) = t.kind() { Some(topic) } else { None })
+    /// Topics of event triggers, and what an event of each must be like; a predicate that does not compile never fires.
+    fn topics(&self) -> impl Iterator<Item = (&str, Option<&Guard>)> {
+        let triggers = self.spec.triggers.iter().zip(&self.predicates);
+        triggers.filter_map(|(t, predicate)| match t.kind() {
+            Some(TriggerKind::Event(topic)) => Some((topic, predicate.as_ref().and_then(Predicate::guard))),
+            _ => None,
+        })
     }
 }
 
@@ -290,8 +295,8 @@ impl Trigger {
     /// Adds a definition to the index, with its slots.
     pub(crate) fn index_job(&mut self, entry: &orrery_model::messages::CatalogEntry) {
         let Some(compiled) = Compiled::new(&entry.document, entry.defined_at) else { return };
-        for topic in compiled.topics() {
-            self.index.by_topic.entry(topic.to_owned()).or_default().insert(entry.job.clone());
+        for (topic, guard) in compiled.topics() {
+            self.index.by_topic.entry(topic.to_owned()).or_default().insert(&entry.job, guard);
         }
         for parent in compiled.spec.triggers.iter().flat_map(|t| &t.after) {
             self.index.by_parent.entry(parent.clone()).or_default().insert(entry.job.clone());
@@ -304,8 +309,10 @@ impl Trigger {
     pub(crate) fn unindex_job(&mut self, job: &JobName) {
         self.unindex_slots(job);
         let Some(compiled) = self.index.compiled.remove(job) else { return };
-        for topic in compiled.topics() {
-            if self.index.by_topic.get_mut(topic).is_some_and(|jobs| jobs.remove(job) && jobs.is_empty()) {
+        for (topic, guard) in compiled.topics() {
+            let Some(watchers) = self.index.by_topic.get_mut(topic) else { continue };
+            watchers.remove(job, guard);
+            if watchers.jobs().is_empty() {
                 self.index.by_topic.remove(topic);
             }
         }

@@ -171,7 +171,8 @@ impl KafkaConfig {
         known.chain(set).chain(fixed).for_each(|(name, value)| {
             client.set(name, value);
         });
-        client.set_log_level(RDKafkaLogLevel::Warning);
+        // Whoever asks the library to tell what it does (`debug`) is told.
+        client.set_log_level(if client.get("debug").is_some() { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning });
         Ok(client)
     }
 

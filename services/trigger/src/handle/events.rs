@@ -6,7 +6,6 @@ use crate::event::EventView;
 use crate::facts::{Decision, EventData};
 use crate::starts::is_behind_start;
 use orrery_model::id::JobName;
-use std::ops::Bound;
 
 /// Header of a record that may be sent more than once.
 const KEY_HEADER: &str = "idempotency-key";
@@ -43,7 +42,7 @@ impl Turn<'_> {
 
     /// What has fired a job hides what lies before it: an event is not shown to anybody while an earlier one still is.
     fn park_behind(&mut self, event: &EventData) {
-        let first = self.state.index.by_topic.get(&event.topic).and_then(|jobs| jobs.first().cloned());
+        let first = self.state.index.by_topic.get(&event.topic).and_then(|watchers| watchers.jobs().first().cloned());
         if first.is_some() {
             self.decide(Decision::EventKept { event: event.clone() });
             self.decide(Decision::EventParked { event: event.place(), next: first });
@@ -56,15 +55,13 @@ impl Turn<'_> {
         self.fire(&row.event, row.next, true);
     }
 
-    /// Looks at every job of the topic from `from` on, those of other shards too. Two triggers of one job make one run (§5.3).
+    /// Looks at the jobs of the topic that it may fire, from `from` on, those of other shards too. Two triggers of one job make one run (§5.3).
     fn fire(&mut self, event: &EventData, from: Option<JobName>, mut kept: bool) {
         let parked = kept;
         let place = event.place();
-        let first = from.map_or(Bound::Unbounded, Bound::Included);
-        let Some(jobs) = self.state.index.by_topic.get(&event.topic) else { return self.unpark(parked, &place) };
-        let jobs: Vec<JobName> = jobs.range((first, Bound::Unbounded)).cloned().collect();
+        let Some(watchers) = self.state.index.by_topic.get(&event.topic) else { return self.unpark(parked, &place) };
         let (view, source) = (EventView::new(event), event.source());
-        for job in jobs {
+        for job in watchers.candidates(&view, from.as_ref()) {
             // What lies before it is being read again for that job; this event follows then.
             if self.state.is_rereading(&job, &source) {
                 continue;

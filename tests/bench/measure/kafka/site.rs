@@ -50,15 +50,18 @@ impl Site {
     }
 
     /// Produces a job document.
-    pub(crate) fn define(&self, job: &Value) -> Result<()> {
-        let key = job["name"].as_str().map(|name| name.as_bytes().into());
-        self.append(vec![NewRecord {
-            topic: self.cluster.topic("jobs"),
-            key,
-            value: Some(job.to_string().as_bytes().into()),
-            ..NewRecord::default()
-        }])
-        .map(drop)
+    pub(crate) fn define(&self, job: Value) -> Result<()> {
+        self.define_all(std::iter::once(job))
+    }
+
+    /// Produces job documents.
+    pub(crate) fn define_all(&self, jobs: impl Iterator<Item = Value>) -> Result<()> {
+        let record = |job: Value| {
+            let key = job["name"].as_str().map(|name| name.as_bytes().into());
+            NewRecord { topic: self.cluster.topic("jobs"), key, value: Some(job.to_string().as_bytes().into()), ..NewRecord::default() }
+        };
+        let records: Vec<NewRecord> = jobs.map(record).collect();
+        records.chunks(1_000).try_for_each(|some| self.append(some.to_vec()).map(drop))
     }
 
     /// Produces one record, and waits until the broker has acknowledged it.
@@ -80,7 +83,7 @@ impl Site {
     pub(crate) fn define_stamping(&self, stamps: &Stamps, partitions: u32) -> Result<()> {
         self.make_topic(STAMPED, partitions)?;
         let resources = json!({"cpus": "1m", "memory": "1MiB"});
-        self.define(&json!({"name": "stamps", "triggers": [{"event": STAMPED}], "command": stamps.command("{{ event.data.n }}"),
+        self.define(json!({"name": "stamps", "triggers": [{"event": STAMPED}], "command": stamps.command("{{ event.data.n }}"),
             "concurrency": "allow", "resources": resources}))?;
         let until = monotonic_ns() + READY_WITHIN;
         for partition in 0..partitions {

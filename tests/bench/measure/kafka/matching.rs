@@ -1,0 +1,43 @@
+//! Events in a second that one trigger process consumes, matches against 10,000 event triggers, and commits; each of one in a hundred
+//! matches exactly one of them.
+
+use super::site::Site;
+use crate::Result;
+use crate::clock::{monotonic_ns, seconds_since};
+use crate::metric::{Metric, metric};
+use crate::suite::Context;
+use serde_json::json;
+
+/// Topic of the events.
+const TOPIC: &str = "bench-matched";
+/// One event of so many matches.
+const ONE_OF: usize = 100;
+/// Of twenty triggers one compares ranges, the others for equality.
+const RANGE_OF: usize = 20;
+
+/// All events are there before the trigger process starts again.
+pub(crate) fn events(context: &mut Context) -> Result<Vec<Metric>> {
+    let (jobs, events) = (context.sizes.event_jobs, context.sizes.matched_events);
+    let mut site = Site::start(1, 1)?;
+    site.make_topic(TOPIC, 1)?;
+    site.cluster.start("trigger", "trigger", &[]);
+    let job = |n: usize| {
+        let when =
+            if n % RANGE_OF == 0 { format!("data.n >= {} && data.n < {}", n * 10, n * 10 + 1) } else { format!("data.n == {}", n * 10) };
+        json!({"name": format!("matched-{n}"), "triggers": [{"event": TOPIC, "when": when}], "command": ["/bin/true"],
+            "concurrency": "allow", "resources": {"cpus": "1m", "memory": "1MiB"}})
+    };
+    site.define_all((0..jobs).map(job))?;
+    // Every definition, and the cluster's numbers.
+    site.tail(&site.cluster.topic("catalog"))?.until_keys(jobs + 1)?;
+    site.cluster.stop("trigger");
+    // Most values lie between those that match.
+    site.pour(TOPIC, events, |n| {
+        let value = if n % ONE_OF == 0 { n / ONE_OF % jobs * 10 } else { n % (jobs * 10) / 10 * 10 + 5 };
+        json!({"n": value, "customer": "c-1234", "note": "an event of some size, as they are"}).to_string()
+    })?;
+    let began = monotonic_ns();
+    site.cluster.start("trigger", "trigger", &[]);
+    site.tail(&site.cluster.topic("runs"))?.until_keys(events.div_ceil(ONE_OF))?;
+    Ok(vec![metric("events_matched_per_s", events as f64 / seconds_since(began), "1/s")])
+}
