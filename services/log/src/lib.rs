@@ -197,6 +197,8 @@ pub trait Log: Send + Sync {
     /// `max_bytes` hold. Does not wait for what nobody has written yet. Where no record lies at or behind the position, what is
     /// delivered may still lead on: `next` is a position that no record lies before.
     fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError>;
+    /// Says which reads will come, so that a log that has to fetch fetches for all of them at once.
+    fn expect_reads(&self, _from: &[(TopicPartition, Offset)]) {}
     /// First position that is still there.
     fn start_offset(&self, at: &TopicPartition) -> Result<Offset, LogError>;
     /// A position behind the last committed record; offsets that no record has may lie between.

@@ -105,6 +105,10 @@ impl Log for KafkaLog {
         self.readers.read(at, from, max_bytes)
     }
 
+    fn expect_reads(&self, from: &[(TopicPartition, Offset)]) {
+        self.readers.expect(from);
+    }
+
     fn start_offset(&self, at: &TopicPartition) -> Result<Offset, LogError> {
         Ok(self.readers.bounds(at)?.start)
     }

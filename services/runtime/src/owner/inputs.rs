@@ -102,6 +102,9 @@ impl Inputs {
             wanted.1.iter().any(|start| *start.topic == **name && start.partition as u32 == *partition)
         });
         self.subscribed = Some(wanted);
+        let new = self.reading.iter().filter(|(input, _)| !old.contains_key(*input) && reread_of(&input.0).is_none());
+        let new: Vec<_> = new.map(|((topic, partition), from)| (TopicPartition::new(topic, *partition), *from)).collect();
+        self.log.expect_reads(&new);
         Ok(self.reading.keys().any(|input| !old.contains_key(input)))
     }
 

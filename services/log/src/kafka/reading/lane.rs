@@ -2,6 +2,7 @@
 
 use super::Bells;
 use super::window::Window;
+use crate::kafka::REQUEST_TIMEOUT;
 use crate::kafka::native::{self, Met, Polled};
 use crate::kafka::reaper::Reaped;
 use crate::{Fetch, TopicPartition, clock};
@@ -9,7 +10,7 @@ use orrery_model::record::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Offset as Place, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub(super) struct Lane {
     changed: Condvar,
     bells: Arc<Bells>,
     stopped: AtomicBool,
+    /// Topics whose leaders the library has been told.
+    known: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Default)]
@@ -47,6 +50,7 @@ impl Lane {
             changed: Condvar::new(),
             bells: bells.clone(),
             stopped: AtomicBool::new(false),
+            known: Mutex::default(),
         });
         let filled = lane.clone();
         let fill = move || {
@@ -74,8 +78,14 @@ impl Lane {
         self.state().windows.get(at).filter(|window| window.generation == generation).map(|window| window.read_at)
     }
 
+    /// True if a read from here is answered by a window of this lane.
+    pub(super) fn holds(&self, (at, generation): (&TopicPartition, u64), from: Offset) -> bool {
+        self.state().windows.get(at).is_some_and(|window| window.generation == generation && window.holds(from))
+    }
+
     /// Begins a window, in the place of the one that there was.
     pub(super) fn begin(&self, (at, generation): (&TopicPartition, u64), from: Offset) -> Result<(), KafkaError> {
+        self.find_leader(&at.topic)?;
         let mut state = self.state();
         self.give_up(&mut state, at);
         let waits = |state: &mut State| state.given_up.contains_key(at);
@@ -85,6 +95,20 @@ impl Lane {
         }
         self.consumer.incremental_assign(&list(at, Some(from))?)?;
         state.windows.insert(at.clone(), Window::new(generation, from, clock::monotonic()));
+        Ok(())
+    }
+
+    /// The library looks for the leaders of a topic that is new to it once a second, but at once when it is asked. All topics are
+    /// asked for first: an answer may have to wait for a fetch that is under way.
+    fn find_leader(&self, topic: &str) -> Result<(), KafkaError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for asked in [None, Some(topic)] {
+            if known.contains(topic) || (asked.is_none() && !known.is_empty()) {
+                continue;
+            }
+            let found = self.consumer.fetch_metadata(asked, REQUEST_TIMEOUT)?;
+            known.extend(found.topics().iter().map(|topic| topic.name().to_owned()));
+        }
         Ok(())
     }
 

@@ -84,6 +84,20 @@ impl Readers {
         }
     }
 
+    /// Begins windows for readers to come, so that they do not wait for one after the other. What cannot be begun, reading tells.
+    pub(super) fn expect(&self, from: &[(TopicPartition, Offset)]) {
+        for (at, from) in from {
+            let generation = self.topics.generation(&at.topic);
+            let lanes = self.lanes().clone();
+            if !lanes.iter().any(|lane| lane.holds((at, generation), *from))
+                && let Ok(lane) = self.lane_for((at, generation))
+                && let Err(error) = lane.begin((at, generation), *from)
+            {
+                tracing::debug!(%error, topic = %at.topic, at.partition, "a window was not begun");
+            }
+        }
+    }
+
     /// Where a partition begins and ends, for readers of committed records.
     pub(super) fn bounds(&self, at: &TopicPartition) -> Result<Bounds, LogError> {
         self.topics.check(&at.topic, at.partition)?;
