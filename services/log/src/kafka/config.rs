@@ -32,7 +32,9 @@ impl Role {
                 ("fetch.wait.max.ms", "50"),
                 ("fetch.min.bytes", "1"),
                 ("fetch.error.backoff.ms", "100"),
-                ("queued.max.messages.kbytes", "16384"),
+                // What is fetched beyond this waits in a window of ours; the library looks again this soon whether there is room.
+                ("queued.max.messages.kbytes", "2048"),
+                ("fetch.queue.backoff.ms", "5"),
                 ("queued.min.messages", "10000"),
             ],
             Self::Admin => &[],

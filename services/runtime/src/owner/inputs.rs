@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Bytes of one read of one input: many small records, or a few of the largest.
 const READ_BYTES: usize = 512 << 10;
 /// Records taken into one step, so that a transaction stays well below the log's limits.
-const RECORDS_PER_STEP: usize = 512;
+const RECORDS_PER_STEP: usize = 1_024;
 /// Bytes of keys and values taken into one step (at least one record), for the same reason: a shard may read many partitions.
 const BYTES_PER_STEP: usize = 2 << 20;
 

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Longest wait of the lane's thread: it looks around after this.
 const POLL: Duration = Duration::from_millis(250);
+/// Records taken from the library before readers are woken.
+const TAKEN_AT_ONCE: usize = 256;
 /// Longest wait of a reader for records that are known to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A window that nobody reads for so long is given up.
@@ -56,7 +58,13 @@ impl Lane {
         let fill = move || {
             let mut swept = clock::monotonic();
             while !filled.stopped.load(Ordering::Acquire) {
-                let polled = native::poll(filled.consumer.client(), POLL);
+                // What is there already is taken with what was waited for: readers are woken once for all of it.
+                let mut polled: Vec<Polled> = native::poll(filled.consumer.client(), POLL).into_iter().collect();
+                while (1..TAKEN_AT_ONCE).contains(&polled.len())
+                    && let Some(more) = native::poll(filled.consumer.client(), Duration::ZERO)
+                {
+                    polled.push(more);
+                }
                 filled.take(polled);
                 if swept.elapsed() > POLL {
                     swept = clock::monotonic();
@@ -166,20 +174,21 @@ impl Lane {
     }
 
     /// Takes what was polled, and ends the round.
-    fn take(&self, polled: Option<Polled>) {
+    fn take(&self, polled: Vec<Polled>) {
         let mut state = self.state();
-        let rings = polled.and_then(|polled| {
-            let at = TopicPartition::new(&polled.topic, polled.partition);
-            self.take_one(&mut state, &at, polled.met).then_some(at.topic)
-        });
+        let mut rings: BTreeSet<Arc<str>> = BTreeSet::new();
+        for Polled { topic, partition, met } in polled {
+            let at = TopicPartition::new(&topic, partition);
+            if self.take_one(&mut state, &at, met) {
+                rings.insert(at.topic);
+            }
+        }
         let round = state.round;
         state.given_up.retain(|_, given_up| *given_up > round);
         state.round += 1;
         drop(state);
         self.changed.notify_all();
-        if let Some(topic) = rings {
-            self.bells.ring(&topic);
-        }
+        rings.iter().for_each(|topic| self.bells.ring(topic));
     }
 
     /// True if there is something new to read.

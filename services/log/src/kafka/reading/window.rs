@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 /// Bytes that nobody has read yet, at which fetching pauses …
-pub(super) const UNREAD_MOST: usize = 4 << 20;
+pub(super) const UNREAD_MOST: usize = 8 << 20;
 /// … and at which it goes on.
-const UNREAD_LEAST: usize = 2 << 20;
+const UNREAD_LEAST: usize = 4 << 20;
 /// Bytes that were read and are kept for readers a little behind.
 const READ_KEPT: usize = 256 << 10;
 
@@ -160,11 +160,11 @@ mod tests {
     fn what_was_read_goes_and_what_was_not_stays() {
         let now = crate::clock::monotonic();
         let mut window = Window::new(1, 0, now);
-        (0..50).for_each(|offset| window.push(record(offset, 100 << 10)));
+        (0..100).for_each(|offset| window.push(record(offset, 100 << 10)));
         assert!(window.is_full() && !window.has_room());
-        assert_eq!(window.read(0, usize::MAX, now).records.len(), 50);
-        assert!(window.has_room() && !window.holds(0) && window.holds(48) && window.holds(50));
-        window.push(record(50, 10));
-        assert_eq!(offsets(&window.read(50, usize::MAX, now)), [(50, 50)]);
+        assert_eq!(window.read(0, usize::MAX, now).records.len(), 100);
+        assert!(window.has_room() && !window.holds(0) && window.holds(98) && window.holds(100));
+        window.push(record(100, 10));
+        assert_eq!(offsets(&window.read(100, usize::MAX, now)), [(100, 100)]);
     }
 }
