@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use orrery_log::clock;
-use orrery_tests::cluster::Cluster;
+use orrery_tests::cluster::{Cluster, signal};
 use orrery_tests::kafka::Kafka;
 use orrery_tests::oracle::{Oracle, script};
 use serde_json::json;
@@ -121,6 +121,54 @@ fn a_killed_owner_is_replaced_and_replicas_come_and_go() {
         world.cluster.stop(name);
         world.run(UNDER_WAY);
         println!("{name} stopped; {UNDER_WAY} runs later: {:?}", began.elapsed());
+    }
+    world.check();
+}
+
+#[test]
+fn an_owner_that_was_frozen_is_fenced_and_yields() {
+    let kafka = crate::broker();
+    let mut world = World::begin(&kafka);
+    for name in ["trigger-a", "allocator-a", "trigger-b", "allocator-b"] {
+        world.run(RUNS_PER_FAULT);
+        let (pid, began) = (world.cluster.pid(name), clock::monotonic());
+        signal(pid, libc::SIGSTOP);
+        // The group gives its shards to the other one, which fences it. It may be in the middle of a transaction.
+        world.run(UNDER_WAY);
+        signal(pid, libc::SIGCONT);
+        world.run(UNDER_WAY);
+        println!("{name} frozen; {} runs later: {:?}", 2 * UNDER_WAY, began.elapsed());
+    }
+    world.check();
+}
+
+#[test]
+fn replicas_are_replaced_one_after_the_other() {
+    let kafka = crate::broker();
+    let mut world = World::begin(&kafka);
+    for (name, role, cell) in SERVICES {
+        world.run(UNDER_WAY);
+        let began = clock::monotonic();
+        world.cluster.stop(name);
+        world.cluster.start(name, role, &[("ORRERY_CELL", cell)]);
+        world.run(UNDER_WAY);
+        println!("{name} restarted in order; {UNDER_WAY} runs later: {:?}", began.elapsed());
+    }
+    world.check();
+}
+
+#[test]
+fn one_of_three_brokers_may_be_lost() {
+    let mut kafka = Kafka::start(3);
+    let mut world = World::begin(&kafka);
+    for n in [0, 1] {
+        world.run(RUNS_PER_FAULT);
+        let began = clock::monotonic();
+        kafka.kill_broker(n);
+        world.run(UNDER_WAY);
+        println!("broker {n} killed; {UNDER_WAY} runs later: {:?}", began.elapsed());
+        kafka.start_broker(n);
+        world.run(UNDER_WAY);
     }
     world.check();
 }

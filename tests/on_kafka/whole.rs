@@ -1,8 +1,13 @@
 //! The whole system, as data teams and SREs meet it.
 
 use crate::client::Client;
+use orrery_log::{Bell, clock};
 use orrery_tests::cluster::Cluster;
 use serde_json::json;
+use std::time::Duration;
+
+/// Longest wait for anything that must come.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs() {
@@ -48,10 +53,74 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     let (code, out, errors) = cluster.cli(&["audit", "verify"]);
     assert_eq!(code, 0, "{out}{errors}");
     assert!(out.contains(" 0 divergences"), "{out}");
+    tools_show_members_and_lag(&cluster);
     // Handed over in order, everything ends without force.
     for name in ["trigger", "allocator", "agent-0", "agent-1"] {
         cluster.stop(name);
     }
+}
+
+/// Who is there with what, and that all has been read.
+fn tools_show_members_and_lag(cluster: &Cluster) {
+    let json = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let (code, out, errors) = cluster.cli(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}{errors}");
+        let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+        document["items"].as_array().unwrap().clone()
+    };
+    let members = json(&["cluster", "members", "-o", "json"]);
+    let shards: Vec<_> = members.iter().map(|member| (member["service"].as_str().unwrap(), member["shards"].clone())).collect();
+    assert_eq!(shards, [("trigger", json!([0, 1])), ("allocator", json!([0, 1]))], "{members:?}");
+    // Told every ten seconds.
+    let deadline = clock::monotonic() + PATIENCE;
+    loop {
+        let lag = json(&["cluster", "lag", "-o", "json"]);
+        let of = |reader: &str, topic: &str| {
+            let inputs = lag.iter().filter(|input| input["reader"] == reader && input["topic"] == cluster.topic(topic).as_str());
+            inputs.map(|input| input["lag"].as_i64().unwrap()).collect::<Vec<_>>()
+        };
+        if of("trigger", "outcomes") == [0, 0] && of("allocator", "tasks") == [0, 0] {
+            return;
+        }
+        assert!(clock::monotonic() < deadline, "{lag:#?}");
+        Bell::default().wait(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_taken_is_shown_sent_again_and_settled() {
+    let kafka = crate::broker();
+    let mut cluster = Cluster::make(&kafka.bootstrap(), 1, 1);
+    let mut client = Client::new(&kafka.bootstrap(), &cluster);
+    cluster.start("trigger", "trigger", &[]);
+    for key in ["late/first", "late/second"] {
+        client.produce(&cluster.topic("jobs"), 0, Some(key), "{]");
+    }
+    let letters = || -> Vec<serde_json::Value> {
+        let (code, out, errors) = cluster.cli(&["dlq", "list", "-o", "json"]);
+        assert_eq!(code, 0, "{out}{errors}");
+        let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+        // The broker may serve other clusters too.
+        let is_ours = |letter: &&serde_json::Value| letter["error"]["topic"] == cluster.topic("jobs").as_str();
+        document["items"].as_array().unwrap().iter().filter(is_ours).cloned().collect()
+    };
+    client.wait("two dead letters", |_| letters().len() == 2);
+    let found = letters();
+    let places: Vec<&str> = found.iter().map(|letter| letter["place"].as_str().unwrap()).collect();
+    let (code, shown, _) = cluster.cli(&["dlq", "show", places[1], "-o", "json"]);
+    assert!(code == 0 && shown.contains("{]") && shown.contains("late/second"), "{shown}");
+    // Sent again it is as wrong as before: it comes back, as another record.
+    let (code, out, errors) = cluster.cli(&["dlq", "retry", places[0]]);
+    assert_eq!((code, out.trim()), (0, format!("{}: retried", places[0]).as_str()), "{errors}");
+    client
+        .wait("the first one again", |_| letters().iter().any(|letter| letter["key"] == "late/first" && letter["error"]["offset"] == "2"));
+    let (code, out, errors) = cluster.cli(&["dlq", "drop", places[1], places[0]]);
+    assert!(code == 4 && out.contains("dropped") && errors.contains("it was retried by"), "{out}{errors}");
+    assert_eq!(letters().len(), 1);
+    let (_, all, _) = cluster.cli(&["dlq", "list", "--all", "-o", "wide", "--topic", &cluster.topic("jobs")]);
+    assert!(all.contains("retried by") && all.contains("dropped by"), "{all}");
+    let (code, _, errors) = cluster.cli(&["dlq", "retry", &places[0].replace('@', "@9")]);
+    assert!(code == 1 && errors.contains("there is no dead letter at"), "{errors}");
 }
 
 #[test]

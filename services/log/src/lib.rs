@@ -199,6 +199,8 @@ pub trait Log: Send + Sync {
     fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError>;
     /// Says which reads will come, so that a log that has to fetch fetches for all of them at once.
     fn expect_reads(&self, _from: &[(TopicPartition, Offset)]) {}
+    /// Says how far a reader has come, for people and their tools: nothing reads on from there.
+    fn tell_positions(&self, _reader: &str, _positions: &[(TopicPartition, Offset)]) {}
     /// First position that is still there.
     fn start_offset(&self, at: &TopicPartition) -> Result<Offset, LogError>;
     /// A position behind the last committed record; offsets that no record has may lie between.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum AcquireError {
     /// The log refused.
-    #[error("the log refused while {doing}")]
+    #[error("the log refused while {doing}: {source}")]
     Log {
         /// What was being done.
         doing: &'static str,

@@ -3,6 +3,7 @@
 
 use super::config::{KafkaConfig, Role};
 use super::reaper::reap;
+use super::{REQUEST_TIMEOUT, unreachable};
 use crate::LogError;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
@@ -36,9 +37,10 @@ pub struct Group {
 }
 
 impl Group {
-    /// Joins a group for the partitions of a topic.
-    pub fn join(config: &KafkaConfig, group: &str, topic: &str, assignee: Arc<dyn Assignee>) -> Result<Self, LogError> {
+    /// Joins a group for the partitions of a topic, under a name that tools show.
+    pub fn join(config: &KafkaConfig, group: &str, topic: &str, member: &str, assignee: Arc<dyn Assignee>) -> Result<Self, LogError> {
         let mut client = config.client(Role::Consumer)?;
+        client.set("client.id", member);
         client.set("group.id", group).set("auto.offset.reset", "latest").set("enable.partition.eof", "false");
         // The newer protocol (KIP-848) has its timeouts from the brokers.
         if client.get("group.protocol") != Some("consumer") {
@@ -73,6 +75,33 @@ impl Group {
         let thread = thread.map_err(|error| LogError::Unreachable { why: format!("no thread for a group: {error}") })?;
         Ok(Self { stop, thread: Some(thread) })
     }
+}
+
+/// The members of a group by name, with the partitions that each is assigned. A group that nobody has joined has none.
+pub fn members(config: &KafkaConfig, group: &str) -> Result<Vec<(String, Vec<u32>)>, LogError> {
+    let client: BaseConsumer = config.client(Role::Consumer)?.create().map_err(|error| config.refused(&error))?;
+    let found = client.fetch_group_list(Some(group), REQUEST_TIMEOUT).map_err(|error| unreachable("asking for a group", &error))?;
+    let members = found.groups().iter().filter(|found| found.name() == group).flat_map(|found| found.members());
+    Ok(members.map(|member| (member.client_id().to_owned(), member.assignment().and_then(assigned).unwrap_or_default())).collect())
+}
+
+/// The partitions of an assignment: version, topics, and of each its name and partitions.
+fn assigned(bytes: &[u8]) -> Option<Vec<u32>> {
+    let mut rest = bytes.get(2..)?;
+    let number = |bytes: &mut &[u8]| -> Option<u32> {
+        let (four, left) = bytes.split_first_chunk::<4>()?;
+        *bytes = left;
+        Some(u32::from_be_bytes(*four))
+    };
+    let mut found = Vec::new();
+    for _ in 0..number(&mut rest)? {
+        let (length, left) = rest.split_first_chunk::<2>()?;
+        rest = left.get(usize::from(u16::from_be_bytes(*length))..)?;
+        for _ in 0..number(&mut rest)? {
+            found.push(number(&mut rest)?);
+        }
+    }
+    Some(found)
 }
 
 impl Drop for Group {
@@ -122,4 +151,14 @@ impl ConsumerContext for Member {
 
 fn partitions(list: &TopicPartitionList) -> Vec<u32> {
     list.elements().iter().filter_map(|one| u32::try_from(one.partition()).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_assignment_is_read_and_a_torn_one_is_none() {
+        let bytes = [&[0, 1, 0, 0, 0, 1, 0, 3][..], b"abc", &[0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 1, 0], &[0, 0, 0, 0]].concat();
+        assert_eq!(super::assigned(&bytes), Some(vec![7, 256]));
+        assert!((0..bytes.len() - 4).all(|length| super::assigned(&bytes[..length]).is_none()));
+    }
 }

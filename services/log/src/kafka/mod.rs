@@ -8,13 +8,14 @@ mod config;
 mod delivery;
 mod group;
 mod native;
+mod positions;
 mod reading;
 mod reaper;
 mod topics;
 mod writer;
 
 pub use config::{KafkaConfig, Role};
-pub use group::{Assignee, Group};
+pub use group::{Assignee, Group, members};
 pub use topics::{Difference, TopicWish};
 
 use crate::{Bell, Fetch, Log, LogError, Topic, TopicPartition, Writer};
@@ -22,7 +23,9 @@ use append::Appender;
 use orrery_model::record::{NewRecord, Offset};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::Cleanup;
+use positions::Positions;
 use reading::Readers;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use topics::Topics;
@@ -39,6 +42,7 @@ pub struct KafkaLog {
     topics: Arc<Topics>,
     readers: Readers,
     appender: Appender,
+    positions: Positions,
 }
 
 impl KafkaLog {
@@ -48,7 +52,8 @@ impl KafkaLog {
         let topics = Arc::new(Topics::new(&config)?);
         let readers = Readers::new(&config, topics.clone())?;
         let appender = Appender::new(&config)?;
-        Ok(Arc::new(Self { config, topics, readers, appender }))
+        let positions = Positions::new(&config);
+        Ok(Arc::new(Self { config, topics, readers, appender, positions }))
     }
 
     /// What making the topics as wished would change; nothing is changed.
@@ -59,6 +64,13 @@ impl KafkaLog {
     /// Changes one topic as [`Self::plan_topics`] said.
     pub fn apply_topic(&self, difference: &Difference) -> Result<(), LogError> {
         self.topics.apply(difference)
+    }
+}
+
+impl KafkaLog {
+    /// Where a reader said last that it is ([`Log::tell_positions`]), for those of these partitions that it said anything for.
+    pub fn told_positions(&self, reader: &str, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
+        self.positions.told(reader, partitions)
     }
 }
 
@@ -103,6 +115,10 @@ impl Log for KafkaLog {
 
     fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError> {
         self.readers.read(at, from, max_bytes)
+    }
+
+    fn tell_positions(&self, reader: &str, positions: &[(TopicPartition, Offset)]) {
+        self.positions.tell(reader, positions);
     }
 
     fn expect_reads(&self, from: &[(TopicPartition, Offset)]) {

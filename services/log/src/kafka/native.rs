@@ -48,6 +48,23 @@ pub(super) fn poll<C: ClientContext>(client: &Client<C>, at_most: Duration) -> O
     }
 }
 
+/// Lets what the library has to say be told as everything else is: a client whose queue is polled by [`poll`] would print it.
+pub(super) fn tell_by_tracing<C: ClientContext>(client: &Client<C>) {
+    // Safety: the handle lives as long as `client`, and the function as long as the process.
+    unsafe { sys::rd_kafka_set_logger(client.native_ptr(), Some(tell)) }
+}
+
+/// Safety: called by the library, with texts that end with a zero.
+unsafe extern "C" fn tell(_: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, what: *const c_char) {
+    // Safety: as the caller promises.
+    let (facility, what) = unsafe { (text(facility), text(what)) };
+    match level {
+        ..=4 => tracing::warn!(target: "librdkafka", facility, "{what}"),
+        5..=6 => tracing::info!(target: "librdkafka", facility, "{what}"),
+        _ => tracing::debug!(target: "librdkafka", facility, "{what}"),
+    }
+}
+
 /// Safety: a message as the library gave it.
 unsafe fn read_message(message: &sys::rd_kafka_message_t) -> Option<Polled> {
     if message.rkt.is_null() {

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use orrery_audit::{EntryView, Filter, Place, Report, cluster_of, read_entries, verify_all};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::kafka::KafkaLog;
-use orrery_log::{Log, clock};
+use orrery_log::{Log, LogError, clock};
 use orrery_model::decider::Decider as _;
 use orrery_model::id::JobName;
 use orrery_model::time::Timestamp;
@@ -18,6 +18,7 @@ use orrery_trigger::Trigger;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -87,14 +88,23 @@ impl Audit {
     }
 }
 
-/// The cluster's log on Kafka, if brokers are configured; else that of the data folder.
-fn open(context: &Context) -> Result<(Arc<dyn Log>, Cluster)> {
+/// The cluster's log on Kafka, if brokers are configured; else that of the data folder, to read.
+pub(super) fn open(context: &Context) -> Result<(Arc<dyn Log>, Cluster)> {
+    open_with(context, EmbeddedLog::open_read_only)
+}
+
+/// The same to write; that of a data folder only while no server runs on it.
+pub(super) fn open_to_write(context: &Context) -> Result<(Arc<dyn Log>, Cluster)> {
+    open_with(context, EmbeddedLog::open)
+}
+
+fn open_with<L: Log + 'static>(context: &Context, embedded: fn(&Path) -> Result<Arc<L>, LogError>) -> Result<(Arc<dyn Log>, Cluster)> {
     let log: Arc<dyn Log> = match context.config.kafka()? {
         Some(kafka) => KafkaLog::open(kafka)?,
         None => {
             let folder = context.config.data_dir()?.join(LOG_DIR);
-            EmbeddedLog::open_read_only(&folder)
-                .with_context(|| format!("no log can be read in {}; name the data folder with --data-dir", folder.display()))?
+            let opened = embedded(&folder);
+            opened.with_context(|| format!("no log can be opened in {}; name the data folder with --data-dir", folder.display()))?
         }
     };
     let cluster = cluster_of(&*log, context.config.get("prefix").unwrap_or_default())?;

@@ -3,7 +3,9 @@
 mod agent;
 pub(crate) mod audit;
 mod client;
+mod cluster;
 mod config;
+mod dlq;
 mod event;
 mod explain;
 mod job;
@@ -95,9 +97,12 @@ enum Command {
     /// Read and verify the decision journals
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Show and settle records that could not be taken
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
     /// Show what the cluster consists of
     #[command(subcommand)]
-    Cluster(agent::Cluster),
+    Cluster(cluster::Cluster),
     /// Show the settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -165,6 +170,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(command) => command.run(&context),
         Command::Agent(command) => command.run(&context),
         Command::Audit(command) => command.run(&context),
+        Command::Dlq(command) => command.run(&context),
         Command::Cluster(command) => command.run(&context),
         Command::Config(command) => command.run(&context),
         Command::Completions { shell } => {

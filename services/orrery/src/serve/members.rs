@@ -50,7 +50,7 @@ impl Members {
             let (log, cluster, host, stop, bell) = (connection.port(), cluster.clone(), host.clone(), stop.clone(), bell.clone());
             move || stand_by(&log, &cluster, &member, &host.0, (&stop, &bell))
         })?;
-        let group = Group::join(&kafka, &cluster.topic(D::SERVICE), &journal, host)?;
+        let group = Group::join(&kafka, &cluster.topic(D::SERVICE), &journal, &name, host)?;
         Ok(Self { name, group: Some(group), stop, bell, standing_by: Some(standing_by) })
     }
 

@@ -322,14 +322,19 @@ impl Inputs {
         }
     }
 
-    /// Counts how far each input is behind.
+    /// Tells how far each input was read, and how far it is behind.
     pub(super) fn tell_lag<D: Decider>(&self) -> Result<(), LogError> {
-        self.ends_of(|_| true)?.into_iter().for_each(|((topic, partition), end)| {
+        let mut positions = Vec::new();
+        for ((topic, partition), end) in self.ends_of(|_| true)? {
             let read = self.reading.get(&(topic.clone(), partition)).copied().unwrap_or(end);
-            let clear = self.clear_to.get(&(topic.clone(), partition)).copied().unwrap_or(read);
-            let (lag, topic, partition) = ((end - read.max(clear)).max(0), topic.to_string(), partition.to_string());
-            metrics::gauge!("orrery_input_lag", "topic" => topic, "partition" => partition, "reader" => D::SERVICE).set(lag as f64);
-        });
+            let read = read.max(self.clear_to.get(&(topic.clone(), partition)).copied().unwrap_or(read));
+            let labels = [("topic", topic.to_string()), ("partition", partition.to_string()), ("reader", D::SERVICE.to_owned())];
+            metrics::gauge!("orrery_input_lag", &labels).set((end - read).max(0) as f64);
+            if reread_of(&topic).is_none() {
+                positions.push((TopicPartition { topic, partition }, read));
+            }
+        }
+        self.log.tell_positions(D::SERVICE, &positions);
         Ok(())
     }
 

@@ -54,6 +54,7 @@ impl Lane {
             stopped: AtomicBool::new(false),
             known: Mutex::default(),
         });
+        native::tell_by_tracing(lane.consumer.client());
         let filled = lane.clone();
         let fill = move || {
             let mut swept = clock::monotonic();

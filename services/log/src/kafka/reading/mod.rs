@@ -14,6 +14,7 @@ pub(super) use bells::Bells;
 pub(super) use ends::Ends;
 
 use super::config::{KafkaConfig, Role};
+use super::native;
 use super::reaper::Reaped;
 use super::topics::Topics;
 use super::{REQUEST_TIMEOUT, unreachable};
@@ -26,6 +27,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset as Place, TopicPartitionList};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Consumers at most: as many readers of one partition, at places apart from each other.
 const LANES: usize = 6;
@@ -46,7 +48,9 @@ impl Readers {
         let mut client = config.client(Role::Consumer)?;
         // Nobody joins this group; the library wants a name for whoever is assigned partitions.
         client.set("group.id", format!("{}readers", config.prefix));
-        let asker = client.create_with_context(DefaultConsumerContext).map_err(|error| config.refused(&error))?;
+        let asker: BaseConsumer<DefaultConsumerContext> =
+            client.create_with_context(DefaultConsumerContext).map_err(|error| config.refused(&error))?;
+        native::tell_by_tracing(asker.client());
         Ok(Self {
             client,
             config: config.clone(),
@@ -103,7 +107,12 @@ impl Readers {
         self.topics.check(&at.topic, at.partition)?;
         let generation = self.topics.generation(&at.topic);
         let partition = i32::try_from(at.partition).unwrap_or(i32::MAX);
-        match self.asker.fetch_watermarks(&at.topic, partition, REQUEST_TIMEOUT) {
+        // It is assigned nothing: what waits in its queue are reports of connections, and they must not pile up.
+        while native::poll(self.asker.client(), Duration::ZERO).is_some() {}
+        let ask = || self.asker.fetch_watermarks(&at.topic, partition, REQUEST_TIMEOUT);
+        // The library goes on asking the leader that it knows, for half a minute, unless it is told to look again.
+        let look_again = |_| self.asker.fetch_metadata(Some(&at.topic), REQUEST_TIMEOUT).and_then(|_| ask());
+        match ask().or_else(look_again) {
             Ok((start, end)) => Ok(Bounds { start, end: self.ends.raise((at, generation), end) }),
             Err(error) => Err(self.failed(at, "asking for ends", &error)),
         }
