@@ -3,6 +3,7 @@
 use crate::client::Client;
 use orrery_log::{Bell, clock};
 use orrery_tests::cluster::Cluster;
+use orrery_tests::kafka::Kafka;
 use serde_json::json;
 use std::time::Duration;
 
@@ -121,6 +122,42 @@ fn a_record_that_cannot_be_taken_is_shown_sent_again_and_settled() {
     assert!(all.contains("retried by") && all.contains("dropped by"), "{all}");
     let (code, _, errors) = cluster.cli(&["dlq", "retry", &places[0].replace('@', "@9")]);
     assert!(code == 1 && errors.contains("there is no dead letter at"), "{errors}");
+}
+
+#[test]
+fn brokers_may_demand_tls_and_a_password() {
+    let kafka = Kafka::start_secured("alice", "through-the-glass");
+    let mut cluster = Cluster::make(&kafka.bootstrap(), 1, 1);
+    let mut client = Client::new(&kafka.bootstrap(), &cluster);
+    let (bootstrap, certificate) = kafka.secured();
+    let certificate = certificate.display().to_string();
+    let settings = |password: &'static str| {
+        [
+            ("ORRERY_KAFKA_BOOTSTRAP_SERVERS", bootstrap.as_str()),
+            ("ORRERY_KAFKA_SECURITY_PROTOCOL", "sasl_ssl"),
+            ("ORRERY_KAFKA_SSL_CA_LOCATION", certificate.as_str()),
+            ("ORRERY_KAFKA_SASL_MECHANISM", "SCRAM-SHA-256"),
+            ("ORRERY_KAFKA_SASL_USERNAME", "alice"),
+            ("ORRERY_KAFKA_SASL_PASSWORD", password),
+        ]
+    };
+    let (code, out, errors) = cluster.cli_with(&settings("through-the-glass"), &["topics", "verify"]);
+    assert_eq!(code, 0, "{out}{errors}");
+    for (what, refused) in [("a password", settings("jabberwocky").to_vec()), ("TLS", settings("through-the-glass")[..1].to_vec())] {
+        let (code, out, errors) = cluster.cli_with(&refused, &["topics", "verify"]);
+        assert_eq!(code, 1, "without {what}: {out}{errors}");
+        assert!(!errors.contains("jabberwocky"), "{errors}");
+    }
+    let topic = cluster.topic("secured").replace('.', "-");
+    client.make_topic(&topic, 1);
+    for role in ["trigger", "allocator", "agent"] {
+        cluster.start(role, role, &settings("through-the-glass"));
+    }
+    client.define(&json!({"name": "secured/run", "command": ["true"], "triggers": [{"event": topic}]}), 0);
+    client.wait("a run", |client| {
+        client.produce(&topic, 0, None, "{}");
+        client.runs.values().any(|run| run.ended_at.is_some())
+    });
 }
 
 #[test]

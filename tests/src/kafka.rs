@@ -22,10 +22,17 @@ const START_WITHIN: Duration = Duration::from_secs(120);
 /// Between two looks at a broker that starts.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// Where a broker listens.
+struct Ports {
+    plain: u16,
+    controller: u16,
+    secured: u16,
+}
+
 /// One broker.
 struct Broker {
     id: usize,
-    port: u16,
+    ports: Ports,
     folder: PathBuf,
     process: Option<Child>,
 }
@@ -40,36 +47,52 @@ pub struct Kafka {
 impl Kafka {
     /// Starts so many brokers and waits until they answer.
     pub fn start(count: usize) -> Self {
-        Self::start_with(count, "")
+        Self::start_with(count, "", &[])
     }
 
-    /// The same, with more lines of configuration.
-    pub fn start_with(count: usize, more: &str) -> Self {
+    /// One broker that also listens where it demands TLS and a password (SASL, SCRAM-SHA-256).
+    pub fn start_secured(user: &str, password: &str) -> Self {
+        let scram = format!("SCRAM-SHA-256=[name={user},password={password}]");
+        Self::start_with(1, SECURED, &["--add-scram", &scram])
+    }
+
+    /// So many brokers with more lines of configuration, in which the names of [`Ports`] stand for ports, formatted with these options.
+    fn start_with(count: usize, more: &str, format: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("orrery-kafka").tempdir().expect("a folder");
         let jars = jars();
-        let ports: Vec<[u16; 2]> = free_ports(count * 2).chunks(2).map(|pair| [pair[0], pair[1]]).collect();
-        let voters: Vec<String> = ports.iter().enumerate().map(|(n, [_, port])| format!("{}@127.0.0.1:{port}", n + 1)).collect();
-        let brokers = ports.iter().enumerate().map(|(n, [port, controller])| {
+        let ports: Vec<Ports> =
+            free_ports(count * 3).chunks(3).map(|three| Ports { plain: three[0], controller: three[1], secured: three[2] }).collect();
+        let voters = ports.iter().enumerate().map(|(n, ports)| format!("{}@127.0.0.1:{}", n + 1, ports.controller));
+        let voters = voters.collect::<Vec<_>>().join(",");
+        let brokers = ports.into_iter().enumerate().map(|(n, ports)| {
             let own = folder.path().join(format!("broker-{}", n + 1));
             fs::create_dir(&own).expect("a folder");
-            let text = configuration(n + 1, *port, *controller, &voters.join(","), &own, count, more);
+            if more.contains(KEYSTORE) {
+                make_certificate(&own);
+            }
+            let text = configuration(n + 1, &ports, &voters, &own, count, more);
             fs::write(own.join("server.properties"), text).expect("a file");
-            Broker { id: n + 1, port: *port, folder: own, process: None }
+            Broker { id: n + 1, ports, folder: own, process: None }
         });
         let mut kafka = Self { brokers: brokers.collect(), jars, _folder: folder };
+        let arguments = ["kafka.tools.StorageTool", "format", "--cluster-id", "b3JyZXJ5LXRlc3RzLWthZg"];
         for broker in &kafka.brokers {
-            kafka
-                .java(broker, &["kafka.tools.StorageTool", "format", "--cluster-id", "b3JyZXJ5LXRlc3RzLWthZg"], "format")
-                .wait()
-                .expect("it ends");
+            let ended = kafka.java(broker, &[&arguments, format].concat(), "format").wait().expect("it ends");
+            assert!(ended.success(), "{}", fs::read_to_string(broker.folder.join("format.out")).unwrap_or_default());
         }
         (0..count).for_each(|n| kafka.start_broker(n));
         kafka
     }
 
+    /// Where the first broker demands TLS and a password, and the certificate that it shows.
+    pub fn secured(&self) -> (String, PathBuf) {
+        let broker = &self.brokers[0];
+        (format!("127.0.0.1:{}", broker.ports.secured), broker.folder.join(CERTIFICATE))
+    }
+
     /// Addresses of all brokers.
     pub fn bootstrap(&self) -> String {
-        self.brokers.iter().map(|broker| format!("127.0.0.1:{}", broker.port)).collect::<Vec<_>>().join(",")
+        self.brokers.iter().map(|broker| format!("127.0.0.1:{}", broker.ports.plain)).collect::<Vec<_>>().join(",")
     }
 
     /// Starts a broker that is not running, and waits until it serves.
@@ -98,7 +121,7 @@ impl Kafka {
     fn wait_for(&self, n: usize) {
         let (broker, deadline) = (&self.brokers[n], clock::monotonic() + START_WITHIN);
         let log = broker.folder.join("server.out");
-        while !answers(broker.port) {
+        while !answers(broker.ports.plain) {
             let said = || fs::read_to_string(&log).unwrap_or_default();
             assert!(clock::monotonic() < deadline, "broker {} does not serve:\n{}", broker.id, said());
             std::thread::park_timeout(LOOK_AGAIN);
@@ -146,8 +169,40 @@ fn free_ports(count: usize) -> Vec<u16> {
     held.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
 }
 
-fn configuration(id: usize, port: u16, controller: u16, voters: &str, folder: &Path, brokers: usize, more: &str) -> String {
+/// Files in a broker's folder, and the password of the first.
+const KEYSTORE: &str = "keystore.p12";
+const CERTIFICATE: &str = "certificate.pem";
+const KEYSTORE_PASSWORD: &str = "of-a-test";
+
+/// Settings of a broker that listens at a third place, too.
+const SECURED: &str = "listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SECURED://127.0.0.1:{secured}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SECURED://127.0.0.1:{secured}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURED:SASL_SSL
+sasl.enabled.mechanisms=SCRAM-SHA-256
+listener.name.secured.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PKCS12
+ssl.keystore.location={folder}/keystore.p12
+ssl.keystore.password=of-a-test
+";
+
+/// A key and its own certificate, for the loopback address.
+fn make_certificate(folder: &Path) {
+    let keytool = |arguments: &[&str]| {
+        let mut tool = Command::new("keytool");
+        tool.current_dir(folder).args(arguments).args(["-alias", "broker", "-keystore", KEYSTORE, "-storepass", KEYSTORE_PASSWORD]);
+        let done = tool.stdin(Stdio::null()).output().expect("keytool, which comes with Java");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    };
+    keytool(&["-genkeypair", "-keyalg", "RSA", "-storetype", "PKCS12", "-dname", "CN=127.0.0.1", "-ext", "SAN=ip:127.0.0.1"]);
+    keytool(&["-exportcert", "-rfc", "-file", CERTIFICATE]);
+}
+
+fn configuration(id: usize, ports: &Ports, voters: &str, folder: &Path, brokers: usize, more: &str) -> String {
     let data = folder.join("data");
+    let Ports { plain: port, controller, secured } = ports;
+    let names = [("{plain}", port), ("{controller}", controller), ("{secured}", secured)];
+    let more = names.iter().fold(more.to_owned(), |text, (name, port)| text.replace(name, &port.to_string()));
+    let more = more.replace("{folder}", &folder.display().to_string());
     let copies = brokers.min(3);
     let in_sync = copies.div_ceil(2);
     format!(

@@ -26,7 +26,7 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::RunAgain, 2, "started_once"),
     (Bug::LogicForgotten, 1, "logic"),
     (Bug::StoreTooOld, 6, "replay"),
-    (Bug::TornSnapshot, 4, "replay"),
+    (Bug::TornSnapshot, 5, "replay"),
     (Bug::VisibleBeforeSync, 4, "epochs"),
     (Bug::OneMark, 1, "ended"),
     (Bug::CancelHandBack, 10, "cancelled"),
@@ -78,10 +78,14 @@ fn what_was_found_once_is_not_found_again() {
 fn every_planted_defect_is_found() {
     let missing: Vec<Bug> = Bug::ALL.into_iter().filter(|bug| !PLANTED.iter().any(|(planted, ..)| planted == bug)).collect();
     assert_eq!(missing, [], "defects without a seed that shows them");
+    let mut hidden = Vec::new();
     for (bug, seed, checker) in PLANTED {
         plant(Some(*bug));
         let found = names(&run(Plan::of(*seed)).findings);
         plant(None);
-        assert!(found.contains(checker), "{bug:?} with seed {seed}: {found:?}, not {checker}; `orrery-sim --plant {bug:?}` finds a seed");
+        if !found.contains(checker) {
+            hidden.push(format!("{bug:?} with seed {seed}: {found:?}, not {checker}; `orrery-sim --plant {bug:?}` finds a seed"));
+        }
     }
+    assert_eq!(hidden, [""; 0]);
 }

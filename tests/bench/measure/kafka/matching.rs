@@ -23,8 +23,11 @@ pub(crate) fn events(context: &mut Context) -> Result<Vec<Metric>> {
     site.make_topic(TOPIC, 1)?;
     site.cluster.start("trigger", "trigger", &[]);
     let job = |n: usize| {
-        let when =
-            if n % RANGE_OF == 0 { format!("data.n >= {} && data.n < {}", n * 10, n * 10 + 1) } else { format!("data.n == {}", n * 10) };
+        let when = if n.is_multiple_of(RANGE_OF) {
+            format!("data.n >= {} && data.n < {}", n * 10, n * 10 + 1)
+        } else {
+            format!("data.n == {}", n * 10)
+        };
         json!({"name": format!("matched-{n}"), "triggers": [{"event": TOPIC, "when": when}], "command": ["/bin/true"],
             "concurrency": "allow", "resources": {"cpus": "1m", "memory": "1MiB"}})
     };
@@ -34,7 +37,7 @@ pub(crate) fn events(context: &mut Context) -> Result<Vec<Metric>> {
     site.cluster.stop("trigger");
     // Most values lie between those that match.
     site.pour(TOPIC, events, |n| {
-        let value = if n % ONE_OF == 0 { n / ONE_OF % jobs * 10 } else { n % (jobs * 10) / 10 * 10 + 5 };
+        let value = if n.is_multiple_of(ONE_OF) { n / ONE_OF % jobs * 10 } else { n % (jobs * 10) / 10 * 10 + 5 };
         json!({"n": value, "customer": "c-1234", "note": "an event of some size, as they are"}).to_string()
     })?;
     site.cluster.start("trigger", "trigger", &[]);
