@@ -20,7 +20,7 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     for (name, role, cell) in
         [("trigger", "trigger", "0"), ("allocator", "allocator", "0"), ("agent-0", "agent", "0"), ("agent-1", "agent", "1")]
     {
-        cluster.start(name, role, &[("ORRERY_CELL", cell)]);
+        cluster.start(name, role, &[("ORRERY_CELL", cell), ("ORRERY_MONITOR", "127.0.0.1:0")]);
     }
     let written = cluster.folder().join("written");
     let job = |name: &str, when: &str, command: serde_json::Value| json!({"name": name, "command": command, "triggers": [{"event": orders, "when": when}], "concurrency": "allow"});
@@ -55,9 +55,20 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     assert_eq!(code, 0, "{out}{errors}");
     assert!(out.contains(" 0 divergences"), "{out}");
     tools_show_members_and_lag(&cluster);
+    monitors_answer(&cluster);
     // Handed over in order, everything ends without force.
     for name in ["trigger", "allocator", "agent-0", "agent-1"] {
         cluster.stop(name);
+    }
+}
+
+/// Every process tells whether it is ready, and its metrics.
+fn monitors_answer(cluster: &Cluster) {
+    for (name, metric) in [("trigger", "orrery_entries_total"), ("allocator", "orrery_commit_seconds"), ("agent-0", "")] {
+        let (_, url) = cluster.ready(name).split_once(" monitor ").unwrap();
+        let get = |path: &str| ureq::get(format!("{url}{path}")).call().unwrap().body_mut().read_to_string().unwrap();
+        assert_eq!((get("/healthz").as_str(), get("/readyz").as_str()), ("ok\n", "ready\n"), "{name}");
+        assert!(get("/metrics").contains(metric), "{name}");
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! * [`views`]: what the API shows, followed from the log by one thread; it also says when a decision has been made.
 //! * [`api`]: one file per noun; the table of all routes, from which the OpenAPI document is made, is in `api/mod.rs`.
+//! * [`monitor`]: health and metrics of processes that serve no API.
 //! * [`problem`]: the one place where an error becomes an answer. [`guard`]: token, Host and Origin.
 
 pub mod api;
 pub mod guard;
+pub mod monitor;
 pub mod problem;
 pub mod views;
 
@@ -68,8 +70,7 @@ pub enum GatewayError {
 /// A serving gateway.
 pub struct GatewayHandle {
     address: SocketAddr,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    serving: Option<Serving>,
     views: Arc<Views>,
 }
 
@@ -90,11 +91,23 @@ impl GatewayHandle {
 
 impl Drop for GatewayHandle {
     fn drop(&mut self) {
+        drop(self.serving.take());
+        self.views.stop();
+    }
+}
+
+/// A thread that answers requests; dropping it ends it.
+pub(crate) struct Serving {
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let _ended = thread.join();
         }
-        self.views.stop();
     }
 }
 
@@ -117,24 +130,30 @@ pub fn start(config: GatewayConfig) -> Result<GatewayHandle, GatewayError> {
     }
     let failed = |source| GatewayError::CannotListen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).map_err(failed)?;
-    listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let views = Views::follow(config.log.clone(), config.cluster.clone())?;
     let app = Arc::new(App { config, views: views.clone(), waiting: tokio::sync::Semaphore::new(WAITING_MAX) });
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).thread_name("gateway").enable_all().build()?;
+    let serving = serve("gateway", listener, api::router(app, address))?;
+    Ok(GatewayHandle { address, serving: Some(serving), views })
+}
+
+/// Answers requests on threads of this name.
+fn serve(name: &'static str, listener: TcpListener, router: axum::Router) -> std::io::Result<Serving> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).thread_name(name).enable_all().build()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let thread = std::thread::Builder::new().name("gateway".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
         runtime.block_on(async {
             let served = async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                axum::serve(listener, api::router(app, address)).await
+                axum::serve(listener, router).await
             };
             tokio::select! {
-                ended = served => if let Err(error) = ended { tracing::error!(%error, "the gateway stopped serving") },
+                ended = served => if let Err(error) = ended { tracing::error!(%error, name, "it stopped serving") },
                 _ = stopped => {}
             }
         });
         runtime.shutdown_background();
     })?;
-    Ok(GatewayHandle { address, stop: Some(stop), thread: Some(thread), views })
+    Ok(Serving { stop: Some(stop), thread: Some(thread) })
 }

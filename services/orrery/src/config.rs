@@ -43,6 +43,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("client_properties", "ORRERY_CLIENT_PROPERTIES", "", "file of Kafka client settings, name=value; [kafka] goes before it"),
     setting("member", "ORRERY_MEMBER", "", "name of this process among the members; default from role, host and data folder"),
     setting("cell", "ORRERY_CELL", "0", "cell that a served agent belongs to"),
+    setting(
+        "monitor",
+        "ORRERY_MONITOR",
+        "",
+        "where a served trigger, allocator or agent answers /healthz, /readyz and /metrics; default nowhere",
+    ),
     setting("log", "ORRERY_LOG", "warn", "what is written to standard error: error, warn, info, debug, or tracing directives"),
 ];
 

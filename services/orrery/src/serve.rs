@@ -9,11 +9,12 @@ use crate::cli::metrics;
 use crate::cli::serve::Signals;
 use crate::config::Config;
 use crate::standalone::{Settings, make_folder, token};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use members::Members;
 use orrery_agent::{AgentConfig, ReadLogError};
 use orrery_allocator::Allocator;
 use orrery_gateway::GatewayConfig;
+use orrery_gateway::monitor::{Monitor, MonitorConfig};
 use orrery_log::Log;
 use orrery_trigger::Trigger;
 use std::io::Write;
@@ -51,17 +52,30 @@ pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
     let mut signals = Signals::new()?;
     let Some(connection) = Connection::wait(config, &mut signals)? else { return Ok(()) };
     match role {
-        Role::Trigger => serve_shards(&Members::start::<Trigger>(config, &connection, role.name())?, signals),
-        Role::Allocator => serve_shards(&Members::start::<Allocator>(config, &connection, role.name())?, signals),
+        Role::Trigger => serve_shards(config, &Members::start::<Trigger>(config, &connection, role.name())?, signals),
+        Role::Allocator => serve_shards(config, &Members::start::<Allocator>(config, &connection, role.name())?, signals),
         Role::Agent => serve_agent(config, &settings, &connection, signals),
         Role::Gateway => serve_gateway(&settings, &connection, signals),
     }
 }
 
-fn serve_shards(members: &Members, signals: Signals) -> Result<()> {
-    say_ready(members.name())?;
+fn serve_shards(config: &Config, members: &Members, signals: Signals) -> Result<()> {
+    let monitor = monitor(config, members.ready())?;
+    say_ready(&watched(members.name(), monitor.as_ref()))?;
     signals.wait(|| None);
     Ok(())
+}
+
+/// Answers those who watch the process, if an address is set for that.
+fn monitor(config: &Config, ready: Arc<dyn Fn() -> bool + Send + Sync>) -> Result<Option<Monitor>> {
+    let Some(listen) = config.get("monitor") else { return Ok(None) };
+    let listen = listen.parse().with_context(|| format!("monitor: {listen:?} is not an address and port, such as 0.0.0.0:4701"))?;
+    Ok(Some(Monitor::start(MonitorConfig { listen, ready, render_metrics: Arc::new(metrics::render) })?))
+}
+
+/// A name, and where it is watched.
+fn watched(name: &str, monitor: Option<&Monitor>) -> String {
+    monitor.map_or_else(|| name.to_owned(), |monitor| format!("{name} monitor http://{}", monitor.address()))
 }
 
 fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
@@ -72,8 +86,13 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
     agent.prefix.clone_from(&connection.cluster.prefix);
     agent.resources = settings.resources;
     agent.attributes.clone_from(&settings.attributes);
-    let running = orrery_agent::start(connection.port(), agent)?;
-    say_ready(running.agent().as_str())?;
+    let running = Arc::new(orrery_agent::start(connection.port(), agent)?);
+    let ready = {
+        let running = running.clone();
+        Arc::new(move || running.is_running())
+    };
+    let monitor = monitor(config, ready)?;
+    say_ready(&watched(running.agent().as_str(), monitor.as_ref()))?;
     let ended = || (!running.is_running()).then(|| "the agent has ended; the reason is in the messages above".to_owned());
     signals.wait(ended);
     ended().map_or(Ok(()), |why| bail!(why))

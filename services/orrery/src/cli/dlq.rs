@@ -33,9 +33,15 @@ pub(crate) enum Dlq {
     /// Print one dead letter whole
     Show { place: Place },
     /// Send dead letters to their topic again, as they came, and settle them
-    Retry { places: Vec<Place> },
+    Retry {
+        #[arg(required = true)]
+        places: Vec<Place>,
+    },
     /// Settle dead letters without sending them again
-    Drop { places: Vec<Place> },
+    Drop {
+        #[arg(required = true)]
+        places: Vec<Place>,
+    },
 }
 
 #[derive(Args)]

@@ -23,6 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A running member. Dropping it hands its shards over, then leaves.
 pub(super) struct Members {
     name: String,
+    ready: Arc<dyn Fn() -> bool + Send + Sync>,
     group: Option<Group>,
     stop: Arc<AtomicBool>,
     bell: Arc<Bell>,
@@ -50,12 +51,21 @@ impl Members {
             let (log, cluster, host, stop, bell) = (connection.port(), cluster.clone(), host.clone(), stop.clone(), bell.clone());
             move || stand_by(&log, &cluster, &member, &host.0, (&stop, &bell))
         })?;
+        let ready = {
+            let host = host.clone();
+            Arc::new(move || host.0.owned().iter().all(|(_, is_ready)| *is_ready))
+        };
         let group = Group::join(&kafka, &cluster.topic(D::SERVICE), &journal, &name, host)?;
-        Ok(Self { name, group: Some(group), stop, bell, standing_by: Some(standing_by) })
+        Ok(Self { name, ready, group: Some(group), stop, bell, standing_by: Some(standing_by) })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// True while every shard that is assigned to this process is held.
+    pub(super) fn ready(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        self.ready.clone()
     }
 }
 

@@ -1,0 +1,46 @@
+//! What watches a process asks: is it alive, is it ready, its metrics. For processes that serve no API; nothing of what they decide
+//! or hold is shown, so there is no token, and other machines may ask.
+
+use crate::{GatewayError, Serving, serve};
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+/// What the answers rest on.
+pub struct MonitorConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// True while the process does what it is for.
+    pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Renders metrics in Prometheus' text format.
+    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// A serving monitor; dropping it ends it.
+pub struct Monitor {
+    address: SocketAddr,
+    _serving: Serving,
+}
+
+impl Monitor {
+    /// Opens the port and serves `/healthz`, `/readyz` and `/metrics` on a thread of its own.
+    pub fn start(config: MonitorConfig) -> Result<Self, GatewayError> {
+        let MonitorConfig { listen, ready, render_metrics } = config;
+        let listener = TcpListener::bind(listen).map_err(|source| GatewayError::CannotListen { address: listen, source })?;
+        let address = listener.local_addr()?;
+        let readyz =
+            move || async move { if ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") } };
+        let router = Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(move || async move { render_metrics() }));
+        Ok(Self { address, _serving: serve("monitor", listener, router)? })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
