@@ -4,6 +4,7 @@ use crate::server::{binary, end_supervisor};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -97,7 +98,8 @@ impl Cluster {
         std::fs::read_to_string(self.errors(name)).unwrap_or_default()
     }
 
-    /// The command line against this cluster: exit status, standard output, standard error.
+    /// The command line against this cluster: exit status (of one that a signal ended: its number, negative), standard output,
+    /// standard error.
     pub fn cli(&self, arguments: &[&str]) -> (i32, String, String) {
         self.cli_with(&[], arguments)
     }
@@ -106,7 +108,7 @@ impl Cluster {
     pub fn cli_with(&self, settings: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
         let done = self.command().envs(settings.iter().copied()).args(arguments).stdin(Stdio::null()).output().expect("the binary starts");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
+        (done.status.code().unwrap_or_else(|| -done.status.signal().unwrap_or(0)), text(done.stdout), text(done.stderr))
     }
 
     fn command(&self) -> Command {

@@ -109,6 +109,7 @@ impl KafkaConfig {
 
     /// Sets what the library knows by this name, for one role or for all.
     pub fn set(&mut self, role: Option<Role>, name: &str, value: &str) -> Result<(), LogError> {
+        native::keep_tls_to_the_end();
         let bad = |why: String| LogError::BadSetting { name: name.into(), why };
         let tried = ClientConfig::new().set(name, value).create_native_config();
         if let Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) = tried {
@@ -162,6 +163,7 @@ impl KafkaConfig {
 
     /// A client of this role, as far as it is the same for all of them.
     pub(super) fn client(&self, role: Role) -> Result<ClientConfig, LogError> {
+        native::keep_tls_to_the_end();
         if self.bootstrap().is_empty() {
             let why = "it is missing: name at least one broker, such as \"broker-1:9092\"".into();
             return Err(LogError::BadSetting { name: "bootstrap.servers".into(), why });

@@ -48,6 +48,21 @@ pub(super) fn poll<C: ClientContext>(client: &Client<C>, at_most: Duration) -> O
     }
 }
 
+/// Keeps OpenSSL until the process is gone. By itself it clears away what it has when `main` returns, under the library's threads:
+/// clients are closed by threads of their own, which nobody waits for, and a command that had done its work ended by a signal.
+pub(super) fn keep_tls_to_the_end() {
+    unsafe extern "C" {
+        fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
+    }
+    /// From openssl/crypto.h; it counts only before OpenSSL was used for the first time.
+    const OPENSSL_INIT_NO_ATEXIT: u64 = 0x0008_0000;
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // Safety: it may be called at any time and from any thread; no settings are passed.
+    ONCE.call_once(|| unsafe {
+        OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, null());
+    });
+}
+
 /// Lets what the library has to say be told as everything else is: a client whose queue is polled by [`poll`] would print it.
 pub(super) fn tell_by_tracing<C: ClientContext>(client: &Client<C>) {
     // Safety: the handle lives as long as `client`, and the function as long as the process.
