@@ -65,10 +65,9 @@ impl Home {
         self.server().map(Server::pid)
     }
 
-    /// Defines a job that is small and may run any number of times at once.
+    /// Defines a [`small_job`].
     pub(crate) fn define(&self, name: &str, trigger: &Value, command: &[String]) -> Result<()> {
-        let resources = json!({"cpus": "1m", "memory": "1MiB"});
-        self.define_as(&json!({"name": name, "triggers": [trigger], "command": command, "concurrency": "allow", "resources": resources}))
+        self.define_as(&small_job(name, trigger, command))
     }
 
     /// Defines a job.
@@ -135,6 +134,12 @@ impl Home {
     fn server(&self) -> Result<&Server> {
         self.server.as_ref().ok_or_else(|| "no standalone serves this folder now".to_owned())
     }
+}
+
+/// A job that is small and may run any number of times at once.
+pub(crate) fn small_job(name: &str, trigger: &Value, command: &[String]) -> Value {
+    let resources = json!({"cpus": "1m", "memory": "1MiB"});
+    json!({"name": name, "triggers": [trigger], "command": command, "concurrency": "allow", "resources": resources})
 }
 
 impl Drop for Home {

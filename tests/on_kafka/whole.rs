@@ -1,14 +1,9 @@
 //! The whole system, as data teams and SREs meet it.
 
 use crate::client::Client;
-use orrery_log::{Bell, clock};
 use orrery_tests::cluster::Cluster;
 use orrery_tests::kafka::Kafka;
 use serde_json::json;
-use std::time::Duration;
-
-/// Longest wait for anything that must come.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs() {
@@ -54,7 +49,7 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     let (code, out, errors) = cluster.cli(&["audit", "verify"]);
     assert_eq!(code, 0, "{out}{errors}");
     assert!(out.contains(" 0 divergences"), "{out}");
-    tools_show_members_and_lag(&cluster);
+    tools_show_members_and_lag(&cluster, &mut client);
     monitors_answer(&cluster);
     // Handed over in order, everything ends without force.
     for name in ["trigger", "allocator", "agent-0", "agent-1"] {
@@ -73,7 +68,7 @@ fn monitors_answer(cluster: &Cluster) {
 }
 
 /// Who is there with what, and that all has been read.
-fn tools_show_members_and_lag(cluster: &Cluster) {
+fn tools_show_members_and_lag(cluster: &Cluster, client: &mut Client) {
     let json = |arguments: &[&str]| -> Vec<serde_json::Value> {
         let (code, out, errors) = cluster.cli(arguments);
         assert_eq!(code, 0, "{arguments:?}: {out}{errors}");
@@ -84,19 +79,14 @@ fn tools_show_members_and_lag(cluster: &Cluster) {
     let shards: Vec<_> = members.iter().map(|member| (member["service"].as_str().unwrap(), member["shards"].clone())).collect();
     assert_eq!(shards, [("trigger", json!([0, 1])), ("allocator", json!([0, 1]))], "{members:?}");
     // Told every ten seconds.
-    let deadline = clock::monotonic() + PATIENCE;
-    loop {
+    client.wait("all read", |_| {
         let lag = json(&["cluster", "lag", "-o", "json"]);
         let of = |reader: &str, topic: &str| {
             let inputs = lag.iter().filter(|input| input["reader"] == reader && input["topic"] == cluster.topic(topic).as_str());
             inputs.map(|input| input["lag"].as_i64().unwrap()).collect::<Vec<_>>()
         };
-        if of("trigger", "outcomes") == [0, 0] && of("allocator", "tasks") == [0, 0] {
-            return;
-        }
-        assert!(clock::monotonic() < deadline, "{lag:#?}");
-        Bell::default().wait(Duration::from_millis(200));
-    }
+        of("trigger", "outcomes") == [0, 0] && of("allocator", "tasks") == [0, 0]
+    });
 }
 
 #[test]

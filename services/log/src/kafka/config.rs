@@ -109,9 +109,8 @@ impl KafkaConfig {
 
     /// Sets what the library knows by this name, for one role or for all.
     pub fn set(&mut self, role: Option<Role>, name: &str, value: &str) -> Result<(), LogError> {
-        native::keep_tls_to_the_end();
         let bad = |why: String| LogError::BadSetting { name: name.into(), why };
-        let tried = ClientConfig::new().set(name, value).create_native_config();
+        let tried = native::new_client().set(name, value).create_native_config();
         if let Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) = tried {
             let known = native::setting_names().iter().map(String::as_str).chain(WITHOUT_DEFAULT.iter().copied());
             let near = known.max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
@@ -163,12 +162,11 @@ impl KafkaConfig {
 
     /// A client of this role, as far as it is the same for all of them.
     pub(super) fn client(&self, role: Role) -> Result<ClientConfig, LogError> {
-        native::keep_tls_to_the_end();
         if self.bootstrap().is_empty() {
             let why = "it is missing: name at least one broker, such as \"broker-1:9092\"".into();
             return Err(LogError::BadSetting { name: "bootstrap.servers".into(), why });
         }
-        let mut client = ClientConfig::new();
+        let mut client = native::new_client();
         let known = DEFAULTS.iter().chain(role.defaults()).map(|(name, value)| (*name, *value));
         let set = self.all.iter().chain(self.of_role.get(&role).into_iter().flatten()).map(|(name, value)| (name.as_str(), value.as_str()));
         let fixed = FIXED.iter().filter(|(of, ..)| of.is_none_or(|of| of == role)).map(|(_, name, value)| (*name, *value));

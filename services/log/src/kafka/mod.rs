@@ -24,6 +24,8 @@ use orrery_model::record::{NewRecord, Offset};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::Cleanup;
 use positions::Positions;
+use rdkafka::TopicPartitionList;
+use rdkafka::error::KafkaError;
 use reading::Readers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,9 +67,7 @@ impl KafkaLog {
     pub fn apply_topic(&self, difference: &Difference) -> Result<(), LogError> {
         self.topics.apply(difference)
     }
-}
 
-impl KafkaLog {
     /// Where a reader said last that it is ([`Log::tell_positions`]), for those of these partitions that it said anything for.
     pub fn told_positions(&self, reader: &str, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
         self.positions.told(reader, partitions)
@@ -145,4 +145,13 @@ impl Log for KafkaLog {
 /// A request that nobody answered, or that was answered with an error that may pass.
 fn unreachable(doing: &str, error: &dyn std::fmt::Display) -> LogError {
     LogError::Unreachable { why: format!("{doing}: {error}") }
+}
+
+/// Places in partitions, as the library takes them.
+fn places<'a>(all: impl Iterator<Item = (&'a TopicPartition, rdkafka::Offset)>) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (at, place) in all {
+        list.add_partition_offset(&at.topic, i32::try_from(at.partition).unwrap_or(i32::MAX), place)?;
+    }
+    Ok(list)
 }

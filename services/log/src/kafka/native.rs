@@ -48,9 +48,15 @@ pub(super) fn poll<C: ClientContext>(client: &Client<C>, at_most: Duration) -> O
     }
 }
 
+/// Settings of a client, to be filled in: every client begins here, as the library uses OpenSSL from then on.
+pub(super) fn new_client() -> ClientConfig {
+    keep_tls_to_the_end();
+    ClientConfig::new()
+}
+
 /// Keeps OpenSSL until the process is gone. By itself it clears away what it has when `main` returns, under the library's threads:
 /// clients are closed by threads of their own, which nobody waits for, and a command that had done its work ended by a signal.
-pub(super) fn keep_tls_to_the_end() {
+fn keep_tls_to_the_end() {
     unsafe extern "C" {
         fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
     }
@@ -201,7 +207,7 @@ unsafe fn read_description(event: *mut sys::rd_kafka_event_t) -> Result<Option<D
 pub(super) fn setting_names() -> &'static BTreeSet<String> {
     static NAMES: OnceLock<BTreeSet<String>> = OnceLock::new();
     NAMES.get_or_init(|| {
-        let native = ClientConfig::new().create_native_config().expect("no setting is no wrong setting");
+        let native = new_client().create_native_config().expect("no setting is no wrong setting");
         let mut count = 0;
         // Safety: the dump is `count` texts, names and values in turn, and is freed after its last use.
         unsafe {

@@ -3,12 +3,12 @@
 
 use super::config::{KafkaConfig, Role};
 use super::reaper::Reaped;
-use super::{REQUEST_TIMEOUT, unreachable};
+use super::{REQUEST_TIMEOUT, places, unreachable};
 use crate::{LogError, TopicPartition};
 use orrery_model::record::Offset;
+use rdkafka::Offset as Place;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::{Offset as Place, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,7 +28,7 @@ impl Positions {
     /// Tells where a reader is; nothing depends on whether that arrives.
     pub(super) fn tell(&self, reader: &str, positions: &[(TopicPartition, Offset)]) {
         let told = self.client(reader).and_then(|client| {
-            let list = list(positions.iter().map(|(at, offset)| (at, Place::Offset(*offset))));
+            let list = places(positions.iter().map(|(at, offset)| (at, Place::Offset(*offset))));
             list.and_then(|list| client.commit(&list, CommitMode::Async)).map_err(|error| unreachable("telling positions", &error))
         });
         if let Err(error) = told {
@@ -39,7 +39,7 @@ impl Positions {
     /// What a reader told last, for those of these partitions that it told anything for.
     pub(super) fn told(&self, reader: &str, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
         let failed = |error: KafkaError| unreachable(&format!("asking for the positions of {reader}"), &error);
-        let asked = list(partitions.iter().map(|at| (at, Place::Invalid))).map_err(failed)?;
+        let asked = places(partitions.iter().map(|at| (at, Place::Invalid))).map_err(failed)?;
         let found = self.client(reader)?.committed_offsets(asked, REQUEST_TIMEOUT).map_err(failed)?;
         let known = found.elements().into_iter().filter_map(|one| match one.offset() {
             Place::Offset(offset) => Some((TopicPartition::new(one.topic(), u32::try_from(one.partition()).ok()?), offset)),
@@ -60,12 +60,4 @@ impl Positions {
         clients.insert(reader.to_owned(), client.clone());
         Ok(client)
     }
-}
-
-fn list<'a>(places: impl Iterator<Item = (&'a TopicPartition, Place)>) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::new();
-    for (at, place) in places {
-        list.add_partition_offset(&at.topic, i32::try_from(at.partition).unwrap_or(i32::MAX), place)?;
-    }
-    Ok(list)
 }

@@ -4,6 +4,7 @@
 use super::site::Site;
 use crate::Result;
 use crate::clock::{monotonic_ns, seconds_since};
+use crate::home::small_job;
 use crate::metric::{Metric, metric};
 use crate::suite::Context;
 use orrery_model::messages::{COMMANDS, Order};
@@ -38,9 +39,10 @@ fn placed_per_s(count: usize, cells: u32, processes: u32) -> Result<f64> {
     for cell in 0..cells {
         let topic = format!("bench-load-{cell}");
         site.make_topic(&topic, 1)?;
-        let resources = json!({"cpus": "1m", "memory": "1MiB"});
-        site.define(json!({"name": format!("load-{cell}"), "triggers": [{"event": topic, "from": "earliest"}], "command": ["/bin/true"],
-            "concurrency": "allow", "resources": resources, "cell": cell}))?;
+        let trigger = json!({"event": topic, "from": "earliest"});
+        let mut job = small_job(&format!("load-{cell}"), &trigger, &["/bin/true".into()]);
+        job["cell"] = cell.into();
+        site.define(job)?;
         site.pour(&topic, count / cells as usize, |n| json!({"n": n}).to_string())?;
     }
     // The trigger is done before an allocator begins: each is measured by itself.

@@ -4,6 +4,7 @@
 use super::site::Site;
 use crate::Result;
 use crate::clock::{monotonic_ns, seconds_since};
+use crate::home::small_job;
 use crate::metric::{Metric, metric};
 use crate::suite::Context;
 use serde_json::json;
@@ -28,8 +29,7 @@ pub(crate) fn events(context: &mut Context) -> Result<Vec<Metric>> {
         } else {
             format!("data.n == {}", n * 10)
         };
-        json!({"name": format!("matched-{n}"), "triggers": [{"event": TOPIC, "when": when}], "command": ["/bin/true"],
-            "concurrency": "allow", "resources": {"cpus": "1m", "memory": "1MiB"}})
+        small_job(&format!("matched-{n}"), &json!({"event": TOPIC, "when": when}), &["/bin/true".into()])
     };
     site.define_all((0..jobs).map(job))?;
     // Every definition, and the cluster's numbers.

@@ -3,6 +3,7 @@
 use super::site::Site;
 use crate::Result;
 use crate::clock::{monotonic_ns, seconds_since};
+use crate::home::small_job;
 use crate::metric::{Metric, metric};
 use crate::suite::Context;
 use orrery_log::pieces;
@@ -18,11 +19,7 @@ pub(crate) fn rows(context: &mut Context) -> Result<Vec<Metric>> {
     let mut site = Site::start(1, 1)?;
     site.make_topic(TOPIC, 1)?;
     site.cluster.start("trigger", "trigger", &[]);
-    let resources = json!({"cpus": "1m", "memory": "1MiB"});
-    site.define(
-        json!({"name": "waits", "triggers": [{"event": TOPIC, "from": "earliest"}], "command": ["/bin/true"], "concurrency": "allow",
-        "resources": resources}),
-    )?;
+    site.define(small_job("waits", &json!({"event": TOPIC, "from": "earliest"}), &["/bin/true".into()]))?;
     site.pour(TOPIC, runs, |n| json!({"n": n}).to_string())?;
     site.tail(&site.cluster.topic("runs"))?.until_keys(runs)?;
     site.cluster.stop("trigger");

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::clock::{MS, SECOND, monotonic_ns};
+use crate::home::small_job;
 use crate::stamp::Stamps;
 use orrery_log::Log;
 use orrery_log::kafka::{KafkaConfig, KafkaLog};
@@ -82,9 +83,7 @@ impl Site {
     /// Defines a job that stamps each event of [`Self::stamp`], and waits until every partition's events have started something.
     pub(crate) fn define_stamping(&self, stamps: &Stamps, partitions: u32) -> Result<()> {
         self.make_topic(STAMPED, partitions)?;
-        let resources = json!({"cpus": "1m", "memory": "1MiB"});
-        self.define(json!({"name": "stamps", "triggers": [{"event": STAMPED}], "command": stamps.command("{{ event.data.n }}"),
-            "concurrency": "allow", "resources": resources}))?;
+        self.define(small_job("stamps", &json!({"event": STAMPED}), &stamps.command("{{ event.data.n }}")))?;
         let until = monotonic_ns() + READY_WITHIN;
         for partition in 0..partitions {
             loop {

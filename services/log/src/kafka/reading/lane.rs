@@ -2,9 +2,9 @@
 
 use super::Bells;
 use super::window::Window;
-use crate::kafka::REQUEST_TIMEOUT;
 use crate::kafka::native::{self, Met, Polled};
 use crate::kafka::reaper::Reaped;
+use crate::kafka::{REQUEST_TIMEOUT, places};
 use crate::{Fetch, TopicPartition, clock};
 use orrery_model::record::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
@@ -223,8 +223,5 @@ impl Lane {
 }
 
 fn list(at: &TopicPartition, from: Option<Offset>) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(1);
-    let partition = i32::try_from(at.partition).unwrap_or(i32::MAX);
-    list.add_partition_offset(&at.topic, partition, from.map_or(Place::Invalid, Place::Offset))?;
-    Ok(list)
+    places(std::iter::once((at, from.map_or(Place::Invalid, Place::Offset))))
 }

@@ -17,7 +17,7 @@ use super::config::{KafkaConfig, Role};
 use super::native;
 use super::reaper::Reaped;
 use super::topics::Topics;
-use super::{REQUEST_TIMEOUT, unreachable};
+use super::{REQUEST_TIMEOUT, places, unreachable};
 use crate::{Fetch, LogError, TopicPartition};
 use ends::Bounds;
 use lane::Lane;
@@ -25,7 +25,7 @@ use orrery_model::record::Offset;
 use orrery_model::time::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, Offset as Place, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset as Place};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -120,13 +120,11 @@ impl Readers {
 
     pub(super) fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError> {
         self.topics.check(&at.topic, at.partition)?;
-        let mut asked = TopicPartitionList::new();
-        let partition = i32::try_from(at.partition).unwrap_or(i32::MAX);
         // Kafka's clock has milliseconds; the first record at this time or later is not before its millisecond.
-        let added = asked.add_partition_offset(&at.topic, partition, Place::Offset((time.0 + 999).div_euclid(1_000).max(0)));
-        added.map_err(|error| unreachable("asking for a time", &error))?;
+        let asked = places(std::iter::once((at, Place::Offset((time.0 + 999).div_euclid(1_000).max(0)))));
+        let asked = asked.map_err(|error| unreachable("asking for a time", &error))?;
         let found = self.asker.offsets_for_times(asked, REQUEST_TIMEOUT).map_err(|error| self.failed(at, "asking for a time", &error))?;
-        match found.find_partition(&at.topic, partition).map(|found| found.offset()) {
+        match found.elements().first().map(|found| found.offset()) {
             Some(Place::Offset(offset)) if offset >= 0 => Ok(offset),
             _ => Ok(self.bounds(at)?.end),
         }
