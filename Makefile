@@ -14,7 +14,7 @@ BENCH_OUT ?= $(TARGET)/bench/$(SUITE).jsonl
 HOURS ?= 300
 SEED ?=
 
-.PHONY: help setup setup-tests build run test test-kafka lint fmt schemas sim sim-night bench clean
+.PHONY: help setup setup-tests build run test test-kafka soak lint fmt schemas sim sim-night bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ test: setup-tests lint ## Lint, then every test, then the simulator
 
 test-kafka: setup-tests ## The tests on real Kafka brokers
 	$(CARGO) test --workspace --test on_kafka
+
+soak: setup-tests ## The same, each fault ten times as often
+	$(CARGO) build --workspace
+	ORRERY_SOAK=10 $(CARGO) test --workspace --test on_kafka -- --nocapture
 
 sim: ## Simulate clusters under faults for HOURS (300), or show one SEED
 	$(CARGO) build --workspace

@@ -37,6 +37,15 @@ impl Client {
         self.log.ensure_topic(name, partitions, Cleanup::Forever).unwrap();
     }
 
+    /// Deletes a topic and makes it again.
+    pub(crate) fn remake_topic(&mut self, name: &str, partitions: u32) {
+        self.log.delete_topic(name).unwrap();
+        let log = self.log.clone();
+        // A deletion is answered before every broker has heard of it.
+        self.wait("the topic's end", |_| matches!(log.topic(name), Ok(None)));
+        self.wait("the topic's begin", |_| log.ensure_topic(name, partitions, Cleanup::Forever).is_ok());
+    }
+
     /// Produces a job document, to a partition that some partitioner chose.
     pub(crate) fn define(&self, job: &Value, partition: u32) {
         let key = job["name"].as_str().unwrap();

@@ -6,10 +6,19 @@
 mod client;
 mod conformance;
 mod failures;
+mod hostile;
+mod ordinary_clients;
 mod whole;
+mod world;
 
 use orrery_tests::kafka::Kafka;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// How often something is done that is done `count` times in CI: `make soak` says ORRERY_SOAK=10.
+#[expect(clippy::disallowed_methods, reason = "a test that people can lengthen")]
+fn times(count: usize) -> usize {
+    count * std::env::var("ORRERY_SOAK").ok().and_then(|factor| factor.parse::<usize>().ok()).unwrap_or(1)
+}
 
 /// One broker for all tests that run at a time; the last one to end stops it.
 fn broker() -> Arc<Kafka> {

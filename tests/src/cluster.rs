@@ -54,7 +54,8 @@ impl Cluster {
     pub fn start(&mut self, name: &str, role: &str, more: &[(&str, &str)]) {
         let errors = OpenOptions::new().create(true).append(true).open(self.errors(name)).expect("a file for its errors");
         let mut command = self.command();
-        command.arg("--data-dir").arg(self.folder.path().join(name)).args(["serve", role]).envs(more.iter().copied());
+        command.arg("--data-dir").arg(self.folder.path().join(name)).args(["serve", role]);
+        command.env("ORRERY_MEMBER", name).envs(more.iter().copied());
         if role == "gateway" {
             command.args(["--listen", "127.0.0.1:0"]);
         }

@@ -1,5 +1,6 @@
 //! Real Kafka brokers on free loopback ports, in a folder that is deleted with them.
 
+use crate::proxy::Proxy;
 use orrery_log::clock;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -26,7 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 struct Ports {
     plain: u16,
     controller: u16,
-    secured: u16,
+    /// Of a further listener, if there is one.
+    further: u16,
 }
 
 /// One broker.
@@ -56,12 +58,21 @@ impl Kafka {
         Self::start_with(1, SECURED, &["--add-scram", &scram])
     }
 
+    /// One broker, and a proxy: whoever knows the broker by the proxy's address speaks to it through the proxy only.
+    pub fn start_behind_proxy() -> (Self, Proxy) {
+        let proxy = Proxy::listen();
+        let more = PROXIED.replace("{proxy}", &proxy.port().to_string());
+        let kafka = Self::start_with(1, &more, &[]);
+        proxy.pass_to(kafka.brokers[0].ports.further);
+        (kafka, proxy)
+    }
+
     /// So many brokers with more lines of configuration, in which the names of [`Ports`] stand for ports, formatted with these options.
     fn start_with(count: usize, more: &str, format: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("orrery-kafka").tempdir().expect("a folder");
         let jars = jars();
         let ports: Vec<Ports> =
-            free_ports(count * 3).chunks(3).map(|three| Ports { plain: three[0], controller: three[1], secured: three[2] }).collect();
+            free_ports(count * 3).chunks(3).map(|three| Ports { plain: three[0], controller: three[1], further: three[2] }).collect();
         let voters = ports.iter().enumerate().map(|(n, ports)| format!("{}@127.0.0.1:{}", n + 1, ports.controller));
         let voters = voters.collect::<Vec<_>>().join(",");
         let brokers = ports.into_iter().enumerate().map(|(n, ports)| {
@@ -87,7 +98,7 @@ impl Kafka {
     /// Where the first broker demands TLS and a password, and the certificate that it shows.
     pub fn secured(&self) -> (String, PathBuf) {
         let broker = &self.brokers[0];
-        (format!("127.0.0.1:{}", broker.ports.secured), broker.folder.join(CERTIFICATE))
+        (format!("127.0.0.1:{}", broker.ports.further), broker.folder.join(CERTIFICATE))
     }
 
     /// Addresses of all brokers.
@@ -175,14 +186,20 @@ const CERTIFICATE: &str = "certificate.pem";
 const KEYSTORE_PASSWORD: &str = "of-a-test";
 
 /// Settings of a broker that listens at a third place, too.
-const SECURED: &str = "listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SECURED://127.0.0.1:{secured}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SECURED://127.0.0.1:{secured}
+const SECURED: &str = "listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SECURED://127.0.0.1:{further}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SECURED://127.0.0.1:{further}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURED:SASL_SSL
 sasl.enabled.mechanisms=SCRAM-SHA-256
 listener.name.secured.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 ssl.keystore.type=PKCS12
 ssl.keystore.location={folder}/keystore.p12
 ssl.keystore.password=of-a-test
+";
+
+/// Settings of a broker that tells those who come by a proxy to go on coming that way.
+const PROXIED: &str = "listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},PROXIED://127.0.0.1:{further}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},PROXIED://127.0.0.1:{proxy}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 ";
 
 /// A key and its own certificate, for the loopback address.
@@ -199,8 +216,8 @@ fn make_certificate(folder: &Path) {
 
 fn configuration(id: usize, ports: &Ports, voters: &str, folder: &Path, brokers: usize, more: &str) -> String {
     let data = folder.join("data");
-    let Ports { plain: port, controller, secured } = ports;
-    let names = [("{plain}", port), ("{controller}", controller), ("{secured}", secured)];
+    let Ports { plain: port, controller, further } = ports;
+    let names = [("{plain}", port), ("{controller}", controller), ("{further}", further)];
     let more = names.iter().fold(more.to_owned(), |text, (name, port)| text.replace(name, &port.to_string()));
     let more = more.replace("{folder}", &folder.display().to_string());
     let copies = brokers.min(3);

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod kafka;
 pub mod oracle;
+pub mod proxy;
 pub mod server;
 
 pub use server::{Answer, Server, binary};

@@ -42,13 +42,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("replication", "ORRERY_REPLICATION", "", "copies of each partition of a topic that is made; default as the brokers say"),
     setting("client_properties", "ORRERY_CLIENT_PROPERTIES", "", "file of Kafka client settings, name=value; [kafka] goes before it"),
     setting("member", "ORRERY_MEMBER", "", "name of this process among the members; default from role, host and data folder"),
+    setting("shards", "ORRERY_SHARDS", "", "shards that a served trigger or allocator owns, such as 0,4-7; default as the group assigns"),
     setting("cell", "ORRERY_CELL", "0", "cell that a served agent belongs to"),
-    setting(
-        "monitor",
-        "ORRERY_MONITOR",
-        "",
-        "where a served trigger, allocator or agent answers /healthz, /readyz and /metrics; default nowhere",
-    ),
+    setting("monitor", "ORRERY_MONITOR", "", "where a served process answers /healthz, /readyz and /metrics; default nowhere"),
     setting("log", "ORRERY_LOG", "warn", "what is written to standard error: error, warn, info, debug, or tracing directives"),
 ];
 
@@ -119,6 +115,19 @@ impl Config {
         let text = self.get(key).unwrap_or_default();
         let number = text.parse().ok().filter(|number| limits.contains(number));
         number.with_context(|| format!("{key}: {text:?} is not a number from {} to {}", limits.start(), limits.end()))
+    }
+
+    /// Numbers below `count`, as 0,4-7.
+    pub(crate) fn numbers(&self, key: &str, count: u32) -> Result<Option<Vec<u32>>> {
+        let Some(text) = self.get(key) else { return Ok(None) };
+        let range = |part: &str| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            (first <= last && last < count).then_some(first..=last)
+        };
+        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+        let ranges = ranges.with_context(|| format!("{key}: {text:?} is not a list of numbers from 0 to {}, such as 0,4-7", count - 1))?;
+        Ok(Some(ranges.into_iter().flatten().collect()))
     }
 
     /// A flag goes before everything else.

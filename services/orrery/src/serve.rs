@@ -55,7 +55,7 @@ pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
         Role::Trigger => serve_shards(config, &Members::start::<Trigger>(config, &connection, role.name())?, signals),
         Role::Allocator => serve_shards(config, &Members::start::<Allocator>(config, &connection, role.name())?, signals),
         Role::Agent => serve_agent(config, &settings, &connection, signals),
-        Role::Gateway => serve_gateway(&settings, &connection, signals),
+        Role::Gateway => serve_gateway(config, &settings, &connection, signals),
     }
 }
 
@@ -98,7 +98,7 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
     ended().map_or(Ok(()), |why| bail!(why))
 }
 
-fn serve_gateway(settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
+fn serve_gateway(config: &Config, settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
     let gateway = orrery_gateway::start(GatewayConfig {
         log: connection.port(),
         cluster: connection.cluster.clone(),
@@ -109,7 +109,9 @@ fn serve_gateway(settings: &Settings, connection: &Connection, signals: Signals)
         shards_ready: Arc::new(|| true),
         render_metrics: Arc::new(metrics::render),
     })?;
-    say_ready(&format!("http://{}", gateway.address()))?;
+    let views = gateway.views().clone();
+    let monitor = monitor(config, Arc::new(move || views.seen().ready))?;
+    say_ready(&watched(&format!("http://{}", gateway.address()), monitor.as_ref()))?;
     signals.wait(|| None);
     Ok(())
 }

@@ -50,25 +50,48 @@ pub struct ShardConfig {
 
 /// A running shard.
 pub struct ShardHandle {
-    stop: Arc<AtomicBool>,
-    bell: Arc<Bell>,
-    ready: Arc<AtomicBool>,
+    signs: Arc<Signs>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What a shard's thread and the holder of its handle tell each other.
+struct Signs {
+    /// To the thread: end.
+    stop: AtomicBool,
+    /// From the thread: see [`ShardHandle::is_ready`].
+    ready: AtomicBool,
+    /// From the thread: see [`ShardHandle::is_unfit`].
+    unfit: AtomicBool,
+    /// Wakes the thread.
+    bell: Arc<Bell>,
+}
+
+impl Signs {
+    fn is_to_stop(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+    fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
 }
 
 impl ShardHandle {
     /// True once the shard has been acquired (and while it is held); of a standby, while its store is at the changelog's end.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.signs.ready.load(Ordering::Acquire)
     }
     /// True once the thread has ended by itself: another owner has fenced this one, and the shard is not acquired again.
     pub fn is_given_up(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
+    /// True if this member could not hold the shard for a reason of its own; it tries on, but another one had better hold it.
+    pub fn is_unfit(&self) -> bool {
+        self.signs.unfit.load(Ordering::Acquire)
+    }
     /// Lets the thread end after the transaction under way, without waiting for that.
     pub fn tell_to_stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.bell.ring();
+        self.signs.stop.store(true, Ordering::Release);
+        self.signs.bell.ring();
     }
     /// Ends the thread after the transaction under way.
     pub fn stop(mut self) {
@@ -90,38 +113,32 @@ impl Drop for ShardHandle {
 
 /// Starts a decider's shard on its own thread.
 pub fn start<D: Decider>(config: ShardConfig) -> Result<ShardHandle, LogError> {
-    spawn(format!("{}-{}", D::SERVICE, config.shard), &config.log.clone(), move |stop, ready, bell| {
-        supervise::<D>(&config, stop, ready, bell);
-    })
+    spawn(format!("{}-{}", D::SERVICE, config.shard), &config.log.clone(), move |signs| supervise::<D>(&config, signs))
 }
 
 /// A thread that ends when it is told to stop, or by itself; the bell wakes it.
-fn spawn(
-    name: String,
-    log: &Arc<dyn Log>,
-    run: impl FnOnce(&AtomicBool, &AtomicBool, &Arc<Bell>) + Send + 'static,
-) -> Result<ShardHandle, LogError> {
-    let bell = log.bell(&[]);
-    let (stop, ready) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+fn spawn(name: String, log: &Arc<dyn Log>, run: impl FnOnce(&Signs) + Send + 'static) -> Result<ShardHandle, LogError> {
+    let off = || AtomicBool::new(false);
+    let signs = Arc::new(Signs { stop: off(), ready: off(), unfit: off(), bell: log.bell(&[]) });
     let thread = std::thread::Builder::new()
         .name(name)
         .spawn({
-            let (stop, ready, bell) = (stop.clone(), ready.clone(), bell.clone());
-            move || run(&stop, &ready, &bell)
+            let signs = signs.clone();
+            move || run(&signs)
         })
         .map_err(|e| LogError::Poisoned { why: format!("no thread for a shard: {e}") })?;
-    Ok(ShardHandle { stop, bell, ready, thread: Some(thread) })
+    Ok(ShardHandle { signs, thread: Some(thread) })
 }
 
 /// Owns the shard again and again, until stopped or fenced.
-fn supervise<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, bell: &Arc<Bell>) {
+fn supervise<D: Decider>(config: &ShardConfig, signs: &Signs) {
     let began = clock::monotonic();
     let now_us = || i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX);
     let mut claim = Claim::default();
-    while !stop.load(Ordering::Acquire) {
+    while !signs.is_to_stop() {
         claim.acquiring(now_us());
-        let owned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| own::<D>(config, stop, ready, bell)));
-        ready.store(false, Ordering::Release);
+        let owned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| own::<D>(config, signs)));
+        signs.set_ready(false);
         let lost = match owned {
             Ok(Ok(())) => return,
             Ok(Err(lost)) => Some(lost),
@@ -130,18 +147,20 @@ fn supervise<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &Atomic
         let why = lost.as_ref().map_or_else(|| "the decider panicked".to_owned(), ToString::to_string);
         tracing::error!(service = D::SERVICE, shard = config.shard, why, "the shard is given up");
         metrics::counter!("orrery_shard_restarts_total", "service" => D::SERVICE).increment(1);
+        signs.unfit.store(lost.as_ref().is_some_and(Lost::is_members_own), Ordering::Release);
         claim.lost(lost.as_ref(), config.generation, now_us(), clock::wall().0.to_le_bytes()[0]);
         if !claim.is_open(config.generation) {
             return;
         }
-        while !stop.load(Ordering::Acquire) && now_us() < claim.not_before_us() {
-            bell.wait(Duration::from_micros((claim.not_before_us() - now_us()).max(0).unsigned_abs()));
+        while !signs.is_to_stop() && now_us() < claim.not_before_us() {
+            signs.bell.wait(Duration::from_micros((claim.not_before_us() - now_us()).max(0).unsigned_abs()));
         }
     }
 }
 
 /// One ownership, from acquisition to stop or loss.
-fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, bell: &Arc<Bell>) -> Result<(), Lost> {
+fn own<D: Decider>(config: &ShardConfig, signs: &Signs) -> Result<(), Lost> {
+    let bell = &signs.bell;
     let began = clock::monotonic();
     let now = || Now { wall: clock::wall(), monotonic_us: began.elapsed().as_micros() as i64 };
     let setting = Setting {
@@ -157,7 +176,8 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
         Committer::start(format!("{}-{}-commit", D::SERVICE, config.shard), committing, config.log.clone(), bell.clone())
     })?;
     owner.commits().settle()?;
-    ready.store(true, Ordering::Release);
+    signs.set_ready(true);
+    signs.unfit.store(false, Ordering::Release);
     tracing::info!(
         service = D::SERVICE,
         shard = config.shard,
@@ -165,7 +185,7 @@ fn own<D: Decider>(config: &ShardConfig, stop: &AtomicBool, ready: &AtomicBool, 
         ms = began.elapsed().as_millis() as u64,
         "acquired"
     );
-    while !stop.load(Ordering::Acquire) {
+    while !signs.is_to_stop() {
         match owner.turn(&now)? {
             Turn::Idle(wait) => drop(bell.wait(wait.min(WAIT_MOST))),
             // What arrives meanwhile could not be committed earlier: it makes one transaction, not one for each arrival.

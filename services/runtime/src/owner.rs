@@ -27,7 +27,7 @@ use orrery_model::topics;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two counts of how far the inputs are behind: each asks the log where they end.
+/// Between two counts of how far the inputs are behind, and looks whether topics are still the same: each asks the log.
 const LAG_EVERY: Duration = Duration::from_secs(10);
 
 /// Why an ownership ended.
@@ -64,6 +64,17 @@ pub enum Lost {
     /// Nobody knows what was committed, or the writer may not be used again.
     #[error("a commit was not clean: {0}")]
     Unclean(String),
+}
+
+impl Lost {
+    /// True for what lies in this member alone, so that another member may well hold the shard.
+    pub fn is_members_own(&self) -> bool {
+        match self {
+            Self::ClockOff { .. } | Self::NoLogic { .. } => true,
+            Self::NotAcquired(error) => matches!(**error, AcquireError::Store(_)),
+            _ => false,
+        }
+    }
 }
 
 impl From<AcquireError> for Lost {
@@ -138,7 +149,7 @@ pub struct Owner<D: Decider, C> {
     backlog: Option<InputEnds>,
     /// When the member is announced again, and its clock judged.
     announces_us: i64,
-    /// When the lag of the inputs is counted again.
+    /// When the inputs are looked at again: their lag, and whether they are the same.
     counts_us: i64,
     setting: Setting,
     found_store: bool,
@@ -199,6 +210,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         }
         if now().monotonic_us >= self.counts_us {
             self.inputs.tell_lag::<D>()?;
+            self.inputs.find_made_again(&mut self.shard)?;
             self.counts_us = now().monotonic_us + LAG_EVERY.as_micros() as i64;
         }
         let expired = self.expired_leases(lease_clock_us(now()))?;

@@ -26,6 +26,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub trait Assignee: Send + Sync {
     /// These partitions are ours from now on.
     fn assigned(&self, partitions: &[u32]);
+    /// Asked again and again: who is not willing leaves the group, so that others are assigned what it had, until it is.
+    fn is_willing(&self) -> bool;
     /// These are not ours any more when this returns: others are assigned them then.
     fn revoked(&self, partitions: &[u32]);
 }
@@ -57,7 +59,7 @@ impl Group {
         let mut consumer = make(&assignee).map_err(|error| config.refused(&error))?;
         let run = move || {
             while !stopped.load(Ordering::Acquire) {
-                if let Err(error) = follow(&consumer, &topic, &stopped) {
+                if let Err(error) = follow(&consumer, &topic, &*assignee, &stopped) {
                     // A client that has failed for good is replaced by a new one, which joins anew.
                     tracing::error!(%error, "the membership in a group has failed; joining again");
                     assignee.revoked(&partitions(&consumer.assignment().unwrap_or_default()));
@@ -113,9 +115,19 @@ impl Drop for Group {
     }
 }
 
-fn follow(consumer: &BaseConsumer<Member>, topic: &str, stopped: &AtomicBool) -> Result<(), KafkaError> {
-    consumer.subscribe(&[topic])?;
+fn follow(consumer: &BaseConsumer<Member>, topic: &str, assignee: &dyn Assignee, stopped: &AtomicBool) -> Result<(), KafkaError> {
+    let mut joined = false;
     while !stopped.load(Ordering::Acquire) {
+        let willing = assignee.is_willing();
+        match (joined, willing) {
+            (false, true) => consumer.subscribe(&[topic])?,
+            (true, false) => {
+                tracing::warn!("this member cannot hold its shards and leaves them to others for a while; the reason is above");
+                consumer.unsubscribe();
+            }
+            _ => {}
+        }
+        joined = willing;
         if let Some(Err(error)) = consumer.poll(POLL)
             && let Some((_, why)) = consumer.client().fatal_error()
         {

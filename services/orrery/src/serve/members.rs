@@ -1,4 +1,5 @@
-//! A process that owns shards: assigned by a consumer group, announced among the members, standing by for what others own.
+//! A process that owns shards: assigned by a consumer group or by its settings, announced among the members, standing by for what
+//! others own.
 
 use super::Connection;
 use crate::config::Config;
@@ -12,6 +13,7 @@ use orrery_runtime::driver::{Host, HostConfig};
 use orrery_runtime::membership::{ANNOUNCE_EVERY, announcement, living, logic_of, member};
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -24,7 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Members {
     name: String,
     ready: Arc<dyn Fn() -> bool + Send + Sync>,
-    group: Option<Group>,
+    /// Ends when it is dropped.
+    assignment: Option<Box<dyn Any>>,
     stop: Arc<AtomicBool>,
     bell: Arc<Bell>,
     standing_by: Option<JoinHandle<()>>,
@@ -55,8 +58,11 @@ impl Members {
             let host = host.clone();
             Arc::new(move || host.0.owned().iter().all(|(_, is_ready)| *is_ready))
         };
-        let group = Group::join(&kafka, &cluster.topic(D::SERVICE), &journal, &name, host)?;
-        Ok(Self { name, ready, group: Some(group), stop, bell, standing_by: Some(standing_by) })
+        let assignment: Box<dyn Any> = match config.numbers("shards", shards)? {
+            Some(shards) => Box::new(Fixed::begin(host, shards)),
+            None => Box::new(Group::join(&kafka, &cluster.topic(D::SERVICE), &journal, &name, host)?),
+        };
+        Ok(Self { name, ready, assignment: Some(assignment), stop, bell, standing_by: Some(standing_by) })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -72,7 +78,7 @@ impl Members {
 impl Drop for Members {
     fn drop(&mut self) {
         // First what others wait for.
-        drop(self.group.take());
+        drop(self.assignment.take());
         self.stop.store(true, Ordering::Release);
         self.bell.ring();
         if let Some(thread) = self.standing_by.take() {
@@ -81,11 +87,34 @@ impl Drop for Members {
     }
 }
 
+/// Shards that the settings name, as long as the process lives. Another member that is set to one of them fences this one, which
+/// then holds it no more: nobody but its settings could give it back.
+struct Fixed {
+    assignee: Arc<dyn Assignee>,
+    shards: Vec<u32>,
+}
+
+impl Fixed {
+    fn begin(assignee: Arc<dyn Assignee>, shards: Vec<u32>) -> Self {
+        assignee.assigned(&shards);
+        Self { assignee, shards }
+    }
+}
+
+impl Drop for Fixed {
+    fn drop(&mut self) {
+        self.assignee.revoked(&self.shards);
+    }
+}
+
 struct Hosted<D>(Host<D>);
 
 impl<D: Decider> Assignee for Hosted<D> {
     fn assigned(&self, partitions: &[u32]) {
         self.0.assigned(partitions);
+    }
+    fn is_willing(&self) -> bool {
+        self.0.may_own()
     }
     fn revoked(&self, partitions: &[u32]) {
         self.0.revoked(partitions);

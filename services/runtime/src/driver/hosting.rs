@@ -3,7 +3,7 @@
 use super::{ShardConfig, ShardHandle, stand_by, start};
 use crate::messages::Cluster;
 use crate::standby::stands_by;
-use orrery_log::Log;
+use orrery_log::{Log, clock};
 use orrery_model::decider::Decider;
 use orrery_model::messages::Member;
 use std::collections::BTreeMap;
@@ -11,6 +11,12 @@ use std::collections::btree_map::Entry;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A member that cannot hold its shards stays away so long at first, each time twice as long …
+const AWAY_FIRST: Duration = Duration::from_secs(60);
+/// … up to this: each return costs the shards that it is given a moment.
+const AWAY_MOST: Duration = Duration::from_secs(3_600);
 
 /// What a member needs to own shards.
 pub struct HostConfig {
@@ -40,6 +46,24 @@ struct Shards {
     generation: i64,
     owned: BTreeMap<u32, ShardHandle>,
     standbys: BTreeMap<u32, ShardHandle>,
+    away: Away,
+}
+
+/// When a member that could not hold its shards tries again.
+#[derive(Default)]
+struct Away {
+    until: Option<Instant>,
+    times: u32,
+}
+
+impl Away {
+    fn begin(&mut self, now: Instant) {
+        self.until = Some(now + (AWAY_FIRST * 2u32.saturating_pow(self.times)).min(AWAY_MOST));
+        self.times += 1;
+    }
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now >= until)
+    }
 }
 
 impl<D: Decider> Host<D> {
@@ -94,6 +118,16 @@ impl<D: Decider> Host<D> {
         }
     }
 
+    /// False for a while after a shard could not be held for a reason of this member's own, such as its clock, its disk or its
+    /// version: its shards had better be assigned to others.
+    pub fn may_own(&self) -> bool {
+        let (now, mut held) = (clock::monotonic(), self.held());
+        if held.owned.values().any(ShardHandle::is_unfit) && held.away.is_over(now) {
+            held.away.begin(now);
+        }
+        held.away.is_over(now)
+    }
+
     /// Shards that this member owns, and whether each has been acquired.
     pub fn owned(&self) -> Vec<(u32, bool)> {
         self.held().owned.iter().map(|(shard, handle)| (*shard, handle.is_ready())).collect()
@@ -119,5 +153,24 @@ impl<D: Decider> Host<D> {
 
     fn held(&self) -> MutexGuard<'_, Shards> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_hold_its_shards_stays_away_longer_each_time() {
+        let (mut away, now) = (Away::default(), clock::monotonic());
+        assert!(away.is_over(now));
+        let mut seconds = || {
+            away.begin(now);
+            away.until.map(|until| (until - now).as_secs())
+        };
+        assert_eq!([seconds(), seconds(), seconds()], [Some(60), Some(120), Some(240)]);
+        (0..40).for_each(|_| assert!(seconds() >= Some(480)));
+        assert_eq!(seconds(), Some(3_600));
+        assert!(!away.is_over(now) && away.is_over(now + AWAY_MOST));
     }
 }

@@ -260,6 +260,20 @@ impl Inputs {
         Ok(())
     }
 
+    /// Finds user topics that were made again and have not grown past where the old ones were read: a read brings nothing of them.
+    /// What is seen is told by the next poll.
+    pub(super) fn find_made_again<D: Decider>(&mut self, shard: &mut Shard<D>) -> Result<(), Lost> {
+        let of_users = |(topic, _): &&(Arc<str>, u32)| reread_of(topic).is_none() && !self.is_ours(topic);
+        let inputs: Vec<(Arc<str>, u32)> = self.reading.keys().filter(of_users).cloned().collect();
+        for (topic, partition) in inputs {
+            if self.is_another(shard, &topic, partition)? {
+                self.reading.remove(&(topic.clone(), partition));
+                self.begin(shard, topic, partition)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Records went before they were read. Heartbeats are renewals, and only the newest counts (§3.1).
     fn pass_gap<D: Decider>(
         &mut self,

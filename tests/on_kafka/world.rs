@@ -1,0 +1,122 @@
+//! A cluster under load. The oracle is what tasks append and fsync, and what brokers acknowledged.
+
+use crate::client::Client;
+use orrery_tests::cluster::Cluster;
+use orrery_tests::kafka::Kafka;
+use orrery_tests::oracle::{Oracle, script};
+use serde_json::{Value, json};
+
+/// Events under way at once.
+pub(crate) const UNDER_WAY: usize = 20;
+/// Between two faults, this many runs end.
+pub(crate) const RUNS_PER_FAULT: usize = 40;
+
+/// What runs, and in which cell an agent is.
+pub(crate) const SERVICES: [(&str, &str, &str); 6] = [
+    ("trigger-a", "trigger", "0"),
+    ("trigger-b", "trigger", "0"),
+    ("allocator-a", "allocator", "0"),
+    ("allocator-b", "allocator", "0"),
+    ("agent-0", "agent", "0"),
+    ("agent-1", "agent", "1"),
+];
+
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) client: Client,
+    topic: String,
+    causes: Vec<String>,
+    requests: usize,
+}
+
+impl World {
+    pub(crate) fn begin(kafka: &Kafka) -> Self {
+        let mut cluster = Cluster::make(&kafka.bootstrap(), 2, 2);
+        let client = Client::new(&kafka.bootstrap(), &cluster);
+        let topic = cluster.topic("events").replace('.', "-");
+        client.make_topic(&topic, 2);
+        for (name, role, cell) in SERVICES {
+            cluster.start(name, role, &[("ORRERY_CELL", cell)]);
+        }
+        let shell = script(&cluster.folder().join("oracle"), "0.05");
+        let resources = json!({"cpus": "50m", "memory": "16MiB"});
+        let job = json!({"name": "crash/event", "shell": shell, "triggers": [{"event": topic}], "concurrency": "allow",
+            "resources": resources, "retries": {"max": 0, "on_lost": true}});
+        client.define(&job, 0);
+        let mut world = Self { cluster, client, topic, causes: Vec::new(), requests: 0 };
+        // An event that fires says that the definition was taken.
+        let mut tried: Vec<String> = Vec::new();
+        let World { client, topic, .. } = &mut world;
+        client.wait("a first run", |client| {
+            tried.push(client.produce(topic, 0, None, "{}"));
+            tried.iter().any(|cause| client.has_ended(cause))
+        });
+        world
+    }
+
+    /// Goes on with load until so many more events have ended.
+    pub(crate) fn run(&mut self, more: usize) {
+        let Self { client, topic, causes, .. } = self;
+        let wanted = causes.len() + more;
+        client.wait("the runs", |client| {
+            let open = causes.iter().filter(|cause| !client.has_ended(cause)).count();
+            for _ in open..UNDER_WAY.min(wanted - causes.len() + open) {
+                causes.push(client.produce(topic, (causes.len() % 2) as u32, None, "{}"));
+            }
+            causes.len() >= wanted && open <= UNDER_WAY / 2
+        });
+    }
+
+    /// Load until it is so.
+    pub(crate) fn run_until(&mut self, is_so: impl Fn() -> bool) {
+        while !is_so() {
+            self.run(1);
+        }
+    }
+
+    /// So many events more, without waiting for anything.
+    pub(crate) fn produce(&mut self, more: usize) {
+        for _ in 0..more {
+            self.causes.push(self.client.produce(&self.topic, (self.causes.len() % 2) as u32, None, "{}"));
+        }
+    }
+
+    /// A run of this job, which is defined if it is not; returns its cause once the run is known.
+    pub(crate) fn run_now(&mut self, job: &Value) -> String {
+        let name = job["name"].as_str().unwrap_or_default().to_owned();
+        if !self.client.runs.values().any(|run| run.job.as_str() == name) {
+            self.client.define(job, 0);
+        }
+        self.requests += 1;
+        let (key, topic) = (format!("asked-{}", self.requests), self.cluster.topic("requests"));
+        let request = json!({"request": {"run_job": {"job": name}}, "idempotency_key": key});
+        let cause = format!("request:*/{key}");
+        // Sent again until the definition is taken: it is one request, as it has a key.
+        self.client.wait("a run that was asked for", |client| {
+            client.produce(&topic, 0, Some(&name), &request.to_string());
+            client.runs.contains_key(&cause)
+        });
+        cause
+    }
+
+    /// Asks for a run's end.
+    pub(crate) fn cancel(&self, cause: &str) {
+        let run = &self.client.runs[cause];
+        let request = json!({"request": {"cancel_run": {"run": run.run}}});
+        self.client.produce(&self.cluster.topic("requests"), 1, Some(run.job.as_str()), &request.to_string());
+    }
+
+    pub(crate) fn check(mut self) {
+        let Self { client, causes, .. } = &mut self;
+        client.wait("all ends", |client| causes.iter().all(|cause| client.has_ended(cause)));
+        let oracle = Oracle::read(&self.cluster.folder().join("oracle"));
+        oracle.check_nothing_doubled();
+        for cause in &self.causes {
+            assert_eq!(self.client.runs[cause].state.to_string(), "succeeded", "{:#?}", self.client.runs[cause]);
+            assert_eq!(oracle.ends.get(cause).map_or(0, std::collections::BTreeSet::len), 1, "ends of {cause}");
+        }
+        let (code, out, errors) = self.cluster.cli(&["audit", "verify"]);
+        assert!(code == 0 && out.contains(" 0 divergences"), "{out}{errors}");
+        println!("{} events, {} attempts; {}", self.causes.len(), oracle.starts.len(), out.lines().last().unwrap_or_default());
+    }
+}
