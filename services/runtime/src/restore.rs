@@ -104,16 +104,20 @@ pub struct Target<'a> {
 /// Fences, restores and returns the shard's parts.
 pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireError> {
     let name = format!("{}-{}", D::SERVICE, target.shard);
+    let journal = TopicPartition::new(&target.cluster.topic(&format!("{}.journal", D::SERVICE)), target.shard);
+    let changelog = TopicPartition::new(&target.cluster.topic(&format!("{}.changelog", D::SERVICE)), target.shard);
+    let store = (target.open_store)()?;
+    if let Ok(Some((head, _))) = store.head() {
+        // A first read takes its time, and so does a fence. What counts is asked for behind the fence.
+        target.log.expect_reads(&[(journal.clone(), head.journal_offset)]);
+    }
     let writer = target
         .log
         .fence(&transactional_id(target.cluster, D::SERVICE, target.shard))
         .map_err(|source| AcquireError::Log { doing: "fencing", source })?;
-    let journal = TopicPartition::new(&target.cluster.topic(&format!("{}.journal", D::SERVICE)), target.shard);
-    let changelog = TopicPartition::new(&target.cluster.topic(&format!("{}.changelog", D::SERVICE)), target.shard);
     let ends = |at| target.log.end_offset(at).map_err(|source| AcquireError::Log { doing: "asking for ends", source });
     let (journal_end, changelog_end) = (ends(&journal)?, ends(&changelog)?);
 
-    let store = (target.open_store)()?;
     let mut standby = Standby::open(target.log, target.cluster, (D::SERVICE, target.shard), store, target.now)?;
     catch_up(target.log, &mut standby, &changelog, changelog_end)?;
     let mut restored = match load::<D>(standby.store()).and_then(|found| summed_up(found, &name)) {

@@ -18,9 +18,9 @@ use std::time::Duration;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// Between two signs of life. A member learns by their answers that another one has come or gone, so that this is what a hand-over in
 /// order takes.
-const HEARTBEAT: Duration = Duration::from_millis(250);
-/// Longest wait for news.
-const POLL: Duration = Duration::from_millis(100);
+const HEARTBEAT: Duration = Duration::from_millis(100);
+/// Longest wait for news, and for being told to stop.
+const POLL: Duration = Duration::from_millis(25);
 
 /// Whom a group assigns partitions to.
 pub trait Assignee: Send + Sync {
@@ -134,6 +134,8 @@ fn follow(consumer: &BaseConsumer<Member>, topic: &str, assignee: &dyn Assignee,
             tracing::error!(why, "a group's client has failed");
             return Err(error);
         }
+        // The library's thread sends signs of life when something wakes it, be it a question; else once a second.
+        let _woken = consumer.assignment();
     }
     Ok(())
 }
