@@ -15,7 +15,7 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::NoPrevCheck, 4, "replay"),
     (Bug::NoReack, 4, "ended"),
     (Bug::ClockUnjudged, 1, "clocks"),
-    (Bug::TickBeforeBacklog, 1, "stays_stopped"),
+    (Bug::TickBeforeBacklog, 4, "stays_stopped"),
     (Bug::LeaseByAt, 1, "healthy_kept"),
     (Bug::OlderJob, 6, "catalog"),
     (Bug::MatchBeforeCatalog, 5, "fired_once"),

@@ -56,7 +56,7 @@ impl Members {
         })?;
         let ready = {
             let host = host.clone();
-            Arc::new(move || host.0.owned().iter().all(|(_, is_ready)| *is_ready))
+            Arc::new(move || host.0.may_own() && host.0.owned().iter().all(|(_, is_ready)| *is_ready))
         };
         let assignment: Box<dyn Any> = match config.numbers("shards", shards)? {
             Some(shards) => Box::new(Fixed::begin(host, shards)),
@@ -69,7 +69,7 @@ impl Members {
         &self.name
     }
 
-    /// True while every shard that is assigned to this process is held.
+    /// True while every shard that is assigned to this process is held, and it does not stay away.
     pub(super) fn ready(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
         self.ready.clone()
     }

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A member that cannot hold its shards stays away so long at first, each time twice as long …
-const AWAY_FIRST: Duration = Duration::from_secs(60);
-/// … up to this: each return costs the shards that it is given a moment.
+const AWAY_FIRST: Duration = Duration::from_secs(10);
+/// … up to this: each return costs the shards that it is given a moment. Who has been back for so long begins anew.
 const AWAY_MOST: Duration = Duration::from_secs(3_600);
 
 /// What a member needs to own shards.
@@ -58,6 +58,9 @@ struct Away {
 
 impl Away {
     fn begin(&mut self, now: Instant) {
+        if self.until.is_some_and(|until| now > until + AWAY_MOST) {
+            self.times = 0;
+        }
         self.until = Some(now + (AWAY_FIRST * 2u32.saturating_pow(self.times)).min(AWAY_MOST));
         self.times += 1;
     }
@@ -164,13 +167,15 @@ mod tests {
     fn who_cannot_hold_its_shards_stays_away_longer_each_time() {
         let (mut away, now) = (Away::default(), clock::monotonic());
         assert!(away.is_over(now));
-        let mut seconds = || {
+        let mut seconds = |now| {
             away.begin(now);
             away.until.map(|until| (until - now).as_secs())
         };
-        assert_eq!([seconds(), seconds(), seconds()], [Some(60), Some(120), Some(240)]);
-        (0..40).for_each(|_| assert!(seconds() >= Some(480)));
-        assert_eq!(seconds(), Some(3_600));
-        assert!(!away.is_over(now) && away.is_over(now + AWAY_MOST));
+        assert_eq!([seconds(now), seconds(now), seconds(now)], [Some(10), Some(20), Some(40)]);
+        (0..40).for_each(|_| assert!(seconds(now) >= Some(80)));
+        assert_eq!(seconds(now), Some(3_600));
+        let later = now + 3 * AWAY_MOST;
+        assert_eq!(seconds(later), Some(10), "it has held its shards for long");
+        assert!(!away.is_over(later) && away.is_over(later + AWAY_FIRST));
     }
 }
