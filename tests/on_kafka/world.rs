@@ -106,9 +106,14 @@ impl World {
         self.client.produce(&self.cluster.topic("requests"), 1, Some(run.job.as_str()), &request.to_string());
     }
 
-    pub(crate) fn check(mut self) {
-        let Self { client, causes, .. } = &mut self;
+    /// Waits until every event so far has led to the end of a run.
+    pub(crate) fn settle(&mut self) {
+        let Self { client, causes, .. } = self;
         client.wait("all ends", |client| causes.iter().all(|cause| client.has_ended(cause)));
+    }
+
+    pub(crate) fn check(mut self) {
+        self.settle();
         let oracle = Oracle::read(&self.cluster.folder().join("oracle"));
         oracle.check_nothing_doubled();
         for cause in &self.causes {
