@@ -4,8 +4,8 @@ use crate::{LOOK_AGAIN, PATIENCE, docker_folder};
 use orrery_log::clock;
 use orrery_tests::binary;
 use orrery_tests::cluster::signal;
+use orrery_tests::server::wait_until_ready;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -115,11 +115,7 @@ impl Serving {
         let errors = engine.folder.path().join(format!("{name}.stderr"));
         let mut client =
             engine.command(&arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors).unwrap()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready = line.trim().strip_prefix("ready ").map(str::to_owned);
-        let said = || std::fs::read_to_string(&errors).unwrap_or_default();
-        let ready = ready.unwrap_or_else(|| panic!("{name} said {line:?} instead of being ready:\n{}", said()));
+        let ready = wait_until_ready(&mut client, name, &errors);
         Self { name: name.into(), ready, client }
     }
 }

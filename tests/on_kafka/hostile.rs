@@ -31,11 +31,8 @@ fn preloaded(cluster: &Cluster) -> String {
 fn wait_until_it_owns(world: &mut World, name: &str) {
     let World { cluster, client, .. } = world;
     client.wait("a shard is assigned to it", |_| {
-        let (_, out, _) = cluster.cli(&["cluster", "members", "-o", "json"]);
-        let found: serde_json::Value = serde_json::from_str(&out).unwrap_or_default();
-        let owns =
-            |member: &serde_json::Value| member["member"] == name && member["shards"].as_array().is_some_and(|list| !list.is_empty());
-        found["items"].as_array().is_some_and(|items| items.iter().any(owns))
+        let members = cluster.items(&["cluster", "members"]);
+        members.iter().any(|member| member["member"] == name && member["shards"].as_array().is_some_and(|list| !list.is_empty()))
     });
 }
 

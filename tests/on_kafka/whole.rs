@@ -69,18 +69,12 @@ fn monitors_answer(cluster: &Cluster) {
 
 /// Who is there with what, and that all has been read.
 fn tools_show_members_and_lag(cluster: &Cluster, client: &mut Client) {
-    let json = |arguments: &[&str]| -> Vec<serde_json::Value> {
-        let (code, out, errors) = cluster.cli(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {out}{errors}");
-        let document: serde_json::Value = serde_json::from_str(&out).unwrap();
-        document["items"].as_array().unwrap().clone()
-    };
-    let members = json(&["cluster", "members", "-o", "json"]);
+    let members = cluster.items(&["cluster", "members"]);
     let shards: Vec<_> = members.iter().map(|member| (member["service"].as_str().unwrap(), member["shards"].clone())).collect();
     assert_eq!(shards, [("trigger", json!([0, 1])), ("allocator", json!([0, 1]))], "{members:?}");
     // Told every ten seconds.
     client.wait("all read", |_| {
-        let lag = json(&["cluster", "lag", "-o", "json"]);
+        let lag = cluster.items(&["cluster", "lag"]);
         let of = |reader: &str, topic: &str| {
             let inputs = lag.iter().filter(|input| input["reader"] == reader && input["topic"] == cluster.topic(topic).as_str());
             inputs.map(|input| input["lag"].as_i64().unwrap()).collect::<Vec<_>>()
@@ -99,12 +93,9 @@ fn a_record_that_cannot_be_taken_is_shown_sent_again_and_settled() {
         client.produce(&cluster.topic("jobs"), 0, Some(key), "{]");
     }
     let letters = || -> Vec<serde_json::Value> {
-        let (code, out, errors) = cluster.cli(&["dlq", "list", "-o", "json"]);
-        assert_eq!(code, 0, "{out}{errors}");
-        let document: serde_json::Value = serde_json::from_str(&out).unwrap();
         // The broker may serve other clusters too.
-        let is_ours = |letter: &&serde_json::Value| letter["error"]["topic"] == cluster.topic("jobs").as_str();
-        document["items"].as_array().unwrap().iter().filter(is_ours).cloned().collect()
+        let is_ours = |letter: &serde_json::Value| letter["error"]["topic"] == cluster.topic("jobs").as_str();
+        cluster.items(&["dlq", "list"]).into_iter().filter(is_ours).collect()
     };
     client.wait("two dead letters", |_| letters().len() == 2);
     let found = letters();

@@ -1,9 +1,9 @@
 //! A cluster on Kafka: services in processes of their own, and a client that sees what any client sees.
 
-use crate::server::{binary, end_supervisor};
+use crate::server::{binary, end_supervisor, wait_until_ready};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -60,10 +60,7 @@ impl Cluster {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().expect("the binary starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("it was piped")).read_line(&mut line).expect("its output can be read");
-        let ready = line.trim().strip_prefix("ready ").map(str::to_owned);
-        let ready = ready.unwrap_or_else(|| panic!("{name} said {line:?} instead of being ready:\n{}", self.said(name)));
+        let ready = wait_until_ready(&mut child, name, &self.errors(name));
         self.running.insert(name.into(), Running { child, role: role.into(), ready });
     }
 
@@ -103,6 +100,14 @@ impl Cluster {
     /// standard error.
     pub fn cli(&self, arguments: &[&str]) -> (i32, String, String) {
         self.cli_with(&[], arguments)
+    }
+
+    /// What a command that must succeed lists.
+    pub fn items(&self, arguments: &[&str]) -> Vec<Value> {
+        let (code, out, errors) = self.cli(&[arguments, &["-o", "json"]].concat());
+        assert_eq!(code, 0, "{arguments:?}: {out}{errors}");
+        let document: Value = serde_json::from_str(&out).expect("JSON");
+        document["items"].as_array().expect("a list").clone()
     }
 
     /// The same with other settings.

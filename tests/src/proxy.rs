@@ -1,6 +1,5 @@
 //! A proxy before a broker: it can let nothing pass for a while, and hold one request back until it is too late.
 
-use orrery_log::clock;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -148,9 +147,8 @@ impl Shared {
 
     fn wait_until_late(&self) {
         let state = self.state();
-        let (until, deadline) = (state.passed + HELD_FOR_REQUESTS, clock::monotonic() + HELD_AT_MOST);
-        let left = deadline.saturating_duration_since(clock::monotonic());
-        drop(self.changed.wait_timeout_while(state, left, |state| state.passed < until && !state.stopped));
+        let until = state.passed + HELD_FOR_REQUESTS;
+        drop(self.changed.wait_timeout_while(state, HELD_AT_MOST, |state| state.passed < until && !state.stopped));
     }
 
     fn pass_answers(&self, mut broker: TcpStream, mut client: TcpStream) {

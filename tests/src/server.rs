@@ -128,11 +128,17 @@ fn spawn(folder: &Path) -> (Child, String) {
     let mut command = Command::new(binary());
     command.arg("--data-dir").arg(folder).args(["standalone", "--listen", "127.0.0.1:0"]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().expect("the binary starts");
+    let url = wait_until_ready(&mut child, "standalone", &said);
+    (child, url)
+}
+
+/// What a process of ours, whose output is piped, says when it is ready: its first line. Its errors are in the file.
+pub fn wait_until_ready(child: &mut Child, name: &str, errors: &Path) -> String {
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("it was piped")).read_line(&mut line).expect("its output can be read");
     match line.trim().strip_prefix("ready ") {
-        Some(url) => (child, url.to_owned()),
-        None => panic!("it said {line:?} instead of being ready; its errors:\n{}", std::fs::read_to_string(said).unwrap_or_default()),
+        Some(ready) => ready.to_owned(),
+        None => panic!("{name} said {line:?} instead of being ready:\n{}", std::fs::read_to_string(errors).unwrap_or_default()),
     }
 }
 

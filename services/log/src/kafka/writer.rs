@@ -16,6 +16,7 @@ use super::topics::Topics;
 use super::unreachable;
 use crate::{Commit, LogError, Writer, clock};
 use orrery_model::record::{NewRecord, Offset};
+use orrery_model::topics::MEMBERS;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 use rdkafka::types::RDKafkaErrorCode;
@@ -64,8 +65,8 @@ fn fenced(config: &KafkaConfig, id: &str) -> Result<Reaped<Sender>, LogError> {
         .set("retry.backoff.ms", "2");
     let producer: Sender = client.create_with_context(Acknowledged::default()).map_err(|error| config.refused(&error))?;
     let producer = Reaped::new(producer);
-    // The coordinator is asked for at once only if a broker is connected; else after half a second.
-    let connected = producer.client().fetch_metadata(None, FENCE_TIMEOUT);
+    // The coordinator is asked for at once only if a broker is connected; else after half a second. Any topic will do to find out.
+    let connected = producer.client().fetch_metadata(Some(&format!("{}{MEMBERS}", config.prefix)), FENCE_TIMEOUT);
     connected.map_err(|error| unreachable(&format!("fencing {id}"), &error))?;
     producer.init_transactions(FENCE_TIMEOUT).map_err(|error| unreachable(&format!("fencing {id}"), &error))?;
     Ok(producer)

@@ -3,7 +3,7 @@
 use super::{Lost, Setting};
 use crate::rows::Position;
 use crate::shard::{Arrival, Shard};
-use orrery_log::{Bell, Log, LogError, TopicPartition};
+use orrery_log::{Bell, Log, LogError, Topic, TopicPartition};
 use orrery_model::decider::Decider;
 use orrery_model::job::StartFrom;
 use orrery_model::journal::Observation;
@@ -245,19 +245,21 @@ impl Inputs {
     /// True if the topic is not the one that was read so far: what was just read is of another generation (§5.4). Asked after the
     /// read: an id that is still there was there before.
     fn is_another<D: Decider>(&self, shard: &Shard<D>, name: &Arc<str>, partition: u32) -> Result<bool, LogError> {
-        let read = shard.position(name, partition);
-        let found = self.log.topic(topic_of(name))?;
-        let differs = read.is_some_and(|read| found.as_ref().is_none_or(|found| found.id != read.topic_id));
-        Ok(differs && !planted(Bug::OldGeneration))
+        Ok(differs(shard, name, partition, self.log.topic(topic_of(name))?.as_ref()))
     }
 
     /// Begins at the new topic's start. What is seen goes with the position's move, one transaction holds both; and before all that
     /// was read with it, as a definition is told where the shard stands.
     fn begin_anew<D: Decider>(&mut self, shard: &mut Shard<D>, at: &TopicPartition, arrivals: &mut Vec<Arrival>) -> Result<(), Lost> {
-        self.reading.remove(&(at.topic.clone(), at.partition));
-        self.begin(shard, at.topic.clone(), at.partition)?;
+        self.restart(shard, &at.topic, at.partition)?;
         arrivals.splice(0..0, self.take_seen().into_iter().map(Arrival::Observed));
         Ok(())
+    }
+
+    /// Reads a topic from where it begins now; what is seen of that is told by the next [`Self::take_seen`].
+    fn restart<D: Decider>(&mut self, shard: &mut Shard<D>, topic: &Arc<str>, partition: u32) -> Result<(), Lost> {
+        self.reading.remove(&(topic.clone(), partition));
+        self.begin(shard, topic.clone(), partition)
     }
 
     /// Finds user topics that were made again and have not grown past where the old ones were read: a read brings nothing of them.
@@ -265,10 +267,12 @@ impl Inputs {
     pub(super) fn find_made_again<D: Decider>(&mut self, shard: &mut Shard<D>) -> Result<(), Lost> {
         let of_users = |(topic, _): &&(Arc<str>, u32)| reread_of(topic).is_none() && !self.is_ours(topic);
         let inputs: Vec<(Arc<str>, u32)> = self.reading.keys().filter(of_users).cloned().collect();
-        for (topic, partition) in inputs {
-            if self.is_another(shard, &topic, partition)? {
-                self.reading.remove(&(topic.clone(), partition));
-                self.begin(shard, topic, partition)?;
+        for of_topic in inputs.chunk_by(|one, next| one.0 == next.0) {
+            let found = self.log.topic(&of_topic[0].0)?;
+            for (topic, partition) in of_topic {
+                if differs(shard, topic, *partition, found.as_ref()) {
+                    self.restart(shard, topic, *partition)?;
+                }
             }
         }
         Ok(())
@@ -366,6 +370,12 @@ impl Inputs {
         let is_behind = |input, end| self.reading.get(input).is_none_or(|position| position >= end);
         ends.iter().all(|(input, end)| is_behind(input, end) || self.clear_to.get(input).is_some_and(|clear| clear >= end))
     }
+}
+
+/// True if a topic as it is now is not the one that was read so far.
+fn differs<D: Decider>(shard: &Shard<D>, name: &Arc<str>, partition: u32, found: Option<&Topic>) -> bool {
+    let read = shard.position(name, partition);
+    read.is_some_and(|read| found.is_none_or(|found| found.id != read.topic_id)) && !planted(Bug::OldGeneration)
 }
 
 /// What a step still takes.
