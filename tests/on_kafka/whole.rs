@@ -17,6 +17,7 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     {
         cluster.start(name, role, &[("ORRERY_CELL", cell), ("ORRERY_MONITOR", "127.0.0.1:0")]);
     }
+    let anchors = start_auditor(&mut cluster);
     let written = cluster.folder().join("written");
     let job = |name: &str, when: &str, command: serde_json::Value| json!({"name": name, "command": command, "triggers": [{"event": orders, "when": when}], "concurrency": "allow"});
     // Neither of the two partitions of `jobs` is the right one for both names: what is in the wrong one is forwarded (§4.2).
@@ -46,20 +47,38 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     for n in 1..=9 {
         assert_eq!(text.lines().filter(|line| *line == n.to_string()).count(), 1, "event {n} of {text:?}");
     }
-    let (code, out, errors) = cluster.cli(&["audit", "verify"]);
+    let (key, file) = &anchors;
+    let (code, out, errors) = cluster.cli(&["audit", "verify", "--trust", &format!("{key}.pub"), "--anchors", file]);
     assert_eq!(code, 0, "{out}{errors}");
-    assert!(out.contains(" 0 divergences"), "{out}");
+    assert!(out.contains(" 0 divergences") && out.contains("anchored entries stand as they were signed"), "{out}");
     tools_show_members_and_lag(&cluster, &mut client);
     monitors_answer(&cluster);
     // Handed over in order, everything ends without force.
-    for name in ["trigger", "allocator", "agent-0", "agent-1"] {
+    for name in ["auditor", "trigger", "allocator", "agent-0", "agent-1"] {
         cluster.stop(name);
     }
 }
 
+/// It signs what it has verified; returns the files of its key and its anchors.
+fn start_auditor(cluster: &mut Cluster) -> (String, String) {
+    let file = |name: &str| cluster.folder().join(name).display().to_string();
+    let (key, anchors) = (file("key"), file("anchors.jsonl"));
+    let (code, _, errors) = cluster.cli(&["audit", "key", &key]);
+    assert_eq!(code, 0, "{errors}");
+    let settings = [("ORRERY_ANCHOR_KEY", key.as_str()), ("ORRERY_ANCHORS", &anchors), ("ORRERY_MONITOR", "127.0.0.1:0")];
+    cluster.start("auditor", "auditor", &settings);
+    (key, anchors)
+}
+
 /// Every process tells whether it is ready, and its metrics.
 fn monitors_answer(cluster: &Cluster) {
-    for (name, metric) in [("trigger", "orrery_entries_total"), ("allocator", "orrery_commit_seconds"), ("agent-0", "")] {
+    let watched = [
+        ("trigger", "orrery_entries_total"),
+        ("allocator", "orrery_commit_seconds"),
+        ("agent-0", ""),
+        ("auditor", "orrery_audit_verified_seq"),
+    ];
+    for (name, metric) in watched {
         let (_, url) = cluster.ready(name).split_once(" monitor ").unwrap();
         let get = |path: &str| ureq::get(format!("{url}{path}")).call().unwrap().body_mut().read_to_string().unwrap();
         assert_eq!((get("/healthz").as_str(), get("/readyz").as_str()), ("ok\n", "ready\n"), "{name}");

@@ -1,12 +1,15 @@
 //! Replays decision journals: lists entries, and proves that each decision follows from the recorded inputs.
 //!
-//! [`entries`] reads journals for people and for the gateway; [`verify`] re-derives and compares.
+//! [`entries`] reads journals for people and for the gateway; [`verify`] re-derives and compares, [`auditor`] does so as journals
+//! grow; [`anchors`] are signed.
 
+pub mod anchors;
+pub mod auditor;
 pub mod entries;
 pub mod verify;
 
 pub use entries::{EntryView, Filter, Place, read_entries};
-pub use verify::{Divergence, Report, Stretch, verify, verify_all, verify_from};
+pub use verify::{Begin, Divergence, Report, Stretch, Verify, verify, verify_all, verify_from};
 
 use orrery_log::{Log, LogError};
 use orrery_model::topics;

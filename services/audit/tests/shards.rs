@@ -6,7 +6,7 @@ mod common;
 
 use common::{start, wait_for};
 use orrery_allocator::Allocator;
-use orrery_audit::{cluster_of, verify, verify_all};
+use orrery_audit::{Begin, cluster_of, verify, verify_all};
 use orrery_log::Log;
 use orrery_log::embedded::EmbeddedLog;
 use orrery_model::decider::Decider;
@@ -94,7 +94,7 @@ fn verified_as_the_command_line_does(world: &World) {
     let found = cluster_of(&*world.log, "orrery.").unwrap();
     assert_eq!((found.trigger_shards, found.cells), (2, 2));
     let verified = |service| {
-        let reports = verify_all(&world.log, &found, service, 0).unwrap();
+        let reports = verify_all(&world.log, &found, service, &Begin::default()).unwrap();
         assert!(reports.iter().all(|report| report.divergence.is_none() && report.entries > 0), "{reports:?}");
         reports.iter().map(|report| format!("{}/{}", report.service, report.shard)).collect::<Vec<_>>()
     };

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{start, wait_for};
-use orrery_audit::{Report, verify, verify_from};
+use orrery_audit::{AuditError, Begin, Report, verify, verify_from};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::{Log, TopicPartition};
 use orrery_model::payload::Payload;
@@ -70,6 +70,10 @@ fn altered(original: &dyn Log, folder: &Path, alter: &dyn Fn(&mut Vec<SnapshotRe
     copy
 }
 
+fn verified(log: &Arc<dyn Log>, seq: i64) -> Result<Report, AuditError> {
+    verify_from::<Trigger>(log, &cluster(), 0, &Begin { seq, ..Begin::default() })
+}
+
 fn whole(log: &Arc<dyn Log>) -> Report {
     verify::<Trigger>(log, &cluster(), 0).unwrap()
 }
@@ -80,12 +84,12 @@ fn a_range_is_verified_from_the_snapshot_before_it() {
     let log = written(folder.path());
     let all = whole(&log);
     assert!(all.divergence.is_none() && all.state_hash == "equal" && all.after == 0 && all.snapshots >= 2, "{all:?}");
-    let last = verify_from::<Trigger>(&log, &cluster(), 0, i64::MAX).unwrap();
+    let last = verified(&log, i64::MAX).unwrap();
     assert!(last.divergence.is_none() && last.state_hash == "equal" && last.snapshots == 0, "{last:?}");
     assert!(last.after > 0 && last.after + last.entries == all.entries, "{last:?}, {all:?}");
-    let before = verify_from::<Trigger>(&log, &cluster(), 0, last.after - 1).unwrap();
+    let before = verified(&log, last.after - 1).unwrap();
     assert!(before.divergence.is_none() && before.after > 0 && before.after < last.after && before.snapshots >= 1, "{before:?}");
-    assert_eq!(verify_from::<Trigger>(&log, &cluster(), 0, 2).unwrap().after, 0, "no snapshot is that early");
+    assert_eq!(verified(&log, 2).unwrap().after, 0, "no snapshot is that early");
 }
 
 #[test]
@@ -94,7 +98,7 @@ fn a_wrong_snapshot_is_found_and_a_torn_one_is_none() {
     let log = written(folder.path());
     let told = |name: &str, from: i64, alter: &dyn Fn(&mut Vec<SnapshotRecord>)| {
         let copy = altered(&*log, &folder.path().join(name), alter);
-        verify_from::<Trigger>(&copy, &cluster(), 0, from).unwrap().divergence.map(|divergence| divergence.what)
+        verified(&copy, from).unwrap().divergence.map(|divergence| divergence.what)
     };
     let same = |_: &mut Vec<SnapshotRecord>| ();
     assert_eq!((told("same", 0, &same), told("same-last", i64::MAX, &same)), (None, None));

@@ -5,11 +5,14 @@
 mod common;
 
 use common::{start, wait_for};
-use orrery_audit::verify::{Divergence, Report, Stretch, verify};
+use orrery_audit::anchors::{Anchor, SigningKey, read_anchors};
+use orrery_audit::auditor::{Auditor, AuditorConfig, DIVERGED, Signing};
+use orrery_audit::verify::{Begin, Divergence, Report, Stretch, verify, verify_from};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::{Log, TopicPartition};
 use orrery_model::decider::Decider;
 use orrery_model::journal::{Entry, EntryBatch};
+use orrery_model::messages::ALERT;
 use orrery_model::payload::Payload;
 use orrery_model::record::NewRecord;
 use orrery_model::topics;
@@ -17,8 +20,10 @@ use orrery_runtime::messages::Cluster;
 use orrery_runtime::shard::chained;
 use orrery_trigger::{Decision, Input, Trigger};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 type Entries = Vec<Entry<Input, Decision>>;
 
@@ -49,7 +54,7 @@ fn written(folder: &Path) -> Arc<dyn Log> {
 }
 
 /// Copies journal and changelog into another log, altered on the way.
-fn altered(original: &dyn Log, folder: &Path, alter: &dyn Fn(&mut Entries)) -> Report {
+fn altered_log(original: &dyn Log, folder: &Path, alter: &dyn Fn(&mut Entries)) -> Arc<dyn Log> {
     let copy = open(folder);
     let mut entries: Entries = Vec::new();
     for topic in [topics::TRIGGER_CHANGELOG, topics::TRIGGER_JOURNAL] {
@@ -66,7 +71,11 @@ fn altered(original: &dyn Log, folder: &Path, alter: &dyn Fn(&mut Entries)) -> R
     let value = Payload(Trigger::journal().encode(&EntryBatch { entries }).into());
     let topic = Cluster::single().topic(topics::TRIGGER_JOURNAL);
     copy.append(vec![NewRecord { topic, value: Some(value), ..NewRecord::default() }]).unwrap();
-    verify::<Trigger>(&copy, &Cluster::single(), 0).unwrap()
+    copy
+}
+
+fn altered(original: &dyn Log, folder: &Path, alter: &dyn Fn(&mut Entries)) -> Report {
+    verify::<Trigger>(&altered_log(original, folder, alter), &Cluster::single(), 0).unwrap()
 }
 
 /// As somebody does who knows how the chain is made.
@@ -136,4 +145,97 @@ fn a_stretch_of_an_unknown_version_is_applied_and_said_to_be_unverified() {
     let (logic_version, tz_version) = (99, Trigger::tz_version().to_owned());
     assert_eq!(report.unverified, [Stretch { from_seq: at.get(), to_seq: at.get() + 1, logic_version, tz_version }]);
     assert!(report.divergence.is_none() && report.applied_only == 2 && report.state_hash == "equal", "{report:?}");
+}
+
+/// A log that was written again as a whole shows no seam; only what was signed before can tell.
+#[test]
+fn anchors_tell_of_a_journal_that_was_written_again_or_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = written(folder.path());
+    let key = SigningKey::from_seed(&[7; 32]);
+    let all = verify::<Trigger>(&log, &Cluster::single(), 0).unwrap().entries;
+    let signed = signed_at_each(&log, &key);
+    assert_eq!(signed.last().unwrap().seq, all);
+    let against = |name: &str, anchors: &[Anchor], alter: &dyn Fn(&mut Entries)| {
+        let copy = altered_log(&*log, &folder.path().join(name), &|entries| {
+            alter(entries);
+            chain_again(entries);
+        });
+        let begin = Begin { seq: 0, anchors: anchors.to_vec() };
+        verify_from::<Trigger>(&copy, &Cluster::single(), 0, &begin).unwrap()
+    };
+    let same = against("same", &signed, &|_| ());
+    assert!(same.divergence.is_none() && same.anchors == all, "{same:?}");
+    // Who writes the actor of an entry again alters no decision: all but the signed hash agrees.
+    let at = first_run(&entries_of(&*log));
+    let renamed = |entries: &mut Entries| entries[at].actor = "somebody else".into();
+    assert!(against("unsigned", &[], &renamed).divergence.is_none_or(|found| found.what.contains("head")), "nothing else would tell");
+    let told = against("renamed", &signed, &renamed).divergence.unwrap();
+    assert_eq!(told.seq, at as i64 + 1);
+    assert!(told.what.contains(&format!("behind entry {at}, which is as it was signed")), "{told:?}");
+    let cut = against("cut", &signed, &|entries| drop(entries.pop())).divergence.unwrap();
+    assert!(cut.what.contains("anchored") && cut.seq == all - 1 || cut.what.contains("head"), "{cut:?}");
+}
+
+/// An anchor of every entry, each by an auditor that saw the journal up to there.
+fn signed_at_each(log: &Arc<dyn Log>, key: &SigningKey) -> Vec<Anchor> {
+    let anchor = |entry: Entry<Input, Decision>| Anchor {
+        prefix: Cluster::single().prefix,
+        service: "trigger".into(),
+        lineage: entry.lineage,
+        seq: entry.seq,
+        chain: entry.chain,
+        at: entry.at,
+        ..Anchor::default()
+    };
+    entries_of(&**log).into_iter().map(|entry| key.sign(anchor(entry))).collect()
+}
+
+fn entries_of(log: &dyn Log) -> Entries {
+    let name = Cluster::single().topic(topics::TRIGGER_JOURNAL);
+    let records = log.read(&TopicPartition::new(&name, 0), 0, 64 << 20).unwrap().records;
+    records.iter().flat_map(|record| Trigger::journal().decode(record.value.as_ref().unwrap().as_bytes()).unwrap().entries).collect()
+}
+
+/// Waits until the auditor has done something that no bell of ours rings for.
+fn until(log: &Arc<dyn Log>, done: impl Fn() -> bool) {
+    let bell = log.bell(&[]);
+    while !done() {
+        bell.wait(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn an_auditor_verifies_what_comes_signs_it_and_tells_of_a_divergence_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = written(folder.path());
+    let file = folder.path().join("anchors.jsonl");
+    let begin = |log: &Arc<dyn Log>, anchors: Vec<Anchor>| {
+        let signing = Some(Signing { key: SigningKey::from_seed(&[7; 32]), file: file.clone() });
+        let begin = Begin { seq: 0, anchors };
+        Auditor::start(AuditorConfig { log: log.clone(), cluster: Cluster::single(), begin, signing }).unwrap()
+    };
+    let alerts = |log: &Arc<dyn Log>| {
+        let topic = Cluster::single().topic(topics::ALERTS);
+        let found = log.read(&TopicPartition::new(&topic, 0), 0, 64 << 20).unwrap().records;
+        let alerts = found.into_iter().map(|record| ALERT.decode(record.value.unwrap().as_bytes()).unwrap());
+        alerts.filter(|alert| alert.code == DIVERGED).map(|alert| alert.detail).collect::<Vec<_>>()
+    };
+    let auditor = begin(&good, Vec::new());
+    until(&good, || auditor.caught_up()());
+    drop(auditor);
+    assert_eq!(alerts(&good), Vec::<String>::new());
+    let trusted = BTreeSet::from([SigningKey::from_seed(&[7; 32]).public()]);
+    let anchors = read_anchors(&std::fs::read_to_string(&file).unwrap(), &trusted).unwrap();
+    let last = verify::<Trigger>(&good, &Cluster::single(), 0).unwrap().entries;
+    assert_eq!(anchors.iter().map(|anchor| (anchor.service.as_str(), anchor.seq)).collect::<Vec<_>>(), [("trigger", last)]);
+
+    let bad = altered_log(&*good, &folder.path().join("bad"), &make_cheaper);
+    let auditor = begin(&bad, anchors);
+    until(&bad, || auditor.caught_up()());
+    drop(auditor);
+    let told = alerts(&bad);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("trigger/0 has diverged at trigger/0@0.") && told[0].contains("hash chain is broken"), "{told:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1, "what diverged is not signed");
 }

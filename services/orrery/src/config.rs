@@ -45,6 +45,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("shards", "ORRERY_SHARDS", "", "shards that a served trigger or allocator owns, such as 0,4-7; default as the group assigns"),
     setting("cell", "ORRERY_CELL", "0", "cell that a served agent belongs to"),
     setting("monitor", "ORRERY_MONITOR", "", "where a served process answers /healthz, /readyz and /metrics; default nowhere"),
+    setting("audit_from", "ORRERY_AUDIT_FROM", "start", "where the auditor begins with each journal: start, or latest-snapshot"),
+    setting("anchors", "ORRERY_ANCHORS", "", "file that the auditor appends signed anchors to; those in it must be found"),
+    setting("anchor_key", "ORRERY_ANCHOR_KEY", "", "file with the key that signs anchors, as `orrery audit key` makes it"),
     setting("log", "ORRERY_LOG", "warn", "what is written to standard error: error, warn, info, debug, or tracing directives"),
 ];
 

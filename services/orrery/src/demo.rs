@@ -146,7 +146,7 @@ fn explain(client: &Client, run: &RunRecord) -> Result<()> {
 fn verify(running: &Standalone) -> Result<ExitCode> {
     let log: Arc<dyn Log> = running.log.clone();
     let began = clock::monotonic();
-    let reports = orrery_audit::verify_all(&log, &running.cluster, None, 0)?;
+    let reports = orrery_audit::verify_all(&log, &running.cluster, None, &orrery_audit::Begin::default())?;
     let entries: i64 = reports.iter().map(|report| report.entries).sum();
     println!("\nEvery decision derived again from the recorded inputs: {entries} entries in {} ms", began.elapsed().as_millis());
     for report in &reports {

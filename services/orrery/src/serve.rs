@@ -5,6 +5,7 @@ mod members;
 
 pub(crate) use connection::{Connection, wishes};
 
+use crate::cli::audit::{earlier, read_key};
 use crate::cli::metrics;
 use crate::cli::serve::Signals;
 use crate::config::Config;
@@ -13,11 +14,15 @@ use anyhow::{Context, Result, bail};
 use members::Members;
 use orrery_agent::{AgentConfig, ReadLogError};
 use orrery_allocator::Allocator;
+use orrery_audit::Begin;
+use orrery_audit::auditor::{Auditor, AuditorConfig, Signing};
 use orrery_gateway::GatewayConfig;
 use orrery_gateway::monitor::{Monitor, MonitorConfig};
 use orrery_log::Log;
+use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Which service.
@@ -31,6 +36,8 @@ pub(crate) enum Role {
     Agent,
     /// Serves the API
     Gateway,
+    /// Verifies the decision journals as they grow
+    Auditor,
 }
 
 impl Role {
@@ -40,6 +47,7 @@ impl Role {
             Self::Allocator => "allocator",
             Self::Agent => "agent",
             Self::Gateway => "gateway",
+            Self::Auditor => "auditor",
         }
     }
 }
@@ -56,6 +64,7 @@ pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
         Role::Allocator => serve_shards(config, &Members::start::<Allocator>(config, &connection, role.name())?, signals),
         Role::Agent => serve_agent(config, &settings, &connection, signals),
         Role::Gateway => serve_gateway(config, &settings, &connection, signals),
+        Role::Auditor => serve_auditor(config, &connection, signals),
     }
 }
 
@@ -114,6 +123,32 @@ fn serve_gateway(config: &Config, settings: &Settings, connection: &Connection, 
     say_ready(&watched(&format!("http://{}", gateway.address()), monitor.as_ref()))?;
     signals.wait(|| None);
     Ok(())
+}
+
+fn serve_auditor(config: &Config, connection: &Connection, signals: Signals) -> Result<()> {
+    let auditor = Auditor::start(auditor_config(config, connection.port(), &connection.cluster)?)?;
+    let monitor = monitor(config, auditor.caught_up())?;
+    say_ready(&watched(Role::Auditor.name(), monitor.as_ref()))?;
+    signals.wait(|| None);
+    Ok(())
+}
+
+/// What the auditor follows, by the settings.
+fn auditor_config(config: &Config, log: Arc<dyn Log>, cluster: &Cluster) -> Result<AuditorConfig> {
+    let seq = match config.get("audit_from").unwrap_or_default() {
+        "start" => 0,
+        "latest-snapshot" => i64::MAX,
+        other => bail!("audit_from: {other:?} is neither start nor latest-snapshot"),
+    };
+    let (anchors, signing) = match (config.get("anchor_key"), config.get("anchors")) {
+        (Some(key), Some(file)) => {
+            let (key, file) = (read_key(key.as_ref())?, PathBuf::from(file));
+            (earlier(&file, &key)?, Some(Signing { key, file }))
+        }
+        (None, None) => (Vec::new(), None),
+        _ => bail!("anchors and anchor_key are set together, or not at all: a file, and the key that signs what is in it"),
+    };
+    Ok(AuditorConfig { log, cluster: cluster.clone(), begin: Begin { seq, anchors }, signing })
 }
 
 /// Tells whoever started this, on standard output.

@@ -207,7 +207,12 @@ pub(crate) fn token(path: &Path) -> Result<String> {
 
 /// Sixteen random bytes, hex.
 pub(crate) fn draw_lineage() -> String {
-    let mut bytes = [0; 16];
+    orrery_model::codec::hex(&draw_bytes::<16>())
+}
+
+/// Random bytes.
+pub(crate) fn draw_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the system gives random bytes");
-    orrery_model::codec::hex(&bytes)
+    bytes
 }

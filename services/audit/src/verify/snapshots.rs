@@ -1,6 +1,8 @@
 //! Snapshots: where verifying a range begins, and what is compared on the way (§9.6).
 
-use super::{Deriver, Divergence, Link};
+use super::Divergence;
+use super::deriving::Deriver;
+use super::reading::Link;
 use crate::AuditError;
 use orrery_log::{Log, TopicPartition};
 use orrery_model::decider::Decider;
@@ -42,7 +44,7 @@ pub(super) fn offset_behind<D: Decider>(log: &Arc<dyn Log>, journal: &TopicParti
     Ok(from)
 }
 
-impl<D: Decider> Deriver<'_, D> {
+impl<D: Decider> Deriver<D> {
     /// Takes a snapshot's rows for what the entries up to it lead to; returns what the next entry must follow. A snapshot that does
     /// not sum up is a divergence.
     pub(super) fn begin_at(&mut self, log: &Arc<dyn Log>, cluster: &Cluster, snapshot: &WholeSnapshot) -> Result<Link, AuditError> {
@@ -66,7 +68,7 @@ impl<D: Decider> Deriver<'_, D> {
         let derived = self.hash.to_hex();
         if derived != head.state_hash {
             self.report.divergence = Some(differs(snapshot, "its rows do not sum up to its state hash", &head.state_hash, &derived));
-        } else if self.head.is_some_and(|last| last.last_seq == head.last_seq) {
+        } else if self.head.as_ref().is_some_and(|last| last.last_seq == head.last_seq) {
             self.compare_head(format!("the snapshot at entry {}", head.last_seq));
         }
         let (lineage, chain) = (head.lineage.clone(), head.chain.clone());

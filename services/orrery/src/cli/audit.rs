@@ -1,24 +1,28 @@
 //! `orrery audit`: reads the journals of a data folder, whether a server runs on it or not, or of a cluster on Kafka.
 
+mod verify;
+
+pub(crate) use verify::{earlier, read_key};
+
 use super::explain::about;
 use super::output::{self, text};
-use super::{Context, Format, exit};
+use super::{Context, Format};
 use crate::standalone::LOG_DIR;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
-use orrery_audit::{EntryView, Filter, Place, Report, cluster_of, read_entries, verify_all};
+use orrery_audit::{EntryView, Filter, Place, cluster_of, read_entries};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::kafka::KafkaLog;
-use orrery_log::{Log, LogError, clock};
+use orrery_log::{Log, LogError};
 use orrery_model::decider::Decider as _;
 use orrery_model::id::JobName;
 use orrery_model::time::Timestamp;
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -34,22 +38,11 @@ pub(crate) enum Audit {
         place: Place,
     },
     /// Derive every decision again from the recorded inputs, and compare
-    Verify {
-        /// Only this service
-        #[arg(long, value_parser = SERVICES)]
-        service: Option<String>,
-        /// From the newest snapshot at or before this entry of each shard on, or from the last one: a number, or latest-snapshot
-        #[arg(long, value_name = "SEQ", value_parser = entry_number)]
-        from: Option<i64>,
-    },
-}
-
-/// A snapshot at or before every entry is the last one.
-fn entry_number(text: &str) -> Result<i64, String> {
-    if text == "latest-snapshot" {
-        return Ok(i64::MAX);
-    }
-    text.parse().map_err(|_| format!("{text:?} is neither the number of an entry nor latest-snapshot"))
+    Verify(verify::Verify),
+    /// Verify all journals, then sign their last entries
+    Anchor(verify::SignAnchors),
+    /// Make a key that signs anchors: FILE for who signs, FILE.pub for who verifies
+    Key { file: PathBuf },
 }
 
 #[derive(Args)]
@@ -83,7 +76,9 @@ impl Audit {
             Self::Log(which) if which.follow => follow(context, &which),
             Self::Log(which) => list(context, &which),
             Self::Show { place } => show(context, &place),
-            Self::Verify { service, from } => verify_log(context, service.as_deref(), from.unwrap_or(0)),
+            Self::Verify(verify) => verify.run(context),
+            Self::Anchor(anchor) => anchor.run(context),
+            Self::Key { file } => verify::make_key(&file),
         }
     }
 }
@@ -185,54 +180,4 @@ fn show(context: &Context, place: &Place) -> Result<ExitCode> {
     let format = if matches!(context.format, Format::Table | Format::Wide) { Format::Json } else { context.format };
     output::document(format, &view.entry);
     Ok(ExitCode::SUCCESS)
-}
-
-fn verify_log(context: &Context, service: Option<&str>, from: i64) -> Result<ExitCode> {
-    let (log, cluster) = open(context)?;
-    let began = clock::monotonic();
-    let reports = verify_all(&log, &cluster, service, from)?;
-    let seconds = began.elapsed().as_secs_f64();
-    let entries: i64 = reports.iter().map(|report| report.entries).sum();
-    let divergences = reports.iter().filter(|report| report.divergence.is_some()).count();
-    let summary = json!({
-        "entries": entries, "seconds": seconds, "entries_per_s": entries as f64 / seconds.max(1e-9),
-        "divergences": divergences, "journals": reports,
-    });
-    match context.format {
-        Format::Table | Format::Wide | Format::Name => tell(&reports, &summary),
-        format => output::document(format, &summary),
-    }
-    Ok(if divergences == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::ERROR) })
-}
-
-fn tell(reports: &[Report], summary: &Value) {
-    for report in reports {
-        println!(
-            "{}/{}: {} entries, {} decisions; state hash {}",
-            report.service, report.shard, report.entries, report.decisions, report.state_hash
-        );
-        if report.after > 0 {
-            println!("  from the snapshot at entry {} on", report.after);
-        }
-        if report.snapshots > 0 {
-            println!("  {} snapshots agree", report.snapshots);
-        }
-        for stretch in &report.unverified {
-            println!(
-                "  entries {} to {} are of logic version {} (time zones {}), which this binary does not have: applied, not verified",
-                stretch.from_seq, stretch.to_seq, stretch.logic_version, stretch.tz_version
-            );
-        }
-        if let Some(divergence) = &report.divergence {
-            println!("  DIVERGENCE at {} (entry {}): {}", divergence.place, divergence.seq, divergence.what);
-            println!("  recorded: {}\n  derived:  {}", divergence.recorded, divergence.derived);
-        }
-    }
-    let rate = summary["entries_per_s"].as_f64().unwrap_or_default();
-    println!(
-        "{} entries in {:.2} s ({rate:.0}/s), {} divergences",
-        summary["entries"],
-        summary["seconds"].as_f64().unwrap_or_default(),
-        summary["divergences"]
-    );
 }

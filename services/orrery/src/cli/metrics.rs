@@ -33,5 +33,11 @@ fn describe() {
     metrics::describe_counter!("orrery_shard_restarts_total", "Times that a shard was given up and acquired again.");
     metrics::describe_gauge!("orrery_restore_remaining_records", "Changelog records that are still to be read, while a shard is acquired.");
     metrics::describe_gauge!("orrery_standby_lag", "Offsets between a changelog's end and where a standby's store stands.");
+    metrics::describe_counter!("orrery_audit_entries_total", "Journal entries that the auditor derived again and compared.");
+    metrics::describe_counter!("orrery_audit_unverified_total", "Entries that it applied only: their logic version is not compiled in.");
+    metrics::describe_counter!("orrery_audit_anchors_total", "Anchors that it signed.");
+    metrics::describe_gauge!("orrery_audit_verified_seq", "The last entry that it verified.");
+    metrics::describe_gauge!("orrery_audit_lag", "Committed entries that it has not verified yet.");
+    metrics::describe_gauge!("orrery_audit_diverged", "1 if the journal has diverged, which it tells on the topic of alerts too.");
     metrics::describe_gauge!("orrery_input_lag", "Offsets between an input's end and where its reader stands.");
 }

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use orrery_allocator::Allocator;
+use orrery_audit::Begin;
 use orrery_audit::verify::verify_from;
 use orrery_model::decider::Decider;
 use orrery_trigger::Trigger;
@@ -12,7 +13,7 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
 
 fn of<D: Decider>(outcome: &Outcome<'_>, shard: u32) -> Vec<String> {
     // The whole journal with all snapshots on its way, then what lies behind the last one as it is verified without the rest.
-    let found = |from| match verify_from::<D>(&outcome.log, outcome.cluster, shard, from) {
+    let found = |from| match verify_from::<D>(&outcome.log, outcome.cluster, shard, &Begin { seq: from, ..Begin::default() }) {
         Err(error) => vec![format!("{}/{shard} cannot be verified: {error}", D::SERVICE)],
         Ok(report) => report.divergence.map(|divergence| format!("{divergence:?}")).into_iter().collect(),
     };

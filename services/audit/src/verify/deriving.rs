@@ -1,0 +1,178 @@
+//! Deriving decisions again, entry by entry, and comparing what they lead to with heads, snapshots and anchors.
+
+use super::joins::Joins;
+use super::reading::{At, Checked};
+use super::{Divergence, Report, Stretch};
+use crate::AuditError;
+use crate::anchors::Anchor;
+use orrery_model::decider::Decider;
+use orrery_model::journal::{Entry, Observation};
+use orrery_runtime::rows::Head;
+use orrery_runtime::snapshots::WholeSnapshot;
+use orrery_runtime::statehash::StateHash;
+use std::collections::VecDeque;
+use std::sync::mpsc::Receiver;
+
+/// Re-derives the decisions, entry by entry, up to the first divergence. It owns its end of the channel: a reader that is ahead must
+/// not wait for somebody who takes no more.
+pub(super) fn derive<D: Decider>(
+    batches: Receiver<Result<Vec<Checked<D>>, AuditError>>,
+    deriver: &mut Deriver<D>,
+) -> Result<(), AuditError> {
+    while let Ok(batch) = batches.recv() {
+        for checked in batch? {
+            deriver.report.divergence = deriver.entry(checked);
+            if deriver.report.divergence.is_some() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) struct Deriver<D: Decider> {
+    pub decider: D,
+    pub joins: Joins,
+    pub hash: StateHash,
+    decisions: Vec<D::Decision>,
+    /// The changelog's last head: what the rows are to sum up to.
+    pub head: Option<Head>,
+    /// Those that are still to be compared.
+    pub snapshots: VecDeque<WholeSnapshot>,
+    /// The same.
+    pub anchors: VecDeque<Anchor>,
+    /// The last entry that stands as an anchor says.
+    pub anchored: Option<i64>,
+    pub report: Report,
+}
+
+impl<D: Decider> Deriver<D> {
+    pub(super) fn new(shard: u32, snapshots: VecDeque<WholeSnapshot>) -> Self {
+        let report = Report {
+            service: D::SERVICE,
+            shard,
+            after: 0,
+            entries: 0,
+            decisions: 0,
+            applied_only: 0,
+            unverified: Vec::new(),
+            snapshots: 0,
+            anchors: 0,
+            from: None,
+            to: None,
+            state_hash: "not compared: the journal has no entry that the changelog's head names".into(),
+            divergence: None,
+        };
+        let (decider, joins, hash) = (D::default(), Joins::default(), StateHash::default());
+        Self { decider, joins, hash, decisions: Vec::new(), head: None, snapshots, anchors: VecDeque::new(), anchored: None, report }
+    }
+
+    fn entry(&mut self, checked: Checked<D>) -> Option<Divergence> {
+        let Checked { place, entry, fault } = checked;
+        self.report.from = self.report.from.or(Some(entry.at));
+        self.report.to = Some(entry.at);
+        let shard = self.report.shard;
+        let at =
+            |what: String, recorded, derived| Some(Divergence { place: place.named::<D>(shard), seq: entry.seq, what, recorded, derived });
+        if fault.is_some() {
+            return fault;
+        }
+        if let Some(anchored) = self.compare_anchors(place, &entry) {
+            return Some(anchored);
+        }
+        let joined = self.joins.follow(&entry.source, &entry.dropped, D::observation(&entry.input));
+        let joined = joined.and_then(|()| D::read_positions(&entry.input).iter().try_for_each(|read| self.joins.stands(read)));
+        if let Err((what, recorded, derived)) = joined {
+            return at(what, recorded, derived);
+        }
+        entry.decisions.iter().filter_map(D::begins).for_each(|start| self.joins.begin(start));
+        self.report.entries += 1;
+        self.report.decisions += entry.decisions.len() as i64;
+        if !D::LOGIC_VERSIONS.contains(&entry.logic_version) || entry.tz_version != D::tz_version() {
+            self.apply_only(&entry);
+            return self.compare_rows(place, &entry);
+        }
+        if let Some(Observation::LogicSwitched { hash_before, .. }) = D::observation(&entry.input) {
+            let derived = self.hash_now();
+            if *hash_before != derived {
+                let what = "the rows do not sum up to the state hash at which the logic version was raised".to_owned();
+                return at(what, hash_before.clone().into(), derived.into());
+            }
+        }
+        self.decider.decide_by(entry.logic_version);
+        self.decisions.clear();
+        self.decider.handle(entry.at, &entry.input, &mut self.decisions);
+        if self.decisions == entry.decisions {
+            return self.compare_rows(place, &entry);
+        }
+        let json = |decisions: &[D::Decision]| serde_json::to_value(decisions).expect("decisions have only text keys");
+        at("the input leads to other decisions".into(), json(&entry.decisions), json(&self.decisions))
+    }
+
+    fn apply_only(&mut self, entry: &Entry<D::Input, D::Decision>) {
+        self.report.applied_only += 1;
+        entry.decisions.iter().for_each(|decision| self.decider.apply(entry.at, decision));
+        let (seq, version, tz) = (entry.seq, entry.logic_version, &entry.tz_version);
+        let last = self.report.unverified.last_mut();
+        match last.filter(|last| last.to_seq + 1 == seq && last.logic_version == version && last.tz_version == *tz) {
+            Some(last) => last.to_seq = seq,
+            None => {
+                let (logic_version, tz_version) = (version, tz.clone());
+                self.report.unverified.push(Stretch { from_seq: seq, to_seq: seq, logic_version, tz_version });
+            }
+        }
+    }
+
+    /// The state hash of what was derived so far.
+    pub(super) fn hash_now(&mut self) -> String {
+        let mut changes = Vec::new();
+        self.decider.take_changes(&mut changes);
+        changes.iter().for_each(|change| self.hash.follow(change));
+        self.hash.to_hex()
+    }
+
+    /// Number of the last entry that was derived.
+    pub(super) const fn last_seq(&self) -> i64 {
+        self.report.after + self.report.entries
+    }
+
+    /// What heads, snapshots and anchors name must be in the journal.
+    pub(super) fn check_end(&mut self) {
+        let last = self.last_seq();
+        self.check_last_snapshot(last);
+        self.check_last_anchor(last);
+        if let Some(head) = self.head.as_ref().filter(|head| head.last_seq > last) {
+            let what = "the journal ends before the entry that the changelog's head names: entries are missing".to_owned();
+            let (recorded, derived) = (head.last_seq.into(), last.into());
+            self.report.divergence = Some(Divergence { place: "the end".into(), seq: last, what, recorded, derived });
+        }
+    }
+
+    /// The rows behind an entry are what the changelog's head and snapshots say.
+    fn compare_rows(&mut self, place: At, entry: &Entry<D::Input, D::Decision>) -> Option<Divergence> {
+        if self.head.as_ref().is_some_and(|head| head.last_seq == entry.seq) {
+            self.compare_head(place.named::<D>(self.report.shard));
+        }
+        let diverged = self.report.divergence.take();
+        diverged.or_else(|| self.compare_snapshots(entry))
+    }
+
+    /// A head that names the entry that was derived last.
+    pub(super) fn compare_head_if_there(&mut self, last: i64) {
+        if last > 0 && self.head.as_ref().is_some_and(|head| head.last_seq == last) {
+            self.compare_head("the last entry".into());
+        }
+    }
+
+    pub(super) fn compare_head(&mut self, place: String) {
+        let derived = self.hash_now();
+        let Some(head) = &self.head else { return };
+        if derived == head.state_hash {
+            self.report.state_hash = "equal".into();
+        } else {
+            let what = "the rows do not sum up to the state hash of the changelog's head".to_owned();
+            let (recorded, derived) = (head.state_hash.clone().into(), derived.into());
+            self.report.divergence = Some(Divergence { place, seq: head.last_seq, what, recorded, derived });
+        }
+    }
+}
