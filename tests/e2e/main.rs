@@ -5,4 +5,5 @@
 mod bad_input;
 mod command_line;
 mod crash;
+mod export;
 mod paths;

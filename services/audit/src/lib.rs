@@ -1,11 +1,12 @@
 //! Replays decision journals: lists entries, and proves that each decision follows from the recorded inputs.
 //!
 //! [`entries`] reads journals for people and for the gateway; [`verify`] re-derives and compares, [`auditor`] does so as journals
-//! grow; [`anchors`] are signed.
+//! grow; [`anchors`] are signed. [`export`] writes them for other programs.
 
 pub mod anchors;
 pub mod auditor;
 pub mod entries;
+pub mod export;
 pub mod verify;
 
 pub use entries::{EntryView, Filter, Place, read_entries};

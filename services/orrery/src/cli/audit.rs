@@ -1,5 +1,6 @@
 //! `orrery audit`: reads the journals of a data folder, whether a server runs on it or not, or of a cluster on Kafka.
 
+mod export;
 mod verify;
 
 pub(crate) use verify::{earlier, read_key};
@@ -41,6 +42,8 @@ pub(crate) enum Audit {
     Verify(verify::Verify),
     /// Verify all journals, then sign their last entries
     Anchor(verify::SignAnchors),
+    /// Write the journals as files for other programs, or as a log to verify elsewhere
+    Export(export::Export),
     /// Make a key that signs anchors: FILE for who signs, FILE.pub for who verifies
     Key { file: PathBuf },
 }
@@ -78,6 +81,7 @@ impl Audit {
             Self::Show { place } => show(context, &place),
             Self::Verify(verify) => verify.run(context),
             Self::Anchor(anchor) => anchor.run(context),
+            Self::Export(export) => export.run(context),
             Self::Key { file } => verify::make_key(&file),
         }
     }
