@@ -90,6 +90,25 @@ impl Home {
         Ok(())
     }
 
+    /// An answer of the API.
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.server()?.try_get(path).map_err(|e| format!("GET {path}: {e}"))?;
+        if answer.is_good() { Ok(answer.body) } else { Err(format!("GET {path}: {answer:?}")) }
+    }
+
+    /// So many runs, evenly picked from all.
+    pub(crate) fn runs_apart(&self, count: usize) -> Result<Vec<String>> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("/api/v1/runs?limit=1000{cursor}"))?;
+            all.extend(page["items"].as_array().into_iter().flatten().filter_map(|run| run["id"].as_str()).map(str::to_owned));
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        let step = (all.len() / count.max(1)).max(1);
+        Ok(all.into_iter().step_by(step).take(count).collect())
+    }
+
     /// Runs in a state.
     pub(crate) fn count(&self, state: &str) -> Result<usize> {
         let path = format!("/api/v1/runs?state={state}&count=true&limit=1");

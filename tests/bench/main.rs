@@ -1,5 +1,5 @@
 //! `orrery-bench main` measures a real standalone from outside, `orrery-bench kafka` services on a real broker, `orrery-bench sim`
-//! the simulator.
+//! the simulator, `orrery-bench audit` what auditors ask.
 
 mod clock;
 mod home;

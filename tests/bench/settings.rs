@@ -34,6 +34,8 @@ pub(crate) struct Sizes {
     pub(crate) matched_events: usize,
     /// Runs that wait in a shard that is restored.
     pub(crate) restored_runs: usize,
+    /// Events whose history is audited; three of four run something, which makes about seven entries each.
+    pub(crate) audited_events: usize,
     /// Seconds of nothing to do.
     pub(crate) idle_seconds: usize,
 }
@@ -55,6 +57,7 @@ const FULL: Sizes = Sizes {
     event_jobs: 10_000,
     matched_events: 500_000,
     restored_runs: 250_000,
+    audited_events: 180_000,
     idle_seconds: 60,
 };
 
@@ -75,6 +78,7 @@ const QUICK: Sizes = Sizes {
     event_jobs: 200,
     matched_events: 20_000,
     restored_runs: 5_000,
+    audited_events: 4_000,
     idle_seconds: 10,
 };
 

@@ -72,10 +72,18 @@ const KAFKA: &[Measurement] = &[
     Measurement { name: "idle", run: measure::kafka::idle::records },
 ];
 
+const AUDIT: &[Measurement] = &[
+    Measurement { name: "history", run: measure::audit::history },
+    Measurement { name: "verify", run: measure::audit::verify },
+    Measurement { name: "replay", run: measure::audit::replay },
+    Measurement { name: "explain", run: measure::audit::explain },
+    Measurement { name: "forecast", run: measure::audit::forecast },
+];
+
 /// A suite's name and its measurements.
 type Suite = (&'static str, &'static [Measurement]);
 
-const SUITES: &[Suite] = &[("main", MAIN), ("sim", SIM), ("kafka", KAFKA)];
+const SUITES: &[Suite] = &[("main", MAIN), ("sim", SIM), ("kafka", KAFKA), ("audit", AUDIT)];
 
 /// The measurements of a suite.
 pub(crate) fn find(name: &str) -> Option<&'static Suite> {

@@ -1,5 +1,6 @@
 //! What is derived from the rows: kept with every change, rebuilt at restore, and equal either way.
 
+use crate::policy::Order;
 use crate::rows::TaskRow;
 use crate::state::Allocator;
 use orrery_model::id::{AgentId, AttemptId, Role};
@@ -62,7 +63,7 @@ impl Shape {
     }
 }
 
-/// Place in the queue: higher priority first, then first come.
+/// Place in the queue: higher priority first, unless the order is by arrival alone; then first come.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct QueueKey {
     priority: Reverse<i32>,
@@ -71,8 +72,12 @@ pub(crate) struct QueueKey {
 }
 
 impl QueueKey {
-    fn of(row: &TaskRow) -> Self {
-        Self { priority: Reverse(row.spec.priority), order: row.order, attempt: row.spec.attempt.clone() }
+    fn of(row: &TaskRow, order: Order) -> Self {
+        let priority = match order {
+            Order::Priority => row.spec.priority,
+            Order::Fifo => 0,
+        };
+        Self { priority: Reverse(priority), order: row.order, attempt: row.spec.attempt.clone() }
     }
 }
 
@@ -114,7 +119,7 @@ impl Allocator {
     pub(crate) fn index_task(&mut self, attempt: &AttemptId) {
         let Some(row) = self.tasks.get(attempt) else { return };
         let Some(place) = &row.place else {
-            let key = QueueKey::of(row);
+            let key = QueueKey::of(row, self.policy.order);
             self.index.shapes.entry(Shape::of(&row.spec)).or_default().insert(key.clone());
             self.index.queue.insert(key);
             self.index.spills.extend(spill(row));
@@ -133,7 +138,7 @@ impl Allocator {
     pub(crate) fn unindex_task(&mut self, attempt: &AttemptId) {
         let Some(row) = self.tasks.get(attempt) else { return };
         let Some(place) = &row.place else {
-            let (key, shape) = (QueueKey::of(row), Shape::of(&row.spec));
+            let (key, shape) = (QueueKey::of(row, self.policy.order), Shape::of(&row.spec));
             self.index.queue.remove(&key);
             if let Some(spill) = spill(row) {
                 self.index.spills.remove(&spill);

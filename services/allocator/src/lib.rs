@@ -9,9 +9,11 @@ pub mod facts;
 mod handle;
 mod index;
 pub mod place;
+pub mod policy;
 pub mod project;
 pub mod rows;
 pub mod state;
 
 pub use facts::{Decision, Input, schema_files};
+pub use policy::{Order, Placement, Policy};
 pub use state::Allocator;

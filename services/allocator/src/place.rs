@@ -1,5 +1,6 @@
 //! Which agent a task is given, and why it is given none. Integers only, and the same answer for the same rows.
 
+use crate::policy::Placement;
 use crate::rows::{AgentRow, TaskRow};
 use orrery_model::id::AgentId;
 use orrery_model::job::Constraint;
@@ -104,12 +105,15 @@ pub(crate) struct Wish<'a> {
     pub need: Resources,
     /// Taken only if no other one fits.
     pub avoid: Option<&'a AgentId>,
-    /// Most CPUs that any agent has, if the rooms come by ascending free CPUs: the search ends where only worse ones can follow.
+    /// Which of those that it fits on.
+    pub placement: Placement,
+    /// Most CPUs that any agent has, if the fullest is wanted and the rooms come by ascending free CPUs: the search ends where only
+    /// worse ones can follow.
     pub widest: Option<i64>,
 }
 
-/// The agent that is fullest afterwards: the smallest dominant remainder, then the smallest id.
-pub(crate) fn best_fit<'a>(
+/// The agent that the placement prefers of those with room, then the one with the smallest id.
+pub(crate) fn preferred<'a>(
     rooms: impl Iterator<Item = Room<'a>>,
     wish: &Wish<'_>,
     suits: impl Fn(&AgentId) -> bool,
@@ -125,13 +129,25 @@ pub(crate) fn best_fit<'a>(
         if DIMENSIONS.iter().any(|dimension| (dimension.of)(&left) < 0) && !planted(Bug::Overcommit) {
             continue;
         }
-        let rank = (Some(room.agent) == wish.avoid, Share::dominant(&left, &room.total), room.agent);
+        let rank = (Some(room.agent) == wish.avoid, cost(wish.placement, &left, &room.total), room.agent);
         // Attributes are looked at last: it takes longest.
         if best.as_ref().is_none_or(|best| rank < *best) && suits(room.agent) {
             best = Some(rank);
         }
     }
     best.map(|(.., agent)| agent)
+}
+
+/// What the placement wants to be small, given what is left of an agent.
+fn cost(placement: Placement, left: &Resources, total: &Resources) -> Share {
+    match placement {
+        Placement::BestFit => Share::dominant(left, total),
+        Placement::WorstFit => {
+            let Share { part, whole } = Share::dominant(left, total);
+            Share { part: -part, whole }
+        }
+        Placement::FirstFit => Share { part: 0, whole: 1 },
+    }
 }
 
 /// A part of a whole that is not 0, compared without rounding.
@@ -268,10 +284,10 @@ mod tests {
                 rooms.into_iter().zip(&names).map(|((total, free), agent)| Room { agent, total, free }).collect();
             rooms.sort_by_key(|room| (room.free.cpus, room.agent));
             let widest = rooms.iter().map(|room| room.total.cpus.0).max();
-            let wish = |widest| Wish { need: need.1, avoid: names.get(avoid), widest };
+            let wish = |widest| Wish { need: need.1, avoid: names.get(avoid), placement: Placement::BestFit, widest };
             let suits = |agent: &AgentId| *agent != names[0];
-            let found = best_fit(rooms.iter().copied(), &wish(widest), suits);
-            prop_assert_eq!(found, best_fit(rooms.iter().copied(), &wish(None), suits));
+            let found = preferred(rooms.iter().copied(), &wish(widest), suits);
+            prop_assert_eq!(found, preferred(rooms.iter().copied(), &wish(None), suits));
             let any = rooms.iter().any(|room| room.free.holds(&need.1) && suits(room.agent));
             prop_assert_eq!(found.is_some(), any);
         }

@@ -3,6 +3,7 @@
 use crate::facts::{Decision, Input, JOURNAL};
 use crate::index::Index;
 use crate::place::Candidate;
+use crate::policy::Policy;
 use crate::rows::{self, AgentRow, CountersRow, TaskRow, TombstoneRow};
 use orrery_model::codec::Codec;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Lease, Message, Poison};
@@ -29,6 +30,8 @@ pub struct Allocator {
     counters: Table<u32, CountersRow>,
     cluster: Table<u32, Shards>,
     pub(crate) index: Index,
+    /// No row: a live allocator has the default.
+    pub(crate) policy: Policy,
 }
 
 impl Default for Allocator {
@@ -40,6 +43,7 @@ impl Default for Allocator {
             counters: Table::new(rows::COUNTERS, &rows::COUNTER),
             cluster: Table::new(rows::CLUSTER, &rows::SHARDS),
             index: Index::default(),
+            policy: Policy::default(),
         }
     }
 }
@@ -112,6 +116,11 @@ impl Decider for Allocator {
 }
 
 impl Allocator {
+    /// An empty one that decides by these rules: for asking what would be, see [`crate::policy`].
+    pub fn with_policy(policy: Policy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
     /// Its agents, lost ones too.
     pub fn agents(&self) -> impl Iterator<Item = (&AgentId, &AgentRow)> {
         self.agents.iter()

@@ -1,13 +1,15 @@
 //! Replays decision journals: lists entries, and proves that each decision follows from the recorded inputs.
 //!
 //! [`entries`] reads journals for people and for the gateway; [`verify`] re-derives and compares, [`auditor`] does so as journals
-//! grow; [`anchors`] are signed. [`export`] writes them for other programs.
+//! grow; [`anchors`] are signed. [`export`] writes them for other programs; [`whatif`] asks
+//! what would be.
 
 pub mod anchors;
 pub mod auditor;
 pub mod entries;
 pub mod export;
 pub mod verify;
+pub mod whatif;
 
 pub use entries::{EntryView, Filter, Place, read_entries};
 pub use verify::{Begin, Divergence, Report, Stretch, Verify, verify, verify_all, verify_from};

@@ -1,5 +1,6 @@
 //! The measurements, each in a module of its own.
 
+pub(crate) mod audit;
 pub(crate) mod bare;
 pub(crate) mod burst;
 pub(crate) mod cron;

@@ -7,6 +7,7 @@ use super::{Turn, spec_bytes};
 use crate::facts::Decision;
 use crate::index::{QueueKey, Shape};
 use crate::place::{self, Candidate, Needs, Room, Wish};
+use crate::policy::Placement;
 use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::messages::{Reason, TaskSpec};
 use orrery_model::planted::{Bug, planted};
@@ -69,18 +70,20 @@ impl Turn<'_> {
 
     /// The agent for a task, among these or (none) all.
     pub(super) fn choose(&self, needs: &Needs, spec: &TaskSpec, among: Option<&BTreeSet<AgentId>>) -> Option<AgentId> {
-        let by_cpus = among.is_none().then(|| self.state.index.widths.last_key_value().map(|(cpus, _)| *cpus)).flatten();
-        let wish = Wish { need: spec.resources, avoid: spec.avoid.as_ref(), widest: by_cpus };
+        let placement = self.state.policy.placement;
+        let cuts = among.is_none() && placement == Placement::BestFit;
+        let widest = cuts.then(|| self.state.index.widths.last_key_value().map(|(cpus, _)| *cpus)).flatten();
+        let wish = Wish { need: spec.resources, avoid: spec.avoid.as_ref(), placement, widest };
         let suits = |agent: &AgentId| self.state.agents.get(agent).is_some_and(|row| needs.unmet(&row.attributes).is_none());
         let chosen = match among {
             Some(agents) => {
                 let candidates = agents.iter().filter_map(|agent| self.state.candidate(agent));
                 let rooms = candidates.map(|found| Room { agent: found.agent, total: found.total, free: found.free() });
-                place::best_fit(rooms, &wish, suits)
+                place::preferred(rooms, &wish, suits)
             }
             None => {
                 let with_cpus = self.state.index.by_cpus.range(spec.resources.cpus.0..).flat_map(|(_, agents)| agents);
-                place::best_fit(with_cpus.map(|(agent, (total, free))| Room { agent, total: *total, free: *free }), &wish, suits)
+                place::preferred(with_cpus.map(|(agent, (total, free))| Room { agent, total: *total, free: *free }), &wish, suits)
             }
         };
         chosen.cloned()

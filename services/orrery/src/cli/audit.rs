@@ -44,6 +44,8 @@ pub(crate) enum Audit {
     Anchor(verify::SignAnchors),
     /// Write the journals as files for other programs, or as a log to verify elsewhere
     Export(export::Export),
+    /// Decide again on what was recorded, with another policy, other agents or other priorities, and compare
+    Replay(super::simulate::Replay),
     /// Make a key that signs anchors: FILE for who signs, FILE.pub for who verifies
     Key { file: PathBuf },
 }
@@ -81,6 +83,7 @@ impl Audit {
             Self::Show { place } => show(context, &place),
             Self::Verify(verify) => verify.run(context),
             Self::Anchor(anchor) => anchor.run(context),
+            Self::Replay(replay) => replay.run(context),
             Self::Export(export) => export.run(context),
             Self::Key { file } => verify::make_key(&file),
         }

@@ -173,13 +173,7 @@ fn applied(context: &Context, job: &Value) {
 /// Reads every document before the first is sent; each is applied by itself.
 fn apply(context: &Context, paths: &[PathBuf]) -> Result<ExitCode> {
     let client = context.client()?;
-    let mut documents = Vec::new();
-    for path in paths.iter().map(|path| files_of(path)).collect::<Result<Vec<_>>>()?.iter().flatten() {
-        let (text, format) = read_file(path)?;
-        let specs = read_documents(&text, format).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
-        documents.extend(specs.into_iter().map(|spec| (path.clone(), spec)));
-    }
-    for (path, spec) in parents_first(documents) {
+    for (path, spec) in parents_first(documents(paths)?) {
         let document: Value = serde_json::from_str(&spec.to_json())?;
         let answer = client.post("/api/v1/jobs", &document).with_context(|| format!("{}: {} is not taken", path.display(), spec.name))?;
         applied(context, &answer);
@@ -187,8 +181,19 @@ fn apply(context: &Context, paths: &[PathBuf]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The documents of these files and folders, each with its file.
+pub(super) fn documents(paths: &[PathBuf]) -> Result<Vec<(PathBuf, JobSpec)>> {
+    let mut documents = Vec::new();
+    for path in paths.iter().map(|path| files_of(path)).collect::<Result<Vec<_>>>()?.iter().flatten() {
+        let (text, format) = read_file(path)?;
+        let specs = read_documents(&text, format).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+        documents.extend(specs.into_iter().map(|spec| (path.clone(), spec)));
+    }
+    Ok(documents)
+}
+
 /// Jobs before those that run after them; what waits for each other is left to the server to refuse.
-fn parents_first(mut documents: Vec<(PathBuf, JobSpec)>) -> Vec<(PathBuf, JobSpec)> {
+pub(super) fn parents_first(mut documents: Vec<(PathBuf, JobSpec)>) -> Vec<(PathBuf, JobSpec)> {
     let mut ordered = Vec::with_capacity(documents.len());
     while !documents.is_empty() {
         let named: BTreeSet<JobName> = documents.iter().map(|(_, spec)| spec.name.clone()).collect();

@@ -14,6 +14,7 @@ mod output;
 mod run;
 mod schedule;
 pub(crate) mod serve;
+mod simulate;
 mod topics;
 
 use crate::config::Config;
@@ -97,6 +98,8 @@ enum Command {
     /// Read and verify the decision journals
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Say what jobs, agents and events would come to, without running anything
+    Simulate(Box<simulate::Simulate>),
     /// Show and settle records that could not be taken
     #[command(subcommand)]
     Dlq(dlq::Dlq),
@@ -170,6 +173,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(command) => command.run(&context),
         Command::Agent(command) => command.run(&context),
         Command::Audit(command) => command.run(&context),
+        Command::Simulate(command) => command.run(&context),
         Command::Dlq(command) => command.run(&context),
         Command::Cluster(command) => command.run(&context),
         Command::Config(command) => command.run(&context),
