@@ -25,7 +25,7 @@ fn jobs_and_runs() {
     let (_, out, _) = server.cli(&["run", "list", "-o", "json"]);
     let listed: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
-    let (code, out, errors) = server.cli(&["explain", "run", run]);
+    let (code, out, errors) = server.cli(&["explain", "run", run, "-o", "wide"]);
     assert!(code == 0 && out.contains("Somebody asked for it") && out.contains("attempt wanted"), "{out}{errors}");
     let (code, out, errors) = server.cli(&["audit", "verify", "--from", "latest-snapshot"]);
     assert!(code == 0 && out.contains("0 divergences"), "{out}{errors}");

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod audit;
 mod bad_input;
 mod command_line;
 mod crash;
+mod explain;
 mod export;
 mod paths;

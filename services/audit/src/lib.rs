@@ -1,17 +1,20 @@
 //! Replays decision journals: lists entries, and proves that each decision follows from the recorded inputs.
 //!
-//! [`entries`] reads journals for people and for the gateway; [`verify`] re-derives and compares, [`auditor`] does so as journals
-//! grow; [`anchors`] are signed. [`export`] writes them for other programs; [`whatif`] asks
+//! [`entries`] reads journals for people and for the gateway, [`explain`] tells their stories; [`verify`] re-derives and compares, [`auditor`] does so as journals
+//! grow; [`anchors`] are signed. [`state`] says what was known at
+//! a point of the past. [`export`] writes them for other programs; [`whatif`] asks
 //! what would be.
 
 pub mod anchors;
 pub mod auditor;
 pub mod entries;
+pub mod explain;
 pub mod export;
+pub mod state;
 pub mod verify;
 pub mod whatif;
 
-pub use entries::{EntryView, Filter, Place, read_entries};
+pub use entries::{EntryView, Filter, Place, read_entries, read_some};
 pub use verify::{Begin, Divergence, Report, Stretch, Verify, verify, verify_all, verify_from};
 
 use orrery_log::{Log, LogError};
@@ -50,6 +53,9 @@ pub enum AuditError {
         /// What is wrong.
         why: String,
     },
+    /// No such entry.
+    #[error("there is no entry {0}")]
+    NoSuchEntry(String),
     /// No such service.
     #[error("{0:?} has no journal; it is one of trigger, allocator")]
     NoSuchService(String),

@@ -24,6 +24,7 @@ use orrery_runtime::rows::{HEAD, HEAD_ROW, Head};
 use orrery_trigger::Trigger;
 use reading::{Link, Reading, read_and_check};
 use serde::Serialize;
+pub(crate) use snapshots::{offset_behind, snapshots_before};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 

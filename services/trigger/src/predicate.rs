@@ -11,6 +11,8 @@
 //! twice, never chained (each link could double what it makes), and the work of a predicate on an event is estimated from the
 //! sizes of both before it begins: past [`WORK_MAX`] the event is not looked at, and the answer is an error.
 
+pub mod trace;
+
 use crate::event::{EventView, VARIABLES};
 use crate::watchers::Guard;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, operators};

@@ -21,7 +21,7 @@ pub(crate) fn start_in(entry: &CatalogEntry, topic: &str, partition: i32, topic_
 }
 
 /// True if an event at this place may fire.
-pub(crate) fn is_behind_start(entry: &CatalogEntry, event: &EventData) -> bool {
+pub fn is_behind_start(entry: &CatalogEntry, event: &EventData) -> bool {
     event.offset >= start_in(entry, &event.topic, event.partition, &event.topic_id)
 }
 

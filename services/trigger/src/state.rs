@@ -274,6 +274,11 @@ impl Trigger {
         self.jobs.len()
     }
 
+    /// Its jobs, as published.
+    pub fn jobs(&self) -> impl Iterator<Item = &orrery_model::messages::CatalogEntry> {
+        self.jobs.iter().map(|(_, row)| &row.entry)
+    }
+
     /// The runs that it keeps: all that go on, and the last that ended.
     pub fn runs(&self) -> impl Iterator<Item = &orrery_model::messages::RunRecord> {
         self.runs.iter().map(|(_, row)| &row.record)

@@ -8,6 +8,7 @@ use orrery_log::{Log, TopicPartition};
 use orrery_model::decider::Decider;
 use orrery_model::journal::Entry;
 use orrery_model::table::FIRST_DECIDER_TABLE;
+use orrery_model::time::Timestamp;
 use orrery_runtime::messages::Cluster;
 use orrery_runtime::restore::AcquireError;
 use orrery_runtime::rows::{POSITION_ROW, POSITIONS, read_position_key};
@@ -23,7 +24,7 @@ pub(super) fn find<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32
 }
 
 /// Offset of the first journal record behind an entry, by halves: offsets in snapshots are of the log that they were taken on.
-pub(super) fn offset_behind<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, seq: i64) -> Result<i64, AuditError> {
+pub(crate) fn offset_behind<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, seq: i64) -> Result<i64, AuditError> {
     let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
     let (mut from, mut to) = (log.start_offset(journal).map_err(refused)?, log.end_offset(journal).map_err(refused)?);
     while from < to {
@@ -42,6 +43,29 @@ pub(super) fn offset_behind<D: Decider>(log: &Arc<dyn Log>, journal: &TopicParti
         }
     }
     Ok(from)
+}
+
+/// Loads the newest whole snapshot that is wanted, by its last entry's number and time; returns that number. What does not sum up
+/// is no snapshot.
+pub(crate) fn snapshots_before<D: Decider>(
+    log: &Arc<dyn Log>,
+    cluster: &Cluster,
+    shard: u32,
+    wanted: &dyn Fn(i64, Timestamp) -> bool,
+    into: &mut D,
+) -> Result<Option<i64>, AuditError> {
+    let all = find::<D>(log, cluster, shard)?;
+    let sound = |snapshot: &&WholeSnapshot| snapshot.state_hash == snapshot.head.state_hash;
+    let Some(snapshot) = all.iter().filter(sound).rfind(|snapshot| wanted(snapshot.head.last_seq, snapshot.head.at)) else {
+        return Ok(None);
+    };
+    each_row(log, cluster, (D::SERVICE, shard), snapshot, |key, value| match key.split_first() {
+        Some((table, key)) if *table >= FIRST_DECIDER_TABLE => into.load(*table, key, Some(value)).map_err(|e| e.to_string()),
+        _ => Ok(()),
+    })
+    .map_err(|error| unread::<D>(cluster, shard, error))?;
+    into.loaded();
+    Ok(Some(snapshot.head.last_seq))
 }
 
 impl<D: Decider> Deriver<D> {

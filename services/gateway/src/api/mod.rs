@@ -82,9 +82,10 @@ routes! {
         "key": "the record's key";
     get "/api/v1/agents" => agents::list, "All agents";
     get "/api/v1/agents/{agent}" => agents::get, "An agent and its tasks";
-    get "/api/v1/explain/run/{run}" => explain::run, "Why a run is as it is: its cause, and every decision about it";
+    get "/api/v1/explain/run/{run}" => explain::run, "Why a run is as it is: its cause, its story, and every decision about it",
+        "at": "as of this time (RFC 3339)";
     get "/api/v1/explain/job/{namespace}/{name}" => explain::job, "Why a job ran, or did not", "at": "around this time (RFC 3339)";
-    get "/api/v1/explain/agent/{agent}" => explain::agent, "What happened to an agent";
+    get "/api/v1/explain/agent/{agent}" => explain::agent, "What happened to an agent", "at": "as of this time (RFC 3339)";
     get "/api/v1/explain/pending" => explain::pending, "Tasks that wait, with all reasons counted";
     get "/api/v1/decisions" => decisions::list, "Journal entries; as text/event-stream they follow, each with its position as id",
         "service": "trigger (default) or allocator", "job": "that speak of this job", "run": "that speak of this run",

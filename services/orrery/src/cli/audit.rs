@@ -1,6 +1,7 @@
 //! `orrery audit`: reads the journals of a data folder, whether a server runs on it or not, or of a cluster on Kafka.
 
 mod export;
+mod state;
 mod verify;
 
 pub(crate) use verify::{earlier, read_key};
@@ -42,6 +43,10 @@ pub(crate) enum Audit {
     Verify(verify::Verify),
     /// Verify all journals, then sign their last entries
     Anchor(verify::SignAnchors),
+    /// What was known at a point of the past: jobs, runs, agents, tasks
+    State(state::StateAt),
+    /// What differs between two points of the past
+    Diff(state::Diff),
     /// Write the journals as files for other programs, or as a log to verify elsewhere
     Export(export::Export),
     /// Decide again on what was recorded, with another policy, other agents or other priorities, and compare
@@ -84,6 +89,8 @@ impl Audit {
             Self::Verify(verify) => verify.run(context),
             Self::Anchor(anchor) => anchor.run(context),
             Self::Replay(replay) => replay.run(context),
+            Self::State(state) => state.run(context),
+            Self::Diff(diff) => diff.run(context),
             Self::Export(export) => export.run(context),
             Self::Key { file } => verify::make_key(&file),
         }

@@ -1,5 +1,7 @@
 //! `orrery explain`.
 
+mod layout;
+
 use super::client::{encoded, query};
 use super::output::{self, column, text};
 use super::{Context, Format, run};
@@ -12,7 +14,12 @@ use std::process::ExitCode;
 #[derive(Subcommand)]
 pub(crate) enum Explain {
     /// Why a run is as it is
-    Run { run: String },
+    Run {
+        run: String,
+        /// As of this time (RFC 3339)
+        #[arg(long)]
+        at: Option<String>,
+    },
     /// Why a job ran, or did not
     Job {
         job: String,
@@ -21,7 +28,12 @@ pub(crate) enum Explain {
         at: Option<String>,
     },
     /// What happened to an agent
-    Agent { agent: String },
+    Agent {
+        agent: String,
+        /// As of this time (RFC 3339)
+        #[arg(long)]
+        at: Option<String>,
+    },
     /// Why tasks wait
     Pending,
 }
@@ -29,22 +41,38 @@ pub(crate) enum Explain {
 impl Explain {
     pub(crate) fn run(self, context: &Context) -> Result<ExitCode> {
         let client = context.client()?;
-        let path = match self {
-            Self::Run { run } => format!("/api/v1/explain/run/{}", run::id(&client, &run)?),
-            Self::Job { job, at } => format!("/api/v1/explain/job/{}{}", JobName::with_default_namespace(&job)?, query(&[("at", at)])),
-            Self::Agent { agent } => format!("/api/v1/explain/agent/{}", encoded(&agent)),
+        let (path, tell): (String, fn(&Value) -> Vec<String>) = match self {
+            Self::Run { run, at } => (format!("/api/v1/explain/run/{}{}", run::id(&client, &run)?, query(&[("at", at)])), layout::run),
+            Self::Job { job, at } => {
+                (format!("/api/v1/explain/job/{}{}", JobName::with_default_namespace(&job)?, query(&[("at", at)])), layout::job)
+            }
+            Self::Agent { agent, at } => (format!("/api/v1/explain/agent/{}{}", encoded(&agent), query(&[("at", at)])), layout::agent),
             Self::Pending => return pending(context, &client.get("/api/v1/explain/pending")?),
         };
         let answer = client.get(&path)?;
         match context.format {
-            Format::Table | Format::Wide | Format::Name => tell(&answer),
+            Format::Table | Format::Wide | Format::Name => {
+                print(&tell(&answer));
+                if context.format == Format::Wide {
+                    decisions(&answer);
+                }
+                println!("Evidence: `orrery audit show PLACE` prints an entry whole, `orrery audit verify` proves them all.");
+            }
             format => output::document(format, &answer),
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
+fn print(lines: &[String]) {
+    lines.iter().for_each(|line| println!("{}", line.trim_end()));
+}
+
+/// First the sum, then the tasks.
 fn pending(context: &Context, answer: &Value) -> Result<ExitCode> {
+    if matches!(context.format, Format::Table | Format::Wide) {
+        print(&layout::pending(answer));
+    }
     output::list(
         context.format,
         answer,
@@ -61,11 +89,8 @@ fn pending(context: &Context, answer: &Value) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// First the answer, then the evidence: one line per decision, with its place in the journal.
-fn tell(answer: &Value) {
-    if let Some(why) = answer["why"].as_str() {
-        println!("{why}");
-    }
+/// All decisions, each with its place in the journal.
+fn decisions(answer: &Value) {
     let mut table = output::plain_table();
     for entry in answer["decisions"].as_array().into_iter().flatten() {
         for (kind, decision) in entry["entry"]["decisions"].as_array().into_iter().flatten().filter_map(|d| d.as_object()?.iter().next()) {
@@ -73,7 +98,6 @@ fn tell(answer: &Value) {
         }
     }
     println!("{table}");
-    println!("Evidence: `orrery audit show PLACE` prints an entry whole, `orrery audit verify` proves them all.");
 }
 
 /// What a decision is about, in a few words.

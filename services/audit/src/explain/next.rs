@@ -1,0 +1,62 @@
+//! What to do about a reason: one action each, with the numbers that the reason gives.
+
+use super::codes::{self, FILTERED_CONSTRAINT, INSUFFICIENT_CPUS, INSUFFICIENT_DISK, INSUFFICIENT_MEMORY, NEVER_FITS, NO_AGENTS};
+use super::{Line, Mark};
+use orrery_model::messages::Reason;
+
+/// What would let a task be placed, for one reason why it is not.
+pub fn next_of_reason(reason: &Reason) -> String {
+    let Reason { code, detail, agents } = reason;
+    match code.as_str() {
+        NO_AGENTS => "start an agent: `orrery serve agent`, or look at those that are lost: `orrery agent list`".to_owned(),
+        NEVER_FITS => "ask for less, or start an agent that is large enough".to_owned(),
+        FILTERED_CONSTRAINT => {
+            let constraint = detail.split_once("the constraint ").map_or(detail.as_str(), |(_, constraint)| constraint);
+            format!("drop the constraint {constraint} ({agents} agents), or start an agent that satisfies it")
+        }
+        INSUFFICIENT_CPUS | INSUFFICIENT_MEMORY | INSUFFICIENT_DISK => at_most(code, detail),
+        _ => "see the entry that says so with `orrery audit show`".to_owned(),
+    }
+}
+
+/// "it needs 4 cpus; agent a-1 is closest: 1 of 4 free, 3 short"
+fn at_most(code: &str, detail: &str) -> String {
+    let what = code.strip_prefix("INSUFFICIENT_").unwrap_or(code).to_lowercase();
+    let closest = || {
+        let (before, after) = detail.split_once(" is closest: ")?;
+        let (free, _) = after.split_once(" of ")?;
+        Some((before.rsplit(' ').next()?, free))
+    };
+    match closest() {
+        Some((agent, free)) if !free.starts_with(['0', '-']) || free.starts_with("0.") => {
+            format!("ask for at most {free} {what} (agent {agent} now), or wait until tasks end there")
+        }
+        Some((agent, _)) => format!("wait until tasks end on agent {agent}, which is closest, or start another agent"),
+        None => "wait until tasks end, or start another agent".to_owned(),
+    }
+}
+
+/// A line for each reason: what would unblock it.
+pub(super) fn of_reasons(reasons: &[Reason]) -> Vec<Line> {
+    reasons.iter().map(|reason| Line::new(Mark::Note, codes::known(&reason.code), next_of_reason(reason)).counted(reason.agents)).collect()
+}
+
+/// A line for a reason that the trigger gave in words.
+pub(super) fn of_words(job: &str, reason: &str) -> Option<Line> {
+    let code = codes::of_words(reason);
+    let text = match code {
+        codes::PAUSED => format!("orrery job resume {job}"),
+        codes::CONCURRENCY => match other_run(reason) {
+            Some(run) => format!("run {run} of the same job must end: wait, or `orrery run cancel {run}`"),
+            None => "another run of the same job must end".to_owned(),
+        },
+        _ => return None,
+    };
+    Some(Line::new(Mark::Note, code, text))
+}
+
+/// The run that a reason names: "concurrency is queue, and RUN goes on".
+pub(super) fn other_run(reason: &str) -> Option<&str> {
+    let before = reason.strip_suffix(" goes on")?;
+    before.rsplit(' ').next()
+}

@@ -1,0 +1,170 @@
+//! Stories as lines for people: a headline, then sections, each line with its mark, its code, and the entry that it follows from.
+
+use super::super::output::text;
+use orrery_model::time::format_span_ms;
+use serde_json::Value;
+
+/// Width of the words before a section's lines.
+const WIDTH: usize = 10;
+
+/// A run: what made it, what held it, where it went, how it ended, what would let it go on.
+pub(super) fn run(answer: &Value) -> Vec<String> {
+    let story = &answer["story"];
+    let head = &story["headline"];
+    let mut lines = vec![text(&answer["why"]), String::new()];
+    if head.is_object() {
+        let why = head["why"].as_str().map_or_else(String::new, |why| format!(" — {why}"));
+        let lasted = lasted(head["for_ms"].as_i64().unwrap_or(0));
+        let evidence = evidence(&[&head["place"]], head["epoch"].as_i64());
+        lines.push(format!("{} {lasted}{why}{evidence}", text(&head["word"])));
+    }
+    for section in ["trigger", "gates", "placement", "attempts"] {
+        lines.extend(lines_of(section, &story[section]));
+    }
+    lines.extend(lines_of("next", &story["next"]));
+    if story["expected"].is_object() {
+        lines.push(format!(" {:WIDTH$} {}: {}", "expected", text(&story["expected"]["at"]), text(&story["expected"]["because"])));
+    }
+    lines
+}
+
+/// A job around a time.
+pub(super) fn job(answer: &Value) -> Vec<String> {
+    let story = &answer["story"];
+    let mut lines = vec![text(&answer["why"]), String::new(), text(&story["answer"])];
+    for section in ["definition", "schedule", "runs"] {
+        lines.extend(lines_of(section, &story[section]));
+    }
+    for topic in items(&story["topics"]) {
+        let when = topic["when"].as_str().map_or_else(String::new, |when| format!(" when {when}"));
+        lines.push(format!(" {:WIDTH$} {}{when}", "events", text(&topic["topic"])));
+        if items(&topic["events"]).next().is_none() {
+            lines.push(format!(" {:WIDTH$}   there is no event near that time", ""));
+        }
+        items(&topic["events"]).for_each(|event| lines.extend(of_event(event)));
+    }
+    lines.extend(lines_of("next", &story["next"]));
+    lines
+}
+
+/// An agent's session and its tasks.
+pub(super) fn agent(answer: &Value) -> Vec<String> {
+    let story = &answer["story"];
+    let count = items(&story["attempts"]).count();
+    let mut lines =
+        vec![format!("{} {} as of {}, with {count} attempts", text(&story["agent"]), text(&story["word"]), text(&story["as_of"]))];
+    for section in ["session", "tasks"] {
+        lines.extend(lines_of(section, &story[section]));
+    }
+    lines
+}
+
+/// What waits, by reason.
+pub(super) fn pending(answer: &Value) -> Vec<String> {
+    let story = &answer["story"];
+    let mut lines = vec![format!("{} wait", text(&story["count"]))];
+    for group in items(&story["groups"]) {
+        lines.push(format!(
+            "{:>6}  {:<20} {} ({})",
+            text(&group["tasks"]),
+            text(&group["code"]),
+            text(&group["example"]),
+            text(&group["subject"])
+        ));
+        lines.push(format!("{:>6}  {:<20} → {}", "", "", text(&group["next"])));
+    }
+    lines.push(String::new());
+    lines
+}
+
+/// The lines of a section; its name stands before the first.
+fn lines_of(section: &str, lines: &Value) -> Vec<String> {
+    let name = |i: usize| if i == 0 { section } else { "" };
+    items(lines).enumerate().map(|(i, line)| format!(" {:WIDTH$} {}", name(i), of_line(line))).collect()
+}
+
+fn of_line(line: &Value) -> String {
+    let agents = line["agents"].as_i64().map_or_else(String::new, |agents| format!(" [{agents} agents]"));
+    format!(
+        "{} {:<20} {}{agents}{}",
+        glyph(&line["mark"]),
+        text(&line["code"]),
+        text(&line["text"]),
+        evidence(&[&line["at"], &line["place"]], None)
+    )
+}
+
+/// An event, and under it the parts of the predicate that kept it from matching.
+fn of_event(event: &Value) -> Vec<String> {
+    let distance = event["distance_ms"].as_i64().unwrap_or(0);
+    let side = if distance < 0 { "before" } else { "after" };
+    let head = format!("{} ({} {side})", text(&event["event"]), lasted(distance.abs()));
+    let evidence = evidence(&[&event["place"]], None);
+    let mark = glyph(&event["mark"]);
+    let mut lines = vec![format!(" {:WIDTH$} {mark} {:<20} {head}: {}{evidence}", "", text(&event["code"]), text(&event["text"]))];
+    if items(&event["trace"]["parts"]).next().is_some() {
+        parts(&event["trace"], 1, &mut lines);
+    }
+    lines
+}
+
+fn parts(clause: &Value, depth: usize, lines: &mut Vec<String>) {
+    for part in items(&clause["parts"]) {
+        let result = part["error"].as_str().map_or_else(|| text(&part["result"]), str::to_owned);
+        let mark = if part["result"] == true { "✓" } else { "✗" };
+        let values = items(&part["values"]).map(|named| match &named["value"] {
+            Value::Null => format!("{} is missing or null", text(&named["name"])),
+            value => format!("{} = {value}", text(&named["name"])),
+        });
+        let values = values.collect::<Vec<_>>().join(", ");
+        lines.push(format!(" {:WIDTH$} {}{mark} {}  →  {result}   {values}", "", "    ".repeat(depth), text(&part["text"])));
+        parts(part, depth + 1, lines);
+    }
+}
+
+fn glyph(mark: &Value) -> &'static str {
+    match mark.as_str() {
+        Some("good") => "✓",
+        Some("bad") => "✗",
+        _ => "·",
+    }
+}
+
+/// Times and places in brackets, as far as they are known.
+fn evidence(parts: &[&Value], epoch: Option<i64>) -> String {
+    let known = parts.iter().filter_map(|part| part.as_str().map(str::to_owned));
+    let known = known.chain(epoch.map(|epoch| format!("epoch {epoch}"))).collect::<Vec<_>>().join(", ");
+    if known.is_empty() { known } else { format!("   ({known})") }
+}
+
+/// A span to the second, from ten seconds on.
+fn lasted(ms: i64) -> String {
+    format_span_ms(if ms >= 10_000 { ms - ms % 1_000 } else { ms })
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_run_is_told_in_sections() {
+        let line = |mark: &str, code: &str, words: &str| json!({"mark": mark, "code": code, "text": words, "place": "trigger/0@5.0"});
+        let answer = json!({"why": "It waits.", "story": {
+            "headline": {"word": "WAITING", "for_ms": 252_345, "why": "eligible, not placed", "place": "allocator/0@7.0", "epoch": 3},
+            "trigger": [line("good", "TRIGGER_MATCH", "event t/0/1 matched")],
+            "placement": [line("bad", "NEVER_FITS", "too large"), line("note", "SENT", "sent")],
+            "next": [{"mark": "note", "code": "NEVER_FITS", "text": "ask for less"}],
+            "expected": {"at": "2026-11-21T02:31:00Z", "because": "a run ends"},
+        }});
+        let told = run(&answer);
+        assert_eq!(told[2], "WAITING 4m12s — eligible, not placed   (allocator/0@7.0, epoch 3)");
+        assert_eq!(told[3], " trigger    ✓ TRIGGER_MATCH        event t/0/1 matched   (trigger/0@5.0)");
+        assert!(told[4].starts_with(" placement  ✗ NEVER_FITS") && told[5].starts_with("            · SENT"), "{told:?}");
+        assert_eq!(told.last().map(String::as_str), Some(" expected   2026-11-21T02:31:00Z: a run ends"));
+    }
+}

@@ -1,0 +1,130 @@
+//! The auditor's ten questions, as `docs/audit.md` has them, against a real server.
+
+use orrery_tests::Server;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A server with a past: a job in two versions, events that match and one that does not, runs one after another for want of room.
+struct Past {
+    server: Server,
+    values: BTreeMap<&'static str, String>,
+}
+
+impl Past {
+    fn make(folder: &Path) -> Self {
+        let server = Server::start(&folder.join("data"));
+        let agent = server.get("/api/v1/agents").body["items"][0].clone();
+        let all_cpus = agent["total"]["cpus"].clone();
+        let define = |document: Value| assert!(server.post("/api/v1/jobs", &document.to_string()).is_good(), "{document}");
+        let receipt = |limit: i64| {
+            let triggers = json!([{"event": "orders.paid", "when": format!("data.amount > {limit}")}]);
+            json!({"name": "shop/receipt", "command": ["true"], "concurrency": "allow", "triggers": triggers})
+        };
+        define(receipt(10));
+        for (name, priority) in [("low", 10), ("high", 90)] {
+            let resources = json!({"cpus": all_cpus});
+            define(
+                json!({"name": name, "command": ["sleep", "0.3"], "priority": priority, "concurrency": "allow", "resources": resources}),
+            );
+        }
+        let start = |job: &str| server.post(&format!("/api/v1/jobs/default/{job}/run"), "").body["id"].as_str().unwrap().to_owned();
+        let runs: Vec<String> = ["low", "low", "low", "high"].into_iter().map(start).collect();
+        let last: Vec<Value> = runs.iter().map(|run| server.wait(run)).collect();
+        let before = last[0]["created_at"].as_str().unwrap().to_owned();
+        define(receipt(100));
+        assert!(server.post("/api/v1/events/orders.paid", r#"{"amount": 200}"#).is_good());
+        let paid = run_of(&server, "shop%2Freceipt");
+        assert!(server.post("/api/v1/events/orders.paid", r#"{"amount": 50}"#).is_good());
+        let ended = server.wait(&paid);
+        define(json!({"name": "giant", "command": ["true"], "resources": {"cpus": 100_000}}));
+        start("giant");
+        let after = server.wait(&start("high"))["ended_at"].as_str().unwrap().to_owned();
+        let path = |name: &str| folder.join(name).display().to_string();
+        std::fs::write(folder.join("agents.yaml"), "- {agent: a1, cpus: 64, memory: 256GiB}\n- {agent: a2, cpus: 64, memory: 256GiB}\n")
+            .unwrap();
+        std::fs::write(folder.join("jobs.yaml"), "name: nightly\ncommand: [x]\ntriggers: [{cron: '0 2 * * *'}]\n").unwrap();
+        let values = BTreeMap::from([
+            ("RUN", paid),
+            ("AGENT", agent["agent"].as_str().or(agent["id"].as_str()).unwrap().to_owned()),
+            ("BEFORE", before),
+            ("AFTER", after),
+            ("KEY", path("key")),
+            ("KEY.pub", path("key.pub")),
+            ("ANCHORS", path("anchors.jsonl")),
+            ("AGENTS", path("agents.yaml")),
+            ("JOBS", path("jobs.yaml")),
+        ]);
+        assert_eq!(ended["state"], "succeeded");
+        Self { server, values }
+    }
+
+    /// A command of the documentation with our values; it must succeed.
+    fn ask(&self, command: &str) -> String {
+        let words = command.split(' ').map(|word| self.values.get(word).map_or(word, String::as_str));
+        let (code, out, errors) = self.server.cli(&words.collect::<Vec<_>>());
+        assert_eq!(code, 0, "{command}: {out}{errors}");
+        out
+    }
+}
+
+/// The only run of a job, once there is one.
+fn run_of(server: &Server, job: &str) -> String {
+    loop {
+        if let Some(run) = server.get(&format!("/api/v1/runs?job={job}")).body["items"][0]["id"].as_str() {
+            return run.to_owned();
+        }
+    }
+}
+
+/// The commands of the documentation, question by question.
+fn documented() -> Vec<Vec<String>> {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/audit.md")).unwrap();
+    let (_, questions) = page.split_once("## Ten questions").unwrap();
+    let (questions, _) = questions.split_once("\n## ").unwrap();
+    let commands = |text: &str| text.lines().filter_map(|line| line.strip_prefix("$ orrery ")).map(str::to_owned).collect::<Vec<_>>();
+    questions.split("\n**").skip(1).map(commands).collect()
+}
+
+#[test]
+fn ten_questions_are_answered_by_the_documented_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let past = Past::make(folder.path());
+    let questions = documented();
+    // In every answer, what says that it is one.
+    let telling: [&[&str]; 10] = [
+        &[" 0 divergences"],
+        &["", "0 divergences", "anchored entries stand as they were signed"],
+        &["orders.paid/0/0"],
+        &["data.amount > 100"],
+        &["NEVER_FITS"],
+        &["data.amount > 10", "document.triggers"],
+        &["run_job"],
+        &["shop/receipt", "joined_at"],
+        &["the first difference", "RECORDED"],
+        &["nightly"],
+    ];
+    assert_eq!(questions.len(), telling.len());
+    for (commands, telling) in questions.iter().zip(telling) {
+        assert_eq!(commands.len(), telling.len(), "{commands:?}");
+        for (command, telling) in commands.iter().zip(telling) {
+            let told = past.ask(command);
+            assert!(told.contains(telling), "{command}\n{told}");
+        }
+    }
+}
+
+#[test]
+fn a_replay_is_the_same_each_time_and_another_agent_shortens_the_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let past = Past::make(folder.path());
+    let told = past.ask("audit replay --agents AGENTS -o json");
+    assert_eq!(told, past.ask("audit replay --agents AGENTS -o json"));
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let waiting = |world: &str| told[world]["waiting"]["max_ms"].as_i64().unwrap();
+    assert_eq!(told["recorded"]["runs"], told["changed"]["runs"], "{told}");
+    assert_eq!(told["recorded"]["states"]["succeeded"], told["baseline"]["states"]["succeeded"], "{told}");
+    assert!(told["gained"].as_array().unwrap().iter().any(|wait| wait["job"] == "default/low"), "{told}");
+    assert!(waiting("baseline") > 0, "{told}");
+    assert!(told["first_difference"]["at"].is_string() && told["lost"] == json!([]), "{told}");
+}

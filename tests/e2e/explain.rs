@@ -1,0 +1,114 @@
+//! `explain`: a person who asks why is told the reason, its code, and what would help; now and as of any time before.
+
+use orrery_tests::Server;
+use serde_json::{Value, json};
+
+fn explained(server: &Server, path: &str, done: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..2_000 {
+        let answer = server.get(&format!("/api/v1/explain/{path}"));
+        assert!(answer.is_good(), "{answer:?}");
+        if done(&answer.body) {
+            return answer.body;
+        }
+        // The journal's stream says when to look again.
+        server.get("/api/v1/decisions?limit=1");
+    }
+    panic!("{path} never came to be as wanted: {}", server.get(&format!("/api/v1/explain/{path}")).body);
+}
+
+fn define(server: &Server, job: &Value) {
+    let answer = server.post("/api/v1/jobs", &job.to_string());
+    assert_eq!(answer.status, 201, "{answer:?}");
+}
+
+fn start(server: &Server, job: &str) -> String {
+    server.post(&format!("/api/v1/jobs/default/{job}/run"), "").body["id"].as_str().unwrap().to_owned()
+}
+
+fn has(lines: &Value, code: &str) -> bool {
+    lines.as_array().is_some_and(|lines| lines.iter().any(|line| line["code"] == code))
+}
+
+#[test]
+fn a_task_that_fits_nowhere_says_what_would_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    define(&server, &json!({"name": "huge", "command": ["true"], "resources": {"cpus": 4000}}));
+    let run = start(&server, "huge");
+    let told = explained(&server, &format!("run/{run}"), |told| has(&told["story"]["next"], "NEVER_FITS"));
+    let story = &told["story"];
+    assert_eq!(story["headline"]["word"], "WAITING", "{story}");
+    assert!(has(&story["placement"], "NEVER_FITS") && has(&story["placement"], "INSUFFICIENT_CPUS"), "{story}");
+    assert!(story["headline"]["place"].as_str().is_some() && story["headline"]["epoch"].as_i64() > Some(0), "{story}");
+    let (code, out, errors) = server.cli(&["explain", "run", &run]);
+    assert!(code == 0 && out.contains("✗ NEVER_FITS") && out.contains("eligible, not placed"), "{out}{errors}");
+    let pending = server.get("/api/v1/explain/pending").body;
+    assert_eq!((&pending["count"], &pending["story"]["count"]), (&json!(1), &json!(1)), "{pending}");
+    let groups = pending["story"]["groups"].as_array().unwrap();
+    assert!(groups.iter().any(|group| group["code"] == "NEVER_FITS" && group["tasks"] == 1), "{pending}");
+    let (code, out, _) = server.cli(&["explain", "pending"]);
+    assert!(code == 0 && out.contains("NEVER_FITS"), "{out}");
+}
+
+#[test]
+fn an_event_that_does_not_match_names_the_part_that_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    let trigger = json!({"event": "orders.paid", "when": "data.amount > 100 && data.kind == 'sale'"});
+    define(&server, &json!({"name": "receipt", "command": ["true"], "triggers": [trigger]}));
+    server.post("/api/v1/events/orders.paid", r#"{"amount": 50, "kind": "sale"}"#);
+    let nearest = |told: &Value| told["story"]["topics"][0]["events"][0]["code"] == "NO_TRIGGER_MATCH";
+    let story = explained(&server, "job/default/receipt", nearest)["story"].clone();
+    let event = &story["topics"][0]["events"][0];
+    assert_eq!(event["text"], "data.amount > 100 is false: data.amount = 50", "{story}");
+    let parts = event["trace"]["parts"].as_array().unwrap();
+    assert_eq!((&parts[0]["result"], &parts[1]["result"]), (&json!(false), &json!(true)), "{story}");
+    let at = event["appended"].as_str().unwrap();
+    let (code, out, errors) = server.cli(&["explain", "job", "receipt", "--at", at]);
+    assert!(code == 0 && out.contains("✗ data.amount > 100") && out.contains("data.amount = 50"), "{out}{errors}");
+}
+
+#[test]
+fn a_held_run_names_the_run_that_it_waits_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    define(&server, &json!({"name": "turns", "command": ["sleep", "600"], "concurrency": "queue"}));
+    let (first, second) = (start(&server, "turns"), start(&server, "turns"));
+    let story = explained(&server, &format!("run/{second}"), |told| has(&told["story"]["gates"], "CONCURRENCY"))["story"].clone();
+    assert!(story["gates"][0]["text"].as_str().unwrap().contains(&first), "{story}");
+    assert!(story["next"][0]["text"].as_str().unwrap().contains(&format!("run {first} of the same job must end")), "{story}");
+    let pending = server.get("/api/v1/explain/pending").body;
+    let groups = pending["story"]["groups"].as_array().unwrap();
+    assert!(groups.iter().any(|group| group["code"] == "CONCURRENCY"), "{pending}");
+    server.post(&format!("/api/v1/runs/{second}/cancel"), "");
+    server.post(&format!("/api/v1/runs/{first}/cancel"), "");
+    server.wait(&first);
+}
+
+#[test]
+fn a_run_that_has_ended_is_told_whole_and_as_of_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    define(&server, &json!({"name": "bad", "shell": "sleep 1; exit 3", "triggers": [{"event": "orders.paid", "when": "data.n == 1"}]}));
+    server.post("/api/v1/events/orders.paid", r#"{"n": 1}"#);
+    let told = explained(&server, "job/default/bad", |told| told["recent"][0]["state"] == "failed");
+    let run = told["recent"][0]["id"].as_str().unwrap().to_owned();
+    let story = explained(&server, &format!("run/{run}"), |told| has(&told["story"]["placement"], "PLACED"))["story"].clone();
+    assert_eq!(story["headline"]["word"], "FAILED");
+    let cause = story["trigger"][0]["text"].as_str().unwrap();
+    assert!(cause.contains("orders.paid/0/0") && cause.contains("data.n == 1"), "{story}");
+    let ended = story["attempts"].as_array().unwrap().iter().find(|line| line["code"] == "FAILED").unwrap();
+    assert!(ended["text"].as_str().unwrap().contains("exited with 3"), "{story}");
+    // As of when it was said to run.
+    let started = story["attempts"].as_array().unwrap().iter().find(|line| line["code"] == "STARTED");
+    if let Some(at) = started.and_then(|line| line["at"].as_str()) {
+        let then = server.get(&format!("/api/v1/explain/run/{run}?at={at}")).body;
+        assert_eq!(then["story"]["headline"]["word"], "RUNNING", "{then}");
+    }
+    let early = server.get(&format!("/api/v1/explain/run/{run}?at=2000-01-01T00:00:00Z"));
+    assert_eq!(early.status, 404, "{early:?}");
+    let agent = told["recent"][0]["agent"].as_str().unwrap();
+    let (code, out, errors) = server.cli(&["explain", "agent", agent]);
+    assert!(code == 0 && out.contains("JOINED") && out.contains("was placed here"), "{out}{errors}");
+    assert_eq!(server.get("/api/v1/explain/run/abcdefghij234567").status, 404);
+}
