@@ -1,6 +1,8 @@
 //! Journal entries for readers: where they stand, and their content as JSON.
 
 use crate::AuditError;
+use crate::batch::Batches;
+use memchr::memmem::Finder;
 use orrery_allocator::Allocator;
 use orrery_log::{Log, TopicPartition, pieces};
 use orrery_model::decider::Decider;
@@ -90,12 +92,6 @@ pub struct Filter {
 const LOOK_AT_TIME: usize = 64;
 
 impl Filter {
-    /// False for a record that certainly speaks of nothing that is wanted: ids stand in it as they are written.
-    fn may_take(&self, record: &[u8]) -> bool {
-        let names = [&self.job, &self.run, &self.agent];
-        names.into_iter().flatten().all(|name| name.is_empty() || record.windows(name.len()).any(|text| text == name.as_bytes()))
-    }
-
     fn takes(&self, view: &EntryView) -> bool {
         if self.since.is_some_and(|since| view.at < since) || self.until.is_some_and(|until| view.at >= until) {
             return false;
@@ -123,6 +119,23 @@ fn mentions(value: &Value, wanted: &dyn Fn(&str) -> bool) -> bool {
         Value::Array(items) => items.iter().any(|item| mentions(item, wanted)),
         Value::Object(fields) => fields.iter().any(|(name, field)| name != "document" && mentions(field, wanted)),
         _ => false,
+    }
+}
+
+/// Finds the names of a filter in bytes.
+struct Sieve<'f> {
+    names: Vec<Finder<'f>>,
+}
+
+impl<'f> Sieve<'f> {
+    fn new(filter: &'f Filter) -> Self {
+        let names = [&filter.job, &filter.run, &filter.agent];
+        Self { names: names.into_iter().flatten().map(Finder::new).collect() }
+    }
+
+    /// False for a record, or an entry, that certainly speaks of nothing that is wanted: names stand in it as they are written.
+    fn may_take(&self, bytes: &[u8]) -> bool {
+        self.names.iter().all(|name| name.find(bytes).is_some())
     }
 }
 
@@ -175,6 +188,7 @@ fn read_as<D: Decider>(
     if let Some(since) = filter.since {
         position = position.max(log.offset_at(&journal, since).map_err(refused)?);
     }
+    let (batches, sieve) = (Batches::<D>::new(), Sieve::new(filter));
     let (mut bytes, mut records) = (0usize, 0usize);
     for piece in pieces(log, &journal, position, end) {
         for record in piece.map_err(refused)? {
@@ -183,23 +197,20 @@ fn read_as<D: Decider>(
                 return Ok(record.offset);
             }
             (bytes, records) = (bytes.saturating_add(value.as_bytes().len()), records + 1);
-            if !filter.may_take(value.as_bytes()) && !records.is_multiple_of(LOOK_AT_TIME) {
+            if !sieve.may_take(value.as_bytes()) && !records.is_multiple_of(LOOK_AT_TIME) {
                 position = record.offset + 1;
                 continue;
             }
-            let unreadable = |e: orrery_model::codec::CodecError| AuditError::Unreadable {
-                topic: journal.topic.to_string(),
-                offset: record.offset,
-                why: e.to_string(),
-            };
-            let batch = D::journal().decode(value.as_bytes()).map_err(unreadable)?;
+            let unreadable = |why| AuditError::Unreadable { topic: journal.topic.to_string(), offset: record.offset, why };
+            let entries = batches.read(value.as_bytes()).map_err(unreadable)?;
             position = record.offset + 1;
-            for (item, entry) in batch.entries.iter().enumerate() {
+            for (item, (entry, written)) in entries.iter().enumerate() {
                 // A shard's time never goes back.
                 if filter.until.is_some_and(|until| entry.at >= until) {
                     return Ok(position.max(end));
                 }
-                if filter.since.is_some_and(|since| entry.at < since) {
+                let is_early = filter.since.is_some_and(|since| entry.at < since);
+                if is_early || written.is_some_and(|(_, bytes)| !sieve.may_take(bytes)) {
                     continue;
                 }
                 let place = Place { service: D::SERVICE.into(), shard, offset: record.offset, item };

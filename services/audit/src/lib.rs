@@ -7,6 +7,7 @@
 
 pub mod anchors;
 pub mod auditor;
+mod batch;
 pub mod entries;
 pub mod explain;
 pub mod export;

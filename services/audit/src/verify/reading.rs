@@ -3,9 +3,10 @@
 
 use super::Divergence;
 use crate::AuditError;
+use crate::batch::Batches;
 use crate::entries::Place;
 use orrery_log::{Log, TopicPartition, pieces};
-use orrery_model::codec::{Codec, HEADER_LEN, read_long};
+use orrery_model::codec::HEADER_LEN;
 use orrery_model::decider::{Decider, Fact};
 use orrery_model::journal::Entry;
 use orrery_model::time::Timestamp;
@@ -27,15 +28,21 @@ pub(super) fn read_and_check<D: Decider>(
     end: i64,
     batches: SyncSender<Result<Vec<Checked<D>>, AuditError>>,
 ) {
-    let items = D::journal().items().expect("a journal record is a list of entries");
+    let entries = Batches::<D>::new();
     let mut fallible = || -> Result<(), AuditError> {
         let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
         for piece in pieces(&**log, journal, *reading.next, end) {
             for record in piece.map_err(refused)? {
                 let Some(value) = &record.value else { continue };
-                let read = read_batch::<D>(&items, reading.previous, (journal.partition, record.offset), value.as_bytes());
-                let checked =
-                    read.map_err(|why| AuditError::Unreadable { topic: journal.topic.to_string(), offset: record.offset, why })?;
+                let read = entries.read(value.as_bytes()).map_err(|why| AuditError::Unreadable {
+                    topic: journal.topic.to_string(),
+                    offset: record.offset,
+                    why,
+                })?;
+                let check = |(item, (entry, written))| {
+                    check_link::<D>(reading.previous, journal.partition, At { offset: record.offset, item }, entry, written)
+                };
+                let checked = read.into_iter().enumerate().map(check).collect();
                 if batches.send(Ok(checked)).is_err() {
                     return Ok(());
                 }
@@ -48,31 +55,6 @@ pub(super) fn read_and_check<D: Decider>(
     if let Err(error) = fallible() {
         let _receiver_gone = batches.send(Err(error));
     }
-}
-
-/// Reads a record's entries one by one, so that each can be checked as the bytes that it was written as.
-fn read_batch<D: Decider>(
-    items: &Codec<Entry<D::Input, D::Decision>>,
-    previous: &mut Option<Link>,
-    (shard, offset): (u32, i64),
-    value: &[u8],
-) -> Result<Vec<Checked<D>>, String> {
-    let Some((header, mut rest)) = value.split_first_chunk::<HEADER_LEN>() else { return Err("it is too short".into()) };
-    let count = read_long(&mut rest).filter(|count| *count >= 0);
-    let Some(count) = count.filter(|_| D::journal().wrote(header)) else {
-        // Another schema, or a list written in another way: read as a whole, or refused with the reason.
-        let batch = D::journal().decode(value).map_err(|e| e.to_string())?;
-        let check = |(item, entry)| check_link::<D>(previous, shard, At { offset, item }, entry, None);
-        return Ok(batch.entries.into_iter().enumerate().map(check).collect());
-    };
-    let mut checked = Vec::new();
-    for item in 0..count as usize {
-        let before = rest;
-        let entry = items.read_datum(&mut rest).map_err(|e| e.to_string())?;
-        let written = Some((header, &before[..before.len() - rest.len()]));
-        checked.push(check_link::<D>(previous, shard, At { offset, item }, entry, written));
-    }
-    if rest == [0] || (count == 0 && rest.is_empty()) { Ok(checked) } else { Err("something is left over behind its entries".into()) }
 }
 
 /// What the next entry must follow.

@@ -10,7 +10,8 @@ impl Tale {
     pub(super) fn created(&mut self, facts: &RunFacts<'_>, decided: &Decided<'_>, record: &RunRecord) {
         let entry = decided.entry;
         let spec = facts.spec;
-        let actor = entry.entry["actor"].as_str().unwrap_or("somebody");
+        // Who gave no name is told as the service itself.
+        let actor = entry.entry["actor"].as_str().filter(|actor| *actor != entry.service).unwrap_or("somebody");
         self.trigger.push(cause(record, spec, actor).of(entry));
         self.gates.extend(dependencies(record).map(|line| line.of(entry)));
         match (&record.reason, record.state) {

@@ -16,10 +16,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Bytes of a journal that one reading looks at: what lies between in a tenth of a second.
-const LOOK_BYTES: usize = 32 << 20;
-/// A decision's time may lie before the time at which the log took it, or, on other clocks, behind; milliseconds.
-const SKEW_MS: i64 = 5_000;
+/// What a cell decided on a run lies at most so long before what the trigger made of it; milliseconds.
+const LEAD_MS: i64 = 1_000;
+
+/// How far one reading of a journal goes.
+#[derive(Clone, Copy)]
+struct Reach {
+    /// Bytes.
+    bytes: usize,
+    /// So far two clocks may be apart, milliseconds.
+    skew_ms: i64,
+}
+
+/// Where all go by one clock, time is an exact index: what was decided at a time was appended at that time or later.
+const ONE_CLOCK: Reach = Reach { bytes: 8 << 20, skew_ms: 0 };
+const MANY_CLOCKS: Reach = Reach { bytes: 32 << 20, skew_ms: 5_000 };
+
+fn reach(app: &App) -> Reach {
+    if app.config.log.shares_clock() { ONE_CLOCK } else { MANY_CLOCKS }
+}
 /// Journal records read back from a time, to find what was in force.
 const BACK_RECORDS: i64 = 5_000;
 /// Events of one partition before a time, and at or behind it.
@@ -30,15 +45,20 @@ const PARTITIONS: u32 = 64;
 /// The entries about a run, of its job's shard and of all cells, by time.
 pub(super) async fn of_run(app: &Arc<App>, record: &RunRecord) -> Answer<Vec<EntryView>> {
     let last = record.ended_at.unwrap_or(record.updated_at).max(record.updated_at);
-    let until = record.state.is_final().then(|| last.plus_ms(1_000 + SKEW_MS));
+    let skew_ms = reach(app).skew_ms;
+    let until = record.state.is_final().then(|| last.plus_ms(LEAD_MS + skew_ms));
     let owner = app.config.cluster.owner_of_job(&record.job);
-    let (run, begins) = (record.run.clone(), [record.created_at, record.started_at.unwrap_or(record.created_at), record.updated_at]);
+    let record_created = record.created_at;
+    let (run, begins) = (
+        record.run.clone(),
+        [record.created_at, record.started_at.unwrap_or(record.created_at).plus_ms(-LEAD_MS), record.updated_at.plus_ms(-LEAD_MS)],
+    );
     blocking(app, move |app| {
         let mut found = BTreeMap::new();
         for (service, shard) in shards(app, Some(owner)) {
             // Where the first reading does not reach what came last, the next one begins there.
             for begin in begins {
-                let since = Some(begin.plus_ms(-SKEW_MS));
+                let since = Some(begin.max(record_created).plus_ms(-skew_ms));
                 let filter = Filter { run: Some(run.to_string()), since, until, ..Filter::default() };
                 let (entries, whole) = oldest(app, (service, shard), 0, &filter)?;
                 found.extend(entries.into_iter().map(|entry| (entry.place.clone(), entry)));
@@ -159,7 +179,7 @@ fn shards(app: &App, owner: Option<u32>) -> Vec<(&'static str, u32)> {
 fn oldest(app: &App, at: (&str, u32), from: i64, filter: &Filter) -> Answer<(Vec<EntryView>, bool)> {
     let mut found = Vec::new();
     let end = app.config.log.end_offset(&journal_of(&app.config.cluster, at.0, at.1))?;
-    let read = read_some(&*app.config.log, &app.config.cluster, at, (from, LOOK_BYTES), filter, &mut |entry| {
+    let read = read_some(&*app.config.log, &app.config.cluster, at, (from, reach(app).bytes), filter, &mut |entry| {
         found.push(entry);
         if found.len() >= ENTRIES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

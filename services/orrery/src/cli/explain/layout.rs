@@ -84,7 +84,8 @@ fn lines_of(section: &str, lines: &Value) -> Vec<String> {
 }
 
 fn of_line(line: &Value) -> String {
-    let agents = line["agents"].as_i64().map_or_else(String::new, |agents| format!(" [{agents} agents]"));
+    let agents =
+        line["agents"].as_i64().map_or_else(String::new, |agents| format!(" [{agents} agent{}]", if agents == 1 { "" } else { "s" }));
     format!(
         "{} {:<20} {}{agents}{}",
         glyph(&line["mark"]),
