@@ -101,10 +101,9 @@ fn a_run_that_has_ended_is_told_whole_and_as_of_before() {
     assert!(ended["text"].as_str().unwrap().contains("exited with 3"), "{story}");
     // As of when it was said to run.
     let started = story["attempts"].as_array().unwrap().iter().find(|line| line["code"] == "STARTED");
-    if let Some(at) = started.and_then(|line| line["at"].as_str()) {
-        let then = server.get(&format!("/api/v1/explain/run/{run}?at={at}")).body;
-        assert_eq!(then["story"]["headline"]["word"], "RUNNING", "{then}");
-    }
+    let at = started.and_then(|line| line["at"].as_str()).expect("it has started");
+    let then = server.get(&format!("/api/v1/explain/run/{run}?at={at}")).body;
+    assert_eq!(then["story"]["headline"]["word"], "RUNNING", "{then}");
     let early = server.get(&format!("/api/v1/explain/run/{run}?at=2000-01-01T00:00:00Z"));
     assert_eq!(early.status, 404, "{early:?}");
     let agent = told["recent"][0]["agent"].as_str().unwrap();

@@ -49,7 +49,7 @@ fn serves_as_composed(engine: &Engine) {
     let compose: Value = serde_saphyr::from_str(&text).unwrap();
     let services = compose["services"].as_object().unwrap();
     let ours: Vec<&String> = services.iter().filter(|(_, service)| service["image"] == "orrery").map(|(name, _)| name).collect();
-    assert_eq!(ours.len(), 9, "the topics, eight processes: {ours:?}");
+    assert_eq!(ours.len(), 10, "the topics, nine processes: {ours:?}");
     let run = |name: &str, more: &[&str]| -> Vec<String> {
         let mut arguments: Vec<String> = ["run", "--rm", "--network", "host", "--name", name].map(str::to_owned).to_vec();
         for (key, value) in services[name]["environment"].as_object().unwrap() {
@@ -81,7 +81,7 @@ fn serves_as_composed(engine: &Engine) {
         .collect();
     let said = |name: &str| serving.iter().find(|one| one.name == name).unwrap().ready.clone();
     fires_and_finishes(engine, said("gateway").split(' ').next().unwrap());
-    shows_its_metrics(&["trigger-1", "trigger-2", "allocator-1", "allocator-2"].map(said));
+    shows_its_metrics(&["trigger-1", "trigger-2", "allocator-1", "allocator-2", "auditor"].map(said));
 }
 
 /// A job that an event fires, through the gateway, by the command line in its container.

@@ -51,6 +51,7 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     let (code, out, errors) = cluster.cli(&["audit", "verify", "--trust", &format!("{key}.pub"), "--anchors", file]);
     assert_eq!(code, 0, "{out}{errors}");
     assert!(out.contains(" 0 divergences") && out.contains("anchored entries stand as they were signed"), "{out}");
+    explained_by_a_gateway(&mut cluster, &mut client, &causes);
     tools_show_members_and_lag(&cluster, &mut client);
     monitors_answer(&cluster);
     // Handed over in order, everything ends without force.
@@ -68,6 +69,30 @@ fn start_auditor(cluster: &mut Cluster) -> (String, String) {
     let settings = [("ORRERY_ANCHOR_KEY", key.as_str()), ("ORRERY_ANCHORS", &anchors), ("ORRERY_MONITOR", "127.0.0.1:0")];
     cluster.start("auditor", "auditor", &settings);
     (key, anchors)
+}
+
+/// Of whichever shard and cell a run was, the story has it from its event to its end.
+fn explained_by_a_gateway(cluster: &mut Cluster, client: &mut Client, causes: &[String]) {
+    cluster.start("gateway", "gateway", &[]);
+    let token = cluster.folder().join("gateway/token").display().to_string();
+    let settings = [("ORRERY_URL", cluster.ready("gateway").to_owned()), ("ORRERY_TOKEN_FILE", token)];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let after = client.runs.iter().find(|(_, run)| run.job.as_str() == "shop/after").map(|(cause, _)| cause.clone()).unwrap();
+    for cause in causes.iter().chain([&after]) {
+        let run = client.runs[cause].run.to_string();
+        // Its views begin empty.
+        client.wait("an explanation", |_| {
+            let (code, out, _) = cluster.cli_with(&settings, &["explain", "run", &run]);
+            let told = [
+                "was placed on",
+                "exited with 0",
+                "SUCCEEDED",
+                if cause == &after { "DEPENDENCY" } else { cause.trim_start_matches("event:") },
+            ];
+            code == 0 && told.iter().all(|part| out.contains(part))
+        });
+    }
+    cluster.stop("gateway");
 }
 
 /// Every process tells whether it is ready, and its metrics.

@@ -10,8 +10,8 @@ use orrery_model::payload::Payload;
 use orrery_model::record::NewRecord;
 use orrery_model::topics;
 use orrery_runtime::messages::Cluster;
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(100);
 /// Between two anchors of one journal that grows.
 const ANCHOR_EVERY: Duration = Duration::from_secs(60);
+
+/// Offsets of each journal that are verified between two times at which it tells how far it is.
+const STEP: i64 = 20_000;
 
 /// What an auditor follows.
 pub struct AuditorConfig {
@@ -50,10 +53,27 @@ pub struct Signing {
 impl Signing {
     /// Appends an anchor, durably.
     pub fn keep(&self, anchor: &Anchor) -> std::io::Result<()> {
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.file)?;
-        writeln!(file, "{}", serde_json::to_string(anchor)?)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&self.file)?;
+        finish_lines(&mut file)?;
+        file.write_all(format!("{}\n", serde_json::to_string(anchor)?).as_bytes())?;
         file.sync_data()
     }
+}
+
+/// What a writer left unfinished is no anchor, and must not begin the next line.
+fn finish_lines(file: &mut File) -> std::io::Result<()> {
+    let mut last = [b'\n'];
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    if last != *b"\n" {
+        let mut all = Vec::new();
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut all)?;
+        file.set_len(all.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end as u64 + 1))?;
+    }
+    Ok(())
 }
 
 /// A running auditor. Dropping it ends it.
@@ -85,6 +105,11 @@ impl Auditor {
         Ok(Self { shared, bell, thread: Some(thread) })
     }
 
+    /// True if it goes on no more, which is a fault.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Says whether every journal was verified to the end that it had, or to its divergence.
     pub fn caught_up(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
         let shared = self.shared.clone();
@@ -104,21 +129,26 @@ impl Drop for Auditor {
 }
 
 fn follow(config: &AuditorConfig, shared: &Shared, bell: &Bell) {
-    let mut journals: Vec<Journal> = Vec::new();
+    let (mut journals, mut begin_is_told): (Vec<Journal>, bool) = (Vec::new(), false);
     while !shared.stop.load(Ordering::Acquire) {
         if journals.is_empty() {
             match verifiers(&config.log, &config.cluster, None, &config.begin) {
                 Ok(all) => journals.extend(all.into_iter().map(Journal::new)),
+                // Where it cannot begin it says so once, and looks again: somebody may repair it.
+                Err(error @ AuditError::Unreadable { .. }) => begin_is_told = begin_is_told || tell(config, "the log", &error.to_string()),
                 Err(error) => tracing::warn!(%error, "the journals cannot be read now; trying again"),
             }
         }
-        let results = advance_all(journals.iter_mut().map(|journal| &mut journal.verifier));
+        let results = advance_all(journals.iter_mut().map(|journal| &mut journal.verifier), STEP);
+        let failed = results.iter().any(Result::is_err);
         let settled: Vec<bool> = journals.iter_mut().zip(results).map(|(journal, result)| journal.settle(config, result)).collect();
         if !settled.is_empty() && settled.iter().all(|settled| *settled) {
             shared.caught_up.store(true, Ordering::Release);
         }
-        bell.wait(LOOK_EVERY);
-        shared.stopping.wait(REST);
+        if failed || journals.iter().all(|journal| journal.verifier.is_at_end()) {
+            bell.wait(LOOK_EVERY);
+            shared.stopping.wait(REST);
+        }
     }
 }
 
@@ -138,7 +168,9 @@ impl Journal {
 
     /// After a turn; true if it was verified as far as it goes.
     fn settle(&mut self, config: &AuditorConfig, result: Result<(), AuditError>) -> bool {
-        self.measure();
+        if result.is_ok() && self.verifier.is_at_end() {
+            self.verifier.check_begun();
+        }
         let report = self.verifier.report();
         let wrong = match (&report.divergence, &result) {
             (Some(divergence), _) => Some(format!("at {} (entry {}): {}", divergence.place, divergence.seq, divergence.what)),
@@ -149,29 +181,20 @@ impl Journal {
             }
             (None, Ok(())) => None,
         };
+        self.measure(wrong.is_some());
         match wrong {
             Some(what) => self.tell(config, &what),
-            None => self.anchor(config).map_err(|error| tracing::error!(%error, "an anchor cannot be kept; trying again")).is_ok(),
+            None => {
+                self.anchor(config).map_err(|error| tracing::error!(%error, "an anchor cannot be kept; trying again")).is_ok()
+                    && self.verifier.is_at_end()
+            }
         }
     }
 
-    /// One alert, and one line in the process's own log.
+    /// Tells it, once.
     fn tell(&mut self, config: &AuditorConfig, what: &str) -> bool {
-        if self.is_told {
-            return true;
-        }
         let Report { service, shard, .. } = self.verifier.report();
-        tracing::error!(service, shard, what, "a journal has diverged");
-        let detail = format!("{service}/{shard} has diverged {what}; `orrery audit verify` tells both sides");
-        let alert = Alert { job: None, run: None, code: DIVERGED.into(), detail, at: clock::wall() };
-        let record = NewRecord {
-            topic: config.cluster.topic(topics::ALERTS),
-            key: Some(format!("{service}/{shard}").as_bytes().into()),
-            value: Some(Payload(ALERT.encode(&alert).into())),
-            ..NewRecord::default()
-        };
-        let told: Result<_, LogError> = config.log.append(vec![record]);
-        self.is_told = told.map_err(|error| tracing::warn!(%error, "the alert cannot be written now; trying again")).is_ok();
+        self.is_told = self.is_told || tell(config, &format!("{service}/{shard}"), what);
         self.is_told
     }
 
@@ -188,13 +211,28 @@ impl Journal {
         Ok(())
     }
 
-    fn measure(&self) {
-        let Report { service, shard, entries, applied_only, divergence, .. } = self.verifier.report();
+    fn measure(&self, is_wrong: bool) {
+        let Report { service, shard, entries, applied_only, .. } = self.verifier.report();
         let labels = [("service", (*service).to_owned()), ("shard", shard.to_string())];
-        counter!("orrery_audit_entries_total", &labels).absolute(u64::try_from(*entries).unwrap_or_default());
+        counter!("orrery_audit_entries_total", &labels).absolute(u64::try_from(entries - applied_only).unwrap_or_default());
         counter!("orrery_audit_unverified_total", &labels).absolute(u64::try_from(*applied_only).unwrap_or_default());
         gauge!("orrery_audit_verified_seq", &labels).set(self.verifier.last_seq() as f64);
         gauge!("orrery_audit_lag", &labels).set((self.verifier.committed_seq() - self.verifier.last_seq()).max(0) as f64);
-        gauge!("orrery_audit_diverged", &labels).set(f64::from(u8::from(divergence.is_some())));
+        gauge!("orrery_audit_diverged", &labels).set(f64::from(u8::from(is_wrong)));
     }
+}
+
+/// One alert, and one line in the process's own log; true if the alert is written.
+fn tell(config: &AuditorConfig, which: &str, what: &str) -> bool {
+    tracing::error!(which, what, "a journal has diverged");
+    let detail = format!("{which} has diverged {what}; `orrery audit verify` tells both sides");
+    let alert = Alert { job: None, run: None, code: DIVERGED.into(), detail, at: clock::wall() };
+    let record = NewRecord {
+        topic: config.cluster.topic(topics::ALERTS),
+        key: Some(which.as_bytes().into()),
+        value: Some(Payload(ALERT.encode(&alert).into())),
+        ..NewRecord::default()
+    };
+    let told: Result<_, LogError> = config.log.append(vec![record]);
+    told.map_err(|error| tracing::warn!(%error, "the alert cannot be written now; trying again")).is_ok()
 }

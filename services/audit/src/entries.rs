@@ -71,6 +71,9 @@ pub struct EntryView {
     pub entry: Value,
 }
 
+/// So far two clocks of a cluster may be apart, milliseconds: one that is off by more than 2 s does not own (§7.1).
+pub const SKEW_MS: i64 = 5_000;
+
 /// Which entries are wanted; what is not set does not matter.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -186,6 +189,8 @@ fn read_as<D: Decider>(
     let end = log.end_offset(&journal).map_err(refused)?;
     let mut position = from.max(log.start_offset(&journal).map_err(refused)?);
     if let Some(since) = filter.since {
+        // Where append times are of another clock, an entry's own time may lie behind them.
+        let since = if log.shares_clock() { since } else { since.plus_ms(-SKEW_MS) };
         position = position.max(log.offset_at(&journal, since).map_err(refused)?);
     }
     let (batches, sieve) = (Batches::<D>::new(), Sieve::new(filter));

@@ -52,6 +52,8 @@ pub struct Report {
     pub snapshots: i64,
     /// Anchors whose entries stand as they were signed.
     pub anchors: i64,
+    /// Anchors of entries before the snapshot with which verifying began: nothing is said of them.
+    pub anchors_before: i64,
     /// First and last time.
     pub from: Option<Timestamp>,
     /// See `from`.
@@ -107,7 +109,7 @@ pub fn verify<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32) -> 
 /// Verifies a shard's journal as it is now, from a snapshot on if one is early enough.
 pub fn verify_from<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32, begin: &Begin) -> Result<Report, AuditError> {
     let mut verifier = Verifier::<D>::begin(log, cluster, shard, begin)?;
-    verifier.advance()?;
+    verifier.advance(i64::MAX)?;
     verifier.check_end();
     Ok(verifier.deriver.report)
 }
@@ -125,10 +127,10 @@ pub fn verifiers(log: &Arc<dyn Log>, cluster: &Cluster, service: Option<&str>, b
     Ok(all)
 }
 
-/// Goes on with all of them side by side; what each came to, in their order.
-pub fn advance_all<'a>(all: impl Iterator<Item = &'a mut Box<dyn Verify>>) -> Vec<Result<(), AuditError>> {
+/// Goes on with all of them side by side, each by so many offsets; what each came to, in their order.
+pub fn advance_all<'a>(all: impl Iterator<Item = &'a mut Box<dyn Verify>>, offsets: i64) -> Vec<Result<(), AuditError>> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = all.map(|verifier| scope.spawn(move || verifier.advance())).collect();
+        let threads: Vec<_> = all.map(|verifier| scope.spawn(move || verifier.advance(offsets))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }
@@ -136,7 +138,7 @@ pub fn advance_all<'a>(all: impl Iterator<Item = &'a mut Box<dyn Verify>>) -> Ve
 /// Verifies all journals of a cluster side by side, or those of one service, as [`verify_from`] does each.
 pub fn verify_all(log: &Arc<dyn Log>, cluster: &Cluster, service: Option<&str>, begin: &Begin) -> Result<Vec<Report>, AuditError> {
     let mut all = verifiers(log, cluster, service, begin)?;
-    advance_all(all.iter_mut()).into_iter().collect::<Result<(), _>>()?;
+    advance_all(all.iter_mut(), i64::MAX).into_iter().collect::<Result<(), _>>()?;
     let end = |verifier: &mut Box<dyn Verify>| {
         verifier.check_end();
         verifier.report().clone()
@@ -146,14 +148,18 @@ pub fn verify_all(log: &Arc<dyn Log>, cluster: &Cluster, service: Option<&str>, 
 
 /// A journal of either service that is being verified.
 pub trait Verify: Send {
-    /// Verifies what the journal has by now, up to the first divergence.
-    fn advance(&mut self) -> Result<(), AuditError>;
+    /// Verifies what the journal has by now, up to the first divergence, but no more than so many offsets.
+    fn advance(&mut self, offsets: i64) -> Result<(), AuditError>;
+    /// True if the last look has left nothing unread.
+    fn is_at_end(&self) -> bool;
     /// What it came to so far.
     fn report(&self) -> &Report;
     /// Number of the last verified entry.
     fn last_seq(&self) -> i64;
     /// Number of the last committed entry, by the changelog as it was last looked at.
     fn committed_seq(&self) -> i64;
+    /// The journal was read to its end: snapshots and anchors that were known when it began must be there.
+    fn check_begun(&mut self);
     /// The journal is not to grow: what heads, snapshots and anchors name must be there.
     fn check_end(&mut self);
     /// Signs the last verified entry; none if there is none, or the journal has diverged.
@@ -169,6 +175,8 @@ pub struct Verifier<D: Decider> {
     /// Where reading goes on in these two.
     next: i64,
     next_row: i64,
+    /// The journal's end at the last look.
+    end: i64,
     previous: Option<Link>,
     deriver: Deriver<D>,
 }
@@ -182,11 +190,13 @@ impl<D: Decider> Verifier<D> {
         let (next, next_row) = (start(&journal)?, start(&changelog)?);
         let deriver = Deriver::new(shard, snapshots::find::<D>(log, cluster, shard)?);
         let prefix = cluster.prefix.clone();
-        let mut verifier = Self { log: log.clone(), prefix, journal, changelog, next, next_row, previous: None, deriver };
+        let mut verifier = Self { log: log.clone(), prefix, journal, changelog, next, next_row, end: next, previous: None, deriver };
         verifier.follow_head()?;
         verifier.begin_at_snapshot(cluster, begin.seq)?;
         let after = verifier.deriver.report.after;
         let mine = |anchor: &&Anchor| anchor.is_of(&cluster.prefix, D::SERVICE, shard) && anchor.seq > after;
+        let early = begin.anchors.iter().filter(|anchor| anchor.is_of(&cluster.prefix, D::SERVICE, shard) && anchor.seq <= after);
+        verifier.deriver.report.anchors_before = early.count() as i64;
         verifier.deriver.expect_anchors(begin.anchors.iter().filter(mine).cloned());
         Ok(verifier)
     }
@@ -224,7 +234,7 @@ impl<D: Decider> Verifier<D> {
 }
 
 impl<D: Decider> Verify for Verifier<D> {
-    fn advance(&mut self) -> Result<(), AuditError> {
+    fn advance(&mut self, offsets: i64) -> Result<(), AuditError> {
         if self.deriver.report.divergence.is_some() {
             return Ok(());
         }
@@ -232,16 +242,24 @@ impl<D: Decider> Verify for Verifier<D> {
         self.follow_head()?;
         self.deriver.compare_head_if_there(self.last_seq());
         let refused = |source| AuditError::Log { topic: self.journal.topic.to_string(), source };
-        let end = self.log.end_offset(&self.journal).map_err(refused)?;
-        if self.next >= end || self.deriver.report.divergence.is_some() {
+        self.end = self.log.end_offset(&self.journal).map_err(refused)?;
+        if self.end < self.next {
+            self.deriver.ends_early(self.next, self.end);
+        }
+        if self.next >= self.end || self.deriver.report.divergence.is_some() {
             return Ok(());
         }
+        let end = self.end.min(self.next.saturating_add(offsets));
         let (log, journal, next, previous) = (&self.log, &self.journal, &mut self.next, &mut self.previous);
         let (batches, checked) = sync_channel(AHEAD);
         std::thread::scope(|scope| {
             scope.spawn(move || read_and_check::<D>(log, journal, Reading { next, previous }, end, batches));
             derive(checked, &mut self.deriver)
         })
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.next >= self.end || self.deriver.report.divergence.is_some()
     }
 
     fn report(&self) -> &Report {
@@ -254,6 +272,12 @@ impl<D: Decider> Verify for Verifier<D> {
 
     fn committed_seq(&self) -> i64 {
         self.deriver.head.as_ref().map_or(0, |head: &Head| head.last_seq)
+    }
+
+    fn check_begun(&mut self) {
+        if self.deriver.report.divergence.is_none() {
+            self.deriver.check_begun();
+        }
     }
 
     fn check_end(&mut self) {

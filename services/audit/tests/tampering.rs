@@ -55,9 +55,13 @@ fn written(folder: &Path) -> Arc<dyn Log> {
 
 /// Copies journal and changelog into another log, altered on the way.
 fn altered_log(original: &dyn Log, folder: &Path, alter: &dyn Fn(&mut Entries)) -> Arc<dyn Log> {
+    copied(original, folder, &[topics::TRIGGER_CHANGELOG, topics::TRIGGER_JOURNAL], alter)
+}
+
+fn copied(original: &dyn Log, folder: &Path, copied: &[&str], alter: &dyn Fn(&mut Entries)) -> Arc<dyn Log> {
     let copy = open(folder);
     let mut entries: Entries = Vec::new();
-    for topic in [topics::TRIGGER_CHANGELOG, topics::TRIGGER_JOURNAL] {
+    for &topic in copied {
         let name = Cluster::single().topic(topic);
         for found in original.read(&TopicPartition::new(&name, 0), 0, 64 << 20).unwrap().records {
             if topic == topics::TRIGGER_JOURNAL {
@@ -127,6 +131,16 @@ fn what_was_altered_is_found_where_it_was() {
         chain_again(entries);
     });
     assert!(left_out.contains("neither taken nor accounted for"), "{left_out}");
+    let swapped = told("swapped", &|entries| {
+        let at = first_run(entries);
+        entries.swap(at, at + 1);
+    });
+    assert!(swapped.ends_with("entries are missing or repeated"), "{swapped}");
+    let inserted = told("inserted", &|entries| {
+        let at = first_run(entries);
+        entries.insert(at, entries[at].clone());
+    });
+    assert!(inserted.ends_with("entries are missing or repeated"), "{inserted}");
     let cut_off = told("cut-off", &|entries| drop(entries.pop()));
     assert!(cut_off.contains("the journal ends before"), "{cut_off}");
 }
@@ -173,8 +187,16 @@ fn anchors_tell_of_a_journal_that_was_written_again_or_cut_off() {
     let told = against("renamed", &signed, &renamed).divergence.unwrap();
     assert_eq!(told.seq, at as i64 + 1);
     assert!(told.what.contains(&format!("behind entry {at}, which is as it was signed")), "{told:?}");
-    let cut = against("cut", &signed, &|entries| drop(entries.pop())).divergence.unwrap();
-    assert!(cut.what.contains("anchored") && cut.seq == all - 1 || cut.what.contains("head"), "{cut:?}");
+    // The end, and what the changelog says of it.
+    let cut = copied(&*log, &folder.path().join("cut"), &[topics::TRIGGER_JOURNAL], &|entries| drop(entries.pop()));
+    assert!(verify::<Trigger>(&cut, &Cluster::single(), 0).unwrap().divergence.is_none(), "nothing else would tell");
+    let begin = Begin { seq: 0, anchors: signed };
+    let told = verify_from::<Trigger>(&cut, &Cluster::single(), 0, &begin).unwrap().divergence.unwrap();
+    assert!(told.what.contains("anchored: its end was cut off") && told.seq == all - 1, "{told:?}");
+    let auditor = Auditor::start(AuditorConfig { log: cut.clone(), cluster: Cluster::single(), begin, signing: None }).unwrap();
+    until(&cut, || auditor.caught_up()());
+    drop(auditor);
+    assert!(diverged(&cut)[0].contains("its end was cut off"));
 }
 
 /// An anchor of every entry, each by an auditor that saw the journal up to there.
@@ -197,6 +219,14 @@ fn entries_of(log: &dyn Log) -> Entries {
     records.iter().flat_map(|record| Trigger::journal().decode(record.value.as_ref().unwrap().as_bytes()).unwrap().entries).collect()
 }
 
+/// What was told of divergences.
+fn diverged(log: &Arc<dyn Log>) -> Vec<String> {
+    let topic = Cluster::single().topic(topics::ALERTS);
+    let found = log.read(&TopicPartition::new(&topic, 0), 0, 64 << 20).unwrap().records;
+    let alerts = found.into_iter().map(|record| ALERT.decode(record.value.unwrap().as_bytes()).unwrap());
+    alerts.filter(|alert| alert.code == DIVERGED).map(|alert| alert.detail).collect()
+}
+
 /// Waits until the auditor has done something that no bell of ours rings for.
 fn until(log: &Arc<dyn Log>, done: impl Fn() -> bool) {
     let bell = log.bell(&[]);
@@ -215,16 +245,10 @@ fn an_auditor_verifies_what_comes_signs_it_and_tells_of_a_divergence_once() {
         let begin = Begin { seq: 0, anchors };
         Auditor::start(AuditorConfig { log: log.clone(), cluster: Cluster::single(), begin, signing }).unwrap()
     };
-    let alerts = |log: &Arc<dyn Log>| {
-        let topic = Cluster::single().topic(topics::ALERTS);
-        let found = log.read(&TopicPartition::new(&topic, 0), 0, 64 << 20).unwrap().records;
-        let alerts = found.into_iter().map(|record| ALERT.decode(record.value.unwrap().as_bytes()).unwrap());
-        alerts.filter(|alert| alert.code == DIVERGED).map(|alert| alert.detail).collect::<Vec<_>>()
-    };
     let auditor = begin(&good, Vec::new());
     until(&good, || auditor.caught_up()());
     drop(auditor);
-    assert_eq!(alerts(&good), Vec::<String>::new());
+    assert_eq!(diverged(&good), Vec::<String>::new());
     let trusted = BTreeSet::from([SigningKey::from_seed(&[7; 32]).public()]);
     let anchors = read_anchors(&std::fs::read_to_string(&file).unwrap(), &trusted).unwrap();
     let last = verify::<Trigger>(&good, &Cluster::single(), 0).unwrap().entries;
@@ -234,7 +258,7 @@ fn an_auditor_verifies_what_comes_signs_it_and_tells_of_a_divergence_once() {
     let auditor = begin(&bad, anchors);
     until(&bad, || auditor.caught_up()());
     drop(auditor);
-    let told = alerts(&bad);
+    let told = diverged(&bad);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with("trigger/0 has diverged at trigger/0@0.") && told[0].contains("hash chain is broken"), "{told:?}");
     assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1, "what diverged is not signed");

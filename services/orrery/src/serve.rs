@@ -129,8 +129,9 @@ fn serve_auditor(config: &Config, connection: &Connection, signals: Signals) -> 
     let auditor = Auditor::start(auditor_config(config, connection.port(), &connection.cluster)?)?;
     let monitor = monitor(config, auditor.caught_up())?;
     say_ready(&watched(Role::Auditor.name(), monitor.as_ref()))?;
-    signals.wait(|| None);
-    Ok(())
+    let ended = || auditor.has_ended().then(|| "the auditor has ended; the reason is in the messages above".to_owned());
+    signals.wait(ended);
+    ended().map_or(Ok(()), |why| bail!(why))
 }
 
 /// What the auditor follows, by the settings.

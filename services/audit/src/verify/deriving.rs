@@ -58,6 +58,7 @@ impl<D: Decider> Deriver<D> {
             unverified: Vec::new(),
             snapshots: 0,
             anchors: 0,
+            anchors_before: 0,
             from: None,
             to: None,
             state_hash: "not compared: the journal has no entry that the changelog's head names".into(),
@@ -136,11 +137,24 @@ impl<D: Decider> Deriver<D> {
         self.report.after + self.report.entries
     }
 
-    /// What heads, snapshots and anchors name must be in the journal.
-    pub(super) fn check_end(&mut self) {
+    /// What snapshots and anchors name must be in the journal.
+    pub(super) fn check_begun(&mut self) {
         let last = self.last_seq();
         self.check_last_snapshot(last);
         self.check_last_anchor(last);
+    }
+
+    /// A journal that grows does not become shorter.
+    pub(super) fn ends_early(&mut self, read: i64, end: i64) {
+        let what = "the journal ends before what was read of it: it was cut off, or made anew".to_owned();
+        let (recorded, derived) = (end.into(), read.into());
+        self.report.divergence = Some(Divergence { place: "the end".into(), seq: self.last_seq(), what, recorded, derived });
+    }
+
+    /// So must what the head names.
+    pub(super) fn check_end(&mut self) {
+        let last = self.last_seq();
+        self.check_begun();
         if let Some(head) = self.head.as_ref().filter(|head| head.last_seq > last) {
             let what = "the journal ends before the entry that the changelog's head names: entries are missing".to_owned();
             let (recorded, derived) = (head.last_seq.into(), last.into());

@@ -34,9 +34,10 @@ impl Joins {
         }
         if let Source::FromRecord { topic, partition, generation, offset, prev, item } = source {
             let key = (topic.clone(), *partition);
-            let same_record = self.positions.get(&key).is_some_and(|at| at.generation == *generation && at.next == offset + 1);
+            let same_record =
+                self.positions.get(&key).is_some_and(|at| at.generation == *generation && at.next == offset.saturating_add(1));
             if !(same_record && *item > 0) {
-                self.range(topic, *partition, *generation, *prev, offset + 1)?;
+                self.range(topic, *partition, *generation, *prev, offset.saturating_add(1))?;
             }
         }
         match observed {

@@ -92,7 +92,9 @@ fn check_link<D: Decider>(
     let wrong = match previous {
         None if entry.seq != 1 => fault("the journal does not begin with entry 1", entry.seq.into(), 1.into()),
         Some(link) if link.lineage != entry.lineage => fault("another lineage", entry.lineage.clone().into(), link.lineage.clone().into()),
-        Some(link) if link.seq + 1 != entry.seq => fault("entries are missing or repeated", entry.seq.into(), (link.seq + 1).into()),
+        Some(link) if link.seq.checked_add(1) != Some(entry.seq) => {
+            fault("entries are missing or repeated", entry.seq.into(), link.seq.saturating_add(1).into())
+        }
         Some(link) if link.epoch > entry.epoch => fault("an older owner wrote later", entry.epoch.into(), link.epoch.into()),
         Some(link) if link.at > entry.at => fault("time went back", entry.at.to_string().into(), link.at.to_string().into()),
         _ => recorded.filter(|recorded| *recorded != entry.chain).and_then(|recorded| {

@@ -85,7 +85,9 @@ pub fn trace(source: &str, event: &EventView<'_>) -> Result<Clause, Problem> {
         Err(error) => (None, Some(error)),
     };
     let text = source.trim().to_owned();
-    let Some((join, parts)) = split(source) else {
+    // Parts cost what the whole does: where that is too much, it stays whole.
+    let parts = if predicate.cost.on(event) > super::WORK_MAX { None } else { split(source) };
+    let Some((join, parts)) = parts else {
         let values = fields(predicate.program.expression()).into_iter().map(|path| path.named(event)).collect();
         return Ok(Clause { text, result, error, join: None, values, parts: Vec::new() });
     };

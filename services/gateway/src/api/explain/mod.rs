@@ -39,10 +39,8 @@ pub(super) async fn run(State(app): State<Arc<App>>, Path(run): Path<String>, Qu
     decisions.retain(|entry| at.is_none_or(|at| entry.at <= at));
     let (spec, waits, room) = {
         let state = app.views.read();
-        let waits = if at.is_none() { waiting_reasons(&state, &record) } else { Vec::new() };
-        let room = (!waits.is_empty()).then(|| rooms::first(&state, &record)).flatten();
-        // One that should have come already says nothing.
-        let room = room.filter(|room| room.at > clock::wall());
+        let waits = if at.is_none() { waiting_reasons(&app, &state, &record) } else { Vec::new() };
+        let room = (!waits.is_empty() && counts_here(&app)).then(|| rooms::first(&state, &record)).flatten();
         (definition_of(&state, &record), waits, room)
     };
     let as_of = as_of(at, &decisions);
@@ -52,7 +50,8 @@ pub(super) async fn run(State(app): State<Arc<App>>, Path(run): Path<String>, Qu
         let detail = format!("there was no run {run} at {at}: it was made at {}", record.created_at);
         return Err(Problem::new("not_found", detail));
     }
-    let why = words::of_run(&record, &waits);
+    // The sentence is of now.
+    let why = at.is_none().then(|| words::of_run(&record, &waits));
     let told = json!({"run": runs::view(&record), "why": why, "waits_for": waits, "story": story, "decisions": decisions});
     Ok(Json(told))
 }
@@ -74,7 +73,7 @@ pub(super) async fn job(
     };
     let since = at.map(|at| at.plus_ms(-AROUND_MS)).or_else(|| recent.last().map(|run| run.created_at));
     let until = at.map(|at| at.plus_ms(AROUND_MS));
-    let decisions = reading::of_job(&app, &job, (since, until)).await?;
+    let decisions = reading::of_job(&app, &job, at, (since, until)).await?;
     let earlier = match at.filter(|at| entry.defined_at > *at) {
         Some(at) => reading::definition_before(&app, &job, at).await?,
         None => None,
@@ -85,6 +84,7 @@ pub(super) async fn job(
     let until = until.unwrap_or(Timestamp(i64::MAX));
     let story = job_story(&JobFacts { job: &job, entries: &told, entry: &entry, topics: &topics, at: around, until });
     let recent: Vec<Value> = recent.iter().map(runs::view).collect();
+    let why = at.is_none().then_some(why);
     Ok(Json(json!({"job": view, "why": why, "recent": recent, "story": story, "decisions": decisions})))
 }
 
@@ -102,13 +102,13 @@ pub(super) async fn agent(State(app): State<Arc<App>>, Path(agent): Path<String>
 
 pub(super) async fn pending(State(app): State<Arc<App>>) -> Json<Value> {
     let state = app.views.read();
-    let agents = state.candidates();
+    let (agents, counts) = (state.candidates(), counts_here(&app));
     let mut items = Vec::new();
     let mut waiting = Vec::new();
     for (attempt, task) in state.waiting().take(SUMMED) {
         let spec = &task.spec;
         // Counting over all agents costs what the agents are; beyond those that are listed, the last count of the cell is told.
-        let reasons = if items.len() < ENTRIES { reasons(&agents, spec) } else { task.reasons.clone() };
+        let reasons = if counts && items.len() < ENTRIES { reasons(&agents, spec) } else { task.reasons.clone() };
         waiting.push(Waiting { subject: attempt.to_string(), job: spec.job.to_string(), reasons: reasons.clone() });
         if items.len() < ENTRIES {
             let (job, priority, resources) = (&spec.job, spec.priority, &spec.resources);
@@ -134,14 +134,20 @@ fn held(state: &ViewState) -> Vec<Waiting> {
 
 /// The definition that a run was made by, if it is still the present one.
 fn definition_of(state: &ViewState, record: &RunRecord) -> Option<JobSpec> {
-    let entry: &CatalogEntry = state.jobs.get(&record.job).filter(|entry| entry.version == record.version)?;
+    let entry: &CatalogEntry =
+        state.jobs.get(&record.job).filter(|entry| entry.version == record.version && entry.defined_at <= record.created_at)?;
     serde_json::from_str(&entry.document).ok()
 }
 
 /// Why a run's attempt has no place, counted over the agents; empty where it has one, or none is wanted.
-fn waiting_reasons(state: &ViewState, record: &RunRecord) -> Vec<Reason> {
+fn waiting_reasons(app: &App, state: &ViewState, record: &RunRecord) -> Vec<Reason> {
     let task = state.tasks.get(&record.run.attempt(record.attempts.max(1))).filter(|task| task.place.is_none());
-    task.map(|task| reasons(&state.candidates(), &task.spec)).unwrap_or_default()
+    task.map(|task| if counts_here(app) { reasons(&state.candidates(), &task.spec) } else { task.reasons.clone() }).unwrap_or_default()
+}
+
+/// True where all agents are of one cell: else a task's own cell has counted, and the views do not say which agents are of it.
+fn counts_here(app: &App) -> bool {
+    app.config.cluster.cells == 1
 }
 
 /// The time asked for, else now; never before what is told.

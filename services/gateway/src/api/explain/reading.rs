@@ -3,7 +3,7 @@
 use super::ENTRIES;
 use crate::App;
 use crate::problem::Answer;
-use orrery_audit::entries::journal_of;
+use orrery_audit::entries::{SKEW_MS, journal_of};
 use orrery_audit::explain::TopicFacts;
 use orrery_audit::{EntryView, Filter, read_some};
 use orrery_log::{TopicPartition, pieces};
@@ -19,22 +19,11 @@ use std::sync::Arc;
 /// What a cell decided on a run lies at most so long before what the trigger made of it; milliseconds.
 const LEAD_MS: i64 = 1_000;
 
-/// How far one reading of a journal goes.
-#[derive(Clone, Copy)]
-struct Reach {
-    /// Bytes.
-    bytes: usize,
-    /// So far two clocks may be apart, milliseconds.
-    skew_ms: i64,
+/// Bytes of a journal that one reading looks at: where clocks may be apart it begins earlier, and needs more.
+fn reach(app: &App) -> usize {
+    if app.config.log.shares_clock() { 8 << 20 } else { 32 << 20 }
 }
 
-/// Where all go by one clock, time is an exact index: what was decided at a time was appended at that time or later.
-const ONE_CLOCK: Reach = Reach { bytes: 8 << 20, skew_ms: 0 };
-const MANY_CLOCKS: Reach = Reach { bytes: 32 << 20, skew_ms: 5_000 };
-
-fn reach(app: &App) -> Reach {
-    if app.config.log.shares_clock() { ONE_CLOCK } else { MANY_CLOCKS }
-}
 /// Journal records read back from a time, to find what was in force.
 const BACK_RECORDS: i64 = 5_000;
 /// Events of one partition before a time, and at or behind it.
@@ -45,20 +34,23 @@ const PARTITIONS: u32 = 64;
 /// The entries about a run, of its job's shard and of all cells, by time.
 pub(super) async fn of_run(app: &Arc<App>, record: &RunRecord) -> Answer<Vec<EntryView>> {
     let last = record.ended_at.unwrap_or(record.updated_at).max(record.updated_at);
-    let skew_ms = reach(app).skew_ms;
-    let until = record.state.is_final().then(|| last.plus_ms(LEAD_MS + skew_ms));
+    let until = record.state.is_final().then(|| last.plus_ms(LEAD_MS + SKEW_MS));
     let owner = app.config.cluster.owner_of_job(&record.job);
     let record_created = record.created_at;
     let (run, begins) = (
         record.run.clone(),
-        [record.created_at, record.started_at.unwrap_or(record.created_at).plus_ms(-LEAD_MS), record.updated_at.plus_ms(-LEAD_MS)],
+        [
+            record.created_at,
+            record.started_at.unwrap_or(record.created_at).min(record.updated_at).plus_ms(-LEAD_MS),
+            record.updated_at.plus_ms(-LEAD_MS),
+        ],
     );
     blocking(app, move |app| {
         let mut found = BTreeMap::new();
         for (service, shard) in shards(app, Some(owner)) {
             // Where the first reading does not reach what came last, the next one begins there.
             for begin in begins {
-                let since = Some(begin.max(record_created).plus_ms(-skew_ms));
+                let since = Some(begin.max(record_created));
                 let filter = Filter { run: Some(run.to_string()), since, until, ..Filter::default() };
                 let (entries, whole) = oldest(app, (service, shard), 0, &filter)?;
                 found.extend(entries.into_iter().map(|entry| (entry.place.clone(), entry)));
@@ -76,18 +68,25 @@ pub(super) async fn of_run(app: &Arc<App>, record: &RunRecord) -> Answer<Vec<Ent
 pub(super) async fn of_job(
     app: &Arc<App>,
     job: &JobName,
+    around: Option<Timestamp>,
     (since, until): (Option<Timestamp>, Option<Timestamp>),
 ) -> Answer<Vec<EntryView>> {
     let owner = app.config.cluster.owner_of_job(job);
     let filter = Filter { job: Some(job.to_string()), since, until, ..Filter::default() };
     blocking(app, move |app| {
-        let mut found = Vec::new();
+        let mut found = BTreeMap::new();
         for at in shards(app, Some(owner)) {
-            // Without a begin the end is what matters.
-            let from = if filter.since.is_none() { back_from(app, at, filter.until)? } else { 0 };
-            found.extend(oldest(app, at, from, &filter)?.0);
+            // A busy journal has more around a time than one reading holds: what lies at the time itself is read as well, and
+            // without a time, what came last.
+            let near = around.map(|around| Filter { since: Some(around.plus_ms(-LEAD_MS)), ..filter.clone() });
+            let mut entries = Vec::from(match &near {
+                Some(near) => VecDeque::from(oldest(app, at, 0, near)?.0),
+                None => newest(app, at, back_from(app, at, filter.until)?, &filter)?,
+            });
+            entries.extend(oldest(app, at, if filter.since.is_none() { back_from(app, at, filter.until)? } else { 0 }, &filter)?.0);
+            found.extend(entries.into_iter().map(|entry| (entry.place.clone(), entry)));
         }
-        Ok(by_time(found))
+        Ok(by_time(found.into_values().collect()))
     })
     .await
 }
@@ -179,7 +178,7 @@ fn shards(app: &App, owner: Option<u32>) -> Vec<(&'static str, u32)> {
 fn oldest(app: &App, at: (&str, u32), from: i64, filter: &Filter) -> Answer<(Vec<EntryView>, bool)> {
     let mut found = Vec::new();
     let end = app.config.log.end_offset(&journal_of(&app.config.cluster, at.0, at.1))?;
-    let read = read_some(&*app.config.log, &app.config.cluster, at, (from, reach(app).bytes), filter, &mut |entry| {
+    let read = read_some(&*app.config.log, &app.config.cluster, at, (from, reach(app)), filter, &mut |entry| {
         found.push(entry);
         if found.len() >= ENTRIES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

@@ -3,7 +3,7 @@
 use super::open;
 use crate::cli::output::{self, column, text};
 use crate::cli::{Context, exit};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use orrery_audit::state::{KINDS, Point, State, difference, state_at};
 use orrery_log::clock;
@@ -68,6 +68,14 @@ impl StateAt {
 
 impl Diff {
     pub(super) fn run(self, context: &Context) -> Result<ExitCode> {
+        if let (Point::Entry(from), Point::Entry(to)) = (&self.from, &self.to)
+            && (&from.service, from.shard) != (&to.service, to.shard)
+        {
+            bail!("{from} and {to} are entries of two journals; name two of one, or two times");
+        }
+        if matches!(self.from, Point::Entry(_)) != matches!(self.to, Point::Entry(_)) {
+            bail!("a time is of all journals, and an entry of one; name two times, or two entries of one journal");
+        }
         let (log, cluster) = open(context)?;
         let state = |point| self.which.of(state_at(&log, &cluster, point)?);
         let items = difference(&state(&self.from)?, &state(&self.to)?);

@@ -11,6 +11,7 @@ use orrery_audit::auditor::Signing;
 use orrery_audit::verify::{advance_all, verifiers};
 use orrery_audit::{Begin, Report, verify_all};
 use orrery_log::clock;
+use orrery_runtime::messages::Cluster;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,6 +40,7 @@ impl Verify {
     pub(super) fn run(self, context: &Context) -> Result<ExitCode> {
         let anchors = anchors(&self.anchors, &self.trust)?;
         let (log, cluster) = open(context)?;
+        check_that_they_are_ours(&anchors, &cluster)?;
         let began = clock::monotonic();
         let reports = verify_all(&log, &cluster, self.service.as_deref(), &Begin { seq: self.from, anchors })?;
         show(context, &reports, began.elapsed().as_secs_f64())
@@ -63,7 +65,7 @@ impl SignAnchors {
         let (log, cluster) = open(context)?;
         let began = clock::monotonic();
         let mut all = verifiers(&log, &cluster, None, &begin)?;
-        advance_all(all.iter_mut()).into_iter().collect::<Result<(), _>>()?;
+        advance_all(all.iter_mut(), i64::MAX).into_iter().collect::<Result<(), _>>()?;
         all.iter_mut().for_each(|verifier| verifier.check_end());
         for anchor in all.iter().filter_map(|verifier| verifier.sign(&signing.key)) {
             signing.keep(&anchor).with_context(|| format!("--anchors {} cannot be written", signing.file.display()))?;
@@ -107,6 +109,20 @@ fn anchors(files: &[PathBuf], trust: &[String]) -> Result<Vec<Anchor>> {
         all.extend(read_anchors(&text, &trusted).map_err(|why| anyhow::anyhow!("--anchors {}: {why}", file.display()))?);
     }
     Ok(all)
+}
+
+/// An anchor of a journal that is not here would be compared with nothing.
+fn check_that_they_are_ours(anchors: &[Anchor], cluster: &Cluster) -> Result<()> {
+    let journals = |service: &str| if service == SERVICES[0] { cluster.trigger_shards } else { cluster.cells };
+    let is_ours = |anchor: &Anchor| anchor.prefix == cluster.prefix && anchor.shard < journals(&anchor.service);
+    match anchors.iter().find(|anchor| !is_ours(anchor)) {
+        Some(Anchor { prefix, service, shard, .. }) => {
+            bail!(
+                "--anchors: there is one of {prefix}{service}.journal/{shard}, which is not here; the log is another one, or a part of it is gone"
+            )
+        }
+        None => Ok(()),
+    }
 }
 
 /// A file with a key, or the key itself.
@@ -154,6 +170,9 @@ fn tell(reports: &[Report], summary: &Value) {
         }
         if report.anchors > 0 {
             println!("  {} anchored entries stand as they were signed", report.anchors);
+        }
+        if report.anchors_before > 0 {
+            println!("  {} anchors lie before that snapshot: not compared", report.anchors_before);
         }
         for stretch in &report.unverified {
             println!(

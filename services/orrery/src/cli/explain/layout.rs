@@ -11,7 +11,7 @@ const WIDTH: usize = 10;
 pub(super) fn run(answer: &Value) -> Vec<String> {
     let story = &answer["story"];
     let head = &story["headline"];
-    let mut lines = vec![text(&answer["why"]), String::new()];
+    let mut lines = sentence(answer);
     if head.is_object() {
         let why = head["why"].as_str().map_or_else(String::new, |why| format!(" — {why}"));
         let lasted = lasted(head["for_ms"].as_i64().unwrap_or(0));
@@ -28,10 +28,16 @@ pub(super) fn run(answer: &Value) -> Vec<String> {
     lines
 }
 
+/// The answer in a sentence, if it is of now.
+fn sentence(answer: &Value) -> Vec<String> {
+    answer["why"].as_str().map_or_else(Vec::new, |why| vec![why.to_owned(), String::new()])
+}
+
 /// A job around a time.
 pub(super) fn job(answer: &Value) -> Vec<String> {
     let story = &answer["story"];
-    let mut lines = vec![text(&answer["why"]), String::new(), text(&story["answer"])];
+    let mut lines = sentence(answer);
+    lines.push(text(&story["answer"]));
     for section in ["definition", "schedule", "runs"] {
         lines.extend(lines_of(section, &story[section]));
     }
