@@ -63,7 +63,7 @@ const DECISIONS: &[Column] = &[
     number("cell", &["fact/cell", "place/cell"]),
     column("event", Kind::Text, &["fact/event", "fact/fire/event", "fact/forward/body/fire_forwarded/fire/event"], event_place),
     text("state", &["fact/record/state"]),
-    text("end_kind", &["fact/status/change/task_ended/end/kind", "fact/kind", "fact/record/end/kind"]),
+    column("end_kind", Kind::Text, &["fact/status/change/task_ended/end/kind", "fact/kind", "fact/record"], end_kind),
     text("reason", &["fact/reason", "fact/record/reason", "fact/status/change/task_ended/end/reason", "fact/detail"]),
     column("codes", Kind::Text, &["fact/reasons", "fact/code"], codes),
     column("detail", Kind::Text, &["fact"], json),
@@ -206,6 +206,13 @@ fn codes(value: &Value) -> Option<Cell> {
     }
     let codes: Vec<&str> = value.as_array()?.iter().filter_map(|reason| reason["code"].as_str()).collect();
     if codes.is_empty() { None } else { Some(Cell::Text(codes.join(","))) }
+}
+
+/// How an attempt ended: a word, or that of a run's record, which keeps the last end while the next attempt goes on.
+fn end_kind(value: &Value) -> Option<Cell> {
+    let is_over = !value["ended_at"].is_null() || !value["next_attempt_at"].is_null();
+    let word = value.as_str().or_else(|| value["end"]["kind"].as_str().filter(|_| is_over))?;
+    Some(Cell::Text(word.into()))
 }
 
 fn first_name(value: &Value) -> Option<Cell> {

@@ -84,11 +84,13 @@ pub(super) struct Lasted {
     pub(super) kind: EndKind,
     pub(super) code: Option<i32>,
     pub(super) signal: Option<i32>,
+    /// It does not end by itself before.
+    pub(super) not_before: Timestamp,
 }
 
 impl Lasted {
     pub(super) fn succeeds(us: i64) -> Self {
-        Self { us, kind: EndKind::Succeeded, code: Some(0), signal: None }
+        Self { us, kind: EndKind::Succeeded, code: Some(0), signal: None, not_before: Timestamp(i64::MIN) }
     }
 }
 
@@ -120,7 +122,9 @@ impl Lasting {
         }
         let us = self.usual_us(&spec.job);
         match spec.timeout_ms.map(|ms| ms.saturating_mul(1000)) {
-            Some(timeout) if timeout < us => Lasted { us: timeout, kind: EndKind::TimedOut, code: None, signal: Some(SIGTERM) },
+            Some(timeout) if timeout < us => {
+                Lasted { us: timeout, kind: EndKind::TimedOut, code: None, signal: Some(SIGTERM), not_before: Timestamp(i64::MIN) }
+            }
             _ => Lasted::succeeds(us),
         }
     }
@@ -153,7 +157,8 @@ impl Running {
     ) -> (Self, Option<Status>) {
         let lasted = lasting.of(spec);
         let starts = lasted.kind != EndKind::NotStarted;
-        let end = (Timestamp(now.0.saturating_add(if starts { lasted.us.max(0) } else { 0 })), 0);
+        let end = Timestamp(now.0.saturating_add(if starts { lasted.us.max(0) } else { 0 })).max(lasted.not_before);
+        let end = (end, 0);
         let running = Self { cell, agent, session, since: now, lasted, end };
         let runs = StatusChange::TaskRunning { pid: 1, started_at: now };
         let status = starts.then(|| running.status(&spec.attempt, 1, runs));
@@ -162,7 +167,8 @@ impl Running {
 
     /// Ended by a kill instead.
     pub(super) fn killed(self) -> Self {
-        Self { lasted: Lasted { us: 0, kind: EndKind::Killed, code: None, signal: Some(SIGTERM) }, ..self }
+        let lasted = Lasted { us: 0, kind: EndKind::Killed, code: None, signal: Some(SIGTERM), not_before: Timestamp(i64::MIN) };
+        Self { lasted, ..self }
     }
 
     /// The status that says how it ended.

@@ -196,15 +196,15 @@ fn offered(offers: &[Offered], (first, last): (Timestamp, Timestamp)) -> Area {
     let mut by_time: Vec<&Offered> = offers.iter().collect();
     by_time.sort_by_key(|offer| offer.at);
     let mut current: BTreeMap<(i32, &AgentId), Resources> = BTreeMap::new();
-    let (mut area, mut sum, mut since) = (Area::default(), Resources::default(), first);
+    let mut area = Area::default();
     for offer in by_time {
-        let at = offer.at.clamp(first, last);
-        area.add(&sum, at.0 - since.0);
-        since = at;
-        let before = current.insert((offer.cell, &offer.agent), offer.total).unwrap_or_default();
-        sum = sum.minus(&before).plus(&offer.total);
+        // From then on to the end, instead of what was offered before.
+        let left = last.0 - offer.at.clamp(first, last).0;
+        area.add(&offer.total, left);
+        if let Some(before) = current.insert((offer.cell, &offer.agent), offer.total) {
+            area.add(&before, -left);
+        }
     }
-    area.add(&sum, last.0 - since.0);
     area
 }
 

@@ -137,8 +137,8 @@ fn definition(job: &JobDocument, offset: i64, (at, from): (Timestamp, Timestamp)
 pub(super) fn anchor(spec: &mut JobSpec, at: Timestamp) {
     for text in spec.triggers.iter_mut().filter_map(|trigger| trigger.interval.as_mut()) {
         let starts_nowhere = Interval::parse(text).is_ok_and(|interval| interval.start.is_none());
-        if let Some((repeats, rest)) = text.split_once('/').filter(|(_, rest)| starts_nowhere && rest.starts_with('/')) {
-            *text = format!("{repeats}/{at}{rest}");
+        if let Some((repeats, rest)) = text.split_once('/').filter(|_| starts_nowhere) {
+            *text = format!("{repeats}/{at}/{}", rest.trim_start_matches('/'));
         }
     }
 }
@@ -189,11 +189,10 @@ mod tests {
 
     #[test]
     fn intervals_without_a_start_begin_with_the_forecast() {
-        let document =
-            r#"{"name": "a", "command": ["x"], "triggers": [{"interval": "R3//PT30M"}, {"interval": "R/2026-01-01T00:00:00Z/P1D"}]}"#;
+        let document = r#"{"name": "a", "command": ["x"], "triggers": [{"interval": "R3//PT30M"}, {"interval": "R/PT1H"}, {"interval": "R/2026-01-01T00:00:00Z/P1D"}]}"#;
         let mut spec = read_json(document).expect("a document");
         anchor(&mut spec, Timestamp::parse("2026-11-21T00:00:00Z").expect("a time"));
         let intervals: Vec<&str> = spec.triggers.iter().filter_map(|trigger| trigger.interval.as_deref()).collect();
-        assert_eq!(intervals, ["R3/2026-11-21T00:00:00Z/PT30M", "R/2026-01-01T00:00:00Z/P1D"]);
+        assert_eq!(intervals, ["R3/2026-11-21T00:00:00Z/PT30M", "R/2026-11-21T00:00:00Z/PT1H", "R/2026-01-01T00:00:00Z/P1D"]);
     }
 }

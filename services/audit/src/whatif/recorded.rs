@@ -36,8 +36,8 @@ pub(super) struct Recorded {
     to: Timestamp,
     /// Starts of attempts that have not ended yet.
     started: BTreeMap<AttemptId, Timestamp>,
-    /// Attempts that were killed, and how long after their start.
-    killed: Vec<(AttemptId, JobName, i64)>,
+    /// Attempts that were killed, and when.
+    killed: Vec<(AttemptId, JobName, Timestamp)>,
     /// How long attempts took, by job.
     lengths: BTreeMap<JobName, Vec<i64>>,
 }
@@ -100,7 +100,8 @@ impl Recorded {
     fn trigger_entry(&mut self, shard: i32, entry: Entry<Input, orrery_trigger::Decision>) {
         self.last = self.last.max(entry.at);
         if (self.from..self.to).contains(&entry.at) {
-            entry.decisions.iter().for_each(|decision| self.trace.trigger(entry.at, decision));
+            let defines = matches!(entry.input, Input::JobSubmitted { .. });
+            entry.decisions.iter().for_each(|decision| self.trace.trigger(entry.at, decision, defines));
         }
         if let Some(input) = from_outside(entry.input, shard) {
             self.given.push(Given { at: entry.at, what: What::Told(Box::new(input)) });
@@ -140,28 +141,32 @@ impl Recorded {
         };
         let (kind, code, signal, wall_ms) = (end.kind, end.code, end.signal, end.wall_ms);
         let started = self.started.remove(attempt);
-        let us = started.map_or(wall_ms.max(0).saturating_mul(1000), |started| at.0 - started.0);
+        // By the agent's own clock: an end may be taken long after it came.
+        let us = match kind {
+            EndKind::Lost => started.map_or(0, |started| at.0 - started.0),
+            _ => wall_ms.max(0).saturating_mul(1000),
+        };
         match kind {
-            EndKind::Killed => self.killed.push((attempt.clone(), job.clone(), us)),
+            EndKind::Killed => self.killed.push((attempt.clone(), job.clone(), at)),
             _ => {
                 if kind != EndKind::NotStarted {
                     self.lengths.entry(job.clone()).or_default().push(us);
                 }
-                self.lasting.attempts.insert(attempt.clone(), Lasted { us, kind, code, signal });
+                self.lasting.attempts.insert(attempt.clone(), Lasted { us, kind, code, signal, not_before: Timestamp(i64::MIN) });
             }
         }
     }
 
-    /// Medians for what was not recorded. An attempt that was killed lasts as long as others of its job, and longer than it did: it
-    /// is killed again, if it comes to that.
+    /// Medians for what was not recorded. An attempt that was killed lasts as long as others of its job, and until it was
+    /// killed at least: it is killed again, if it comes to that.
     fn measure(&mut self) {
         let mut all: Vec<i64> = self.lengths.values().flatten().copied().collect();
         self.lasting.default_us = median(&mut all).unwrap_or(UNKNOWN_US);
         let of_job = |(job, mut lengths): (JobName, Vec<i64>)| Some((job, median(&mut lengths)?));
         self.lasting.by_job = std::mem::take(&mut self.lengths).into_iter().filter_map(of_job).collect();
-        for (attempt, job, us) in std::mem::take(&mut self.killed) {
-            let us = self.lasting.usual_us(&job).max(us.saturating_add(LONGER_US));
-            self.lasting.attempts.insert(attempt, Lasted::succeeds(us));
+        for (attempt, job, at) in std::mem::take(&mut self.killed) {
+            let not_before = Timestamp(at.0.saturating_add(LONGER_US));
+            self.lasting.attempts.insert(attempt, Lasted { not_before, ..Lasted::succeeds(self.lasting.usual_us(&job)) });
         }
     }
 }

@@ -85,8 +85,8 @@ pub struct Refusal {
 }
 
 impl Trace {
-    /// Notes a decision of a trigger. Attempts of runs that are not known began before the time that is looked at.
-    pub(super) fn trigger(&mut self, at: Timestamp, decision: &Triggered) {
+    /// Notes a decision of a trigger, and whether it is on a definition. Attempts of runs that are not known began before the time that is looked at.
+    pub(super) fn trigger(&mut self, at: Timestamp, decision: &Triggered, defines: bool) {
         match decision {
             Triggered::RunCreated { record, .. } => {
                 self.runs.insert(record.run.clone(), RunTrace::new(at, record));
@@ -105,7 +105,7 @@ impl Trace {
                     run.follow(record);
                 }
             }
-            Triggered::Refused { code, detail, hint, subject } if code == INVALID => {
+            Triggered::Refused { code, detail, hint, subject } if defines && code == INVALID => {
                 let reason = hint.as_ref().map_or_else(|| detail.clone(), |hint| format!("{detail}; {hint}"));
                 self.refused.push(Refusal { at, job: subject.clone(), reason });
             }

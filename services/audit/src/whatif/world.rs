@@ -163,8 +163,11 @@ impl World<'_> {
         let mut decisions = std::mem::take(&mut self.buffers.triggered);
         self.trigger.handle(self.now, input, &mut decisions);
         for decision in &decisions {
-            self.trace.trigger(self.now, decision);
-            Trigger::messages(self.now, decision, &mut self.buffers.messages);
+            self.trace.trigger(self.now, decision, matches!(input, Told::JobSubmitted { .. }));
+            // Of all that leaves a trigger, only attempts reach a cell.
+            if matches!(decision, Triggered::AttemptWanted { .. } | Triggered::AttemptUnwanted { .. }) {
+                Trigger::messages(self.now, decision, &mut self.buffers.messages);
+            }
         }
         self.decided = decisions.len();
         decisions.clear();

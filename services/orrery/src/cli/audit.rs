@@ -97,7 +97,8 @@ impl Audit {
     }
 }
 
-/// The cluster's log on Kafka, if brokers are configured; else that of the data folder, to read.
+/// The log of the data folder that the command line names; else the cluster's on Kafka, if brokers are configured; else that of the
+/// usual data folder. To read.
 pub(super) fn open(context: &Context) -> Result<(Arc<dyn Log>, Cluster)> {
     open_with(context, EmbeddedLog::open_read_only)
 }
@@ -108,7 +109,9 @@ pub(super) fn open_to_write(context: &Context) -> Result<(Arc<dyn Log>, Cluster)
 }
 
 fn open_with<L: Log + 'static>(context: &Context, embedded: fn(&Path) -> Result<Arc<L>, LogError>) -> Result<(Arc<dyn Log>, Cluster)> {
-    let log: Arc<dyn Log> = match context.config.kafka()? {
+    // A folder that is named on the command line is meant, whatever brokers the settings know: an exported log is proved by itself.
+    let is_named = context.config.found("data_dir").is_some_and(|found| found.origin.starts_with("flag"));
+    let log: Arc<dyn Log> = match context.config.kafka()?.filter(|_| !is_named) {
         Some(kafka) => KafkaLog::open(kafka)?,
         None => {
             let folder = context.config.data_dir()?.join(LOG_DIR);

@@ -34,6 +34,9 @@ pub(super) fn comparison(found: &Comparison) {
     if found.estimated_attempts > 0 {
         println!("\n{} attempts of the changed world were never recorded; their durations are estimated", found.estimated_attempts);
     }
+    for refusal in &found.refused {
+        println!("\nleft out in both worlds: {}, refused: {}", refusal.job.as_deref().unwrap_or("a job without a name"), refusal.reason);
+    }
     shifts("wait less", &found.gained);
     shifts("wait more", &found.lost);
     match &found.first_difference {
