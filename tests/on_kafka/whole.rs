@@ -39,7 +39,7 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     client.define(&json!({"name": "shop/after", "command": ["true"], "triggers": [{"after": ["shop/write"]}]}), 1);
     client.wait("a run after them", |client| {
         client.produce(&orders, 0, None, r#"{"n": 0}"#);
-        client.runs.values().any(|run| run.job.as_str() == "shop/after" && run.ended_at.is_some())
+        client.runs.values().any(|run| run.job.as_str() == "shop/after" && run.state.to_string() == "succeeded")
     });
     assert!(causes.iter().all(|cause| client.runs[cause].state.to_string() == "succeeded"), "{:#?}", client.runs);
     assert_eq!(client.runs[&failing].state.to_string(), "failed");
@@ -77,7 +77,12 @@ fn explained_by_a_gateway(cluster: &mut Cluster, client: &mut Client, causes: &[
     let token = cluster.folder().join("gateway/token").display().to_string();
     let settings = [("ORRERY_URL", cluster.ready("gateway").to_owned()), ("ORRERY_TOKEN_FILE", token)];
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let after = client.runs.iter().find(|(_, run)| run.job.as_str() == "shop/after").map(|(cause, _)| cause.clone()).unwrap();
+    let after = client
+        .runs
+        .iter()
+        .find(|(_, run)| run.job.as_str() == "shop/after" && run.state.to_string() == "succeeded")
+        .map(|(cause, _)| cause.clone())
+        .unwrap();
     for cause in causes.iter().chain([&after]) {
         let run = client.runs[cause].run.to_string();
         // Its views begin empty.
