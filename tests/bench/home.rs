@@ -112,9 +112,9 @@ impl Home {
     /// Runs in a state.
     pub(crate) fn count(&self, state: &str) -> Result<usize> {
         let path = format!("/api/v1/runs?state={state}&count=true&limit=1");
-        let answer = self.server()?.try_get(&path).map_err(|e| format!("GET {path}: {e}"))?;
-        let count = answer.body["count"].as_u64().and_then(|count| usize::try_from(count).ok());
-        count.ok_or_else(|| format!("GET {path}: {answer:?}"))
+        let answer = self.get(&path)?;
+        let count = answer["count"].as_u64().and_then(|count| usize::try_from(count).ok());
+        count.ok_or_else(|| format!("GET {path}: {answer}"))
     }
 
     /// Waits until exactly so many runs are in a state; looks at the count, and pauses at the socket of no stamps in between.

@@ -14,7 +14,7 @@ struct Past {
 impl Past {
     fn make(folder: &Path) -> Self {
         let server = Server::start(&folder.join("data"));
-        let agent = first_agent(&server);
+        let agent = first(&server, "/api/v1/agents");
         let all_cpus = agent["total"]["cpus"].clone();
         let define = |document: Value| assert!(server.post("/api/v1/jobs", &document.to_string()).is_good(), "{document}");
         let receipt = |limit: i64| {
@@ -32,7 +32,7 @@ impl Past {
         let before = last[0]["created_at"].as_str().unwrap().to_owned();
         define(receipt(100));
         assert!(server.post("/api/v1/events/orders.paid", r#"{"amount": 200}"#).is_good());
-        let paid = run_of(&server, "shop%2Freceipt");
+        let paid = first(&server, "/api/v1/runs?job=shop%2Freceipt")["id"].as_str().unwrap().to_owned();
         assert!(server.post("/api/v1/events/orders.paid", r#"{"amount": 50}"#).is_good());
         let ended = server.wait(&paid);
         define(json!({"name": "giant", "command": ["true"], "resources": {"cpus": 100_000}}));
@@ -66,23 +66,9 @@ impl Past {
     }
 }
 
-/// The agent of a server that has just started.
-fn first_agent(server: &Server) -> Value {
-    loop {
-        let agent = server.get("/api/v1/agents").body["items"][0].clone();
-        if !agent.is_null() {
-            return agent;
-        }
-    }
-}
-
-/// The only run of a job, once there is one.
-fn run_of(server: &Server, job: &str) -> String {
-    loop {
-        if let Some(run) = server.get(&format!("/api/v1/runs?job={job}")).body["items"][0]["id"].as_str() {
-            return run.to_owned();
-        }
-    }
+/// The first item of a list, once there is one.
+fn first(server: &Server, path: &str) -> Value {
+    server.until(path, |list| !list["items"][0].is_null())["items"][0].clone()
 }
 
 /// The commands of the documentation, question by question.

@@ -73,19 +73,11 @@ fn an_exploding_predicate_costs_little_and_is_told() {
     let list: Vec<u32> = (0..20_000).collect();
     server.post("/api/v1/events/t", &serde_json::json!({"l": list}).to_string());
     server.post("/api/v1/events/t", &serde_json::json!({"l": [1, 2]}).to_string());
-    let failed = loop {
-        let found = server.get("/api/v1/decisions?kind=predicate_failed");
-        if found.body["items"].as_array().is_some_and(|items| !items.is_empty()) {
-            break found.body;
-        }
-    };
+    let listed = |found: &serde_json::Value| found["items"].as_array().is_some_and(|items| !items.is_empty());
+    let failed = server.until("/api/v1/decisions?kind=predicate_failed", listed);
     let reason = failed["items"][0]["entry"]["decisions"][0]["predicate_failed"]["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("too large for what the expression does"), "{reason}");
-    loop {
-        if server.get("/api/v1/runs?count=true&state=succeeded").body["count"] == 1 {
-            break;
-        }
-    }
+    server.until("/api/v1/runs?count=true&state=succeeded", |found| found["count"] == 1);
 }
 
 #[test]

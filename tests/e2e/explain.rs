@@ -4,16 +4,7 @@ use orrery_tests::Server;
 use serde_json::{Value, json};
 
 fn explained(server: &Server, path: &str, done: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..2_000 {
-        let answer = server.get(&format!("/api/v1/explain/{path}"));
-        assert!(answer.is_good(), "{answer:?}");
-        if done(&answer.body) {
-            return answer.body;
-        }
-        // The journal's stream says when to look again.
-        server.get("/api/v1/decisions?limit=1");
-    }
-    panic!("{path} never came to be as wanted: {}", server.get(&format!("/api/v1/explain/{path}")).body);
+    server.until(&format!("/api/v1/explain/{path}"), done)
 }
 
 fn define(server: &Server, job: &Value) {

@@ -30,15 +30,8 @@ fn busy_server(folder: &Path) -> Server {
 
 /// The runs of a job, by the API, once there are so many.
 fn runs(server: &Server, job: &str, count: usize) -> Vec<Value> {
-    loop {
-        let found = server.get(&format!("/api/v1/runs?job={job}&limit=100"));
-        let items = found.body["items"].as_array().expect("a list").clone();
-        if items.len() == count {
-            return items;
-        }
-        // The journal's stream says when to look again.
-        server.get("/api/v1/decisions?limit=1");
-    }
+    let is_whole = |found: &Value| found["items"].as_array().is_some_and(|items| items.len() == count);
+    server.until(&format!("/api/v1/runs?job={job}&limit=100"), is_whole)["items"].as_array().unwrap().clone()
 }
 
 /// Exports and returns the rows of each table, by its file's name.

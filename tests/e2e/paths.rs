@@ -17,16 +17,11 @@ fn apply(server: &Server, job: Value) {
 
 /// Waits until a run of the job has ended in this state.
 fn ended(server: &Server, job: &str, state: &str) -> Value {
-    loop {
-        let found = server.get(&format!("/api/v1/runs?job={}&limit=1", job.replace('/', "%2F")));
-        if let Some(run) = found.body["items"][0]["id"].as_str() {
-            let run = server.wait(run);
-            assert_eq!(run["state"], state, "{run}");
-            return run;
-        }
-        // Asking for a run that is not there yet is answered at once; the journal's stream says when to look again.
-        server.get("/api/v1/decisions?limit=1");
-    }
+    let path = format!("/api/v1/runs?job={}&limit=1", job.replace('/', "%2F"));
+    let found = server.until(&path, |found| found["items"][0]["id"].is_string());
+    let run = server.wait(found["items"][0]["id"].as_str().unwrap());
+    assert_eq!(run["state"], state, "{run}");
+    run
 }
 
 fn logs(server: &Server, run: &Value, query: &str) -> String {
@@ -128,12 +123,9 @@ fn a_task_that_fits_nowhere_waits_and_says_why() {
     let huge = server.post("/api/v1/jobs/default/huge/run", "").body["id"].as_str().unwrap().to_owned();
     let far = server.post("/api/v1/jobs/default/far/run", "").body["id"].as_str().unwrap().to_owned();
     for (run, code) in [(huge, "NEVER_FITS"), (far, "FILTERED_CONSTRAINT")] {
-        let told = loop {
-            let answer = server.get(&format!("/api/v1/explain/run/{run}"));
-            if answer.body["waits_for"].as_array().is_some_and(|reasons| !reasons.is_empty() && reasons[0]["code"] != "NO_AGENTS") {
-                break answer.body;
-            }
-        };
+        let counted =
+            |told: &Value| told["waits_for"].as_array().is_some_and(|reasons| !reasons.is_empty() && reasons[0]["code"] != "NO_AGENTS");
+        let told = server.until(&format!("/api/v1/explain/run/{run}"), counted);
         let codes: Vec<&str> = told["waits_for"].as_array().unwrap().iter().filter_map(|reason| reason["code"].as_str()).collect();
         assert!(codes.contains(&code), "{codes:?} {told}");
     }

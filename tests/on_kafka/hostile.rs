@@ -47,7 +47,7 @@ fn an_end_of_a_transaction_that_arrives_late_ends_no_other() {
             world.run(UNDER_WAY);
             let (late, began) = (proxy.late_ends(), clock::monotonic());
             proxy.hold_an_end();
-            world.run_until(|| proxy.late_ends() > late);
+            world.run_until("a late end", |_| proxy.late_ends() > late);
             world.run(UNDER_WAY);
             println!("an end of {name} came late; {UNDER_WAY} runs later: {:?}", began.elapsed());
         }
@@ -153,13 +153,8 @@ fn of_two_members_that_are_set_to_the_same_shards_one_yields() {
         world.cluster.start(&other, role, &[("ORRERY_SHARDS", "0,1")]);
         world.run(RUNS_PER_FAULT);
         // Who was fenced learns it with its next commit: there is load until then.
-        for _ in 0..RUNS_PER_FAULT * 10 {
-            if yielded(&world.cluster, &first) {
-                break;
-            }
-            world.run(1);
-        }
-        assert!(yielded(&world.cluster, &first) && !yielded(&world.cluster, &other), "the newer one holds them");
+        world.run_until("that the older one yields", |world| yielded(&world.cluster, &first));
+        assert!(!yielded(&world.cluster, &other), "the newer one holds them");
         // They do not fence each other for ever, and what is started again holds them again.
         world.cluster.kill(&other);
         world.cluster.stop(&first);

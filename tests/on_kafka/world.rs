@@ -68,10 +68,14 @@ impl World {
     }
 
     /// Load until it is so.
-    pub(crate) fn run_until(&mut self, is_so: impl Fn() -> bool) {
-        while !is_so() {
+    pub(crate) fn run_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        for _ in 0..RUNS_PER_FAULT * 10 {
+            if is_so(self) {
+                return;
+            }
             self.run(1);
         }
+        panic!("{what} did not come");
     }
 
     /// So many events more, without waiting for anything.

@@ -1,11 +1,15 @@
 //! `orrery standalone` as a process that can be killed, and what a client sees of it.
 
+use orrery_log::clock;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use ureq::Agent;
+
+/// What a test waits for has come by then, or never comes.
+const WANTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The binary that the workspace build makes; Cargo names it only to tests of its own package.
 pub fn binary() -> PathBuf {
@@ -98,6 +102,20 @@ impl Server {
     pub fn delete(&self, path: &str) -> Answer {
         let request = self.agent.delete(format!("{}{path}", self.url)).header("authorization", format!("Bearer {}", self.token()));
         answer(request.call().expect("the server answers")).expect("an answer")
+    }
+
+    /// Asks until the answer is as wanted.
+    pub fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let began = clock::monotonic();
+        loop {
+            let answer = self.get(path);
+            // The views may not know yet what a request has just made.
+            assert!(answer.is_good() || answer.status == 404, "{path}: {answer:?}");
+            if answer.is_good() && wanted(&answer.body) {
+                return answer.body;
+            }
+            assert!(began.elapsed() < WANTED_WITHIN, "{path} never came to be as wanted: {}", answer.body);
+        }
     }
 
     /// Waits for a run's end, and returns its record.

@@ -5,10 +5,9 @@ use crate::anchors::{Anchor, SigningKey};
 use crate::verify::{Begin, Report, Verify, advance_all, verifiers};
 use metrics::{counter, gauge};
 use orrery_log::{Bell, Log, LogError, clock};
-use orrery_model::messages::{ALERT, Alert};
-use orrery_model::payload::Payload;
-use orrery_model::record::NewRecord;
+use orrery_model::messages::Alert;
 use orrery_model::topics;
+use orrery_runtime::membership::alert_record;
 use orrery_runtime::messages::Cluster;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -26,7 +25,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(100);
 /// Between two anchors of one journal that grows.
 const ANCHOR_EVERY: Duration = Duration::from_secs(60);
-
 /// Offsets of each journal that are verified between two times at which it tells how far it is.
 const STEP: i64 = 20_000;
 
@@ -227,12 +225,6 @@ fn tell(config: &AuditorConfig, which: &str, what: &str) -> bool {
     tracing::error!(which, what, "a journal has diverged");
     let detail = format!("{which} has diverged {what}; `orrery audit verify` tells both sides");
     let alert = Alert { job: None, run: None, code: DIVERGED.into(), detail, at: clock::wall() };
-    let record = NewRecord {
-        topic: config.cluster.topic(topics::ALERTS),
-        key: Some(which.as_bytes().into()),
-        value: Some(Payload(ALERT.encode(&alert).into())),
-        ..NewRecord::default()
-    };
-    let told: Result<_, LogError> = config.log.append(vec![record]);
+    let told: Result<_, LogError> = config.log.append(vec![alert_record(&config.cluster, which, &alert)]);
     told.map_err(|error| tracing::warn!(%error, "the alert cannot be written now; trying again")).is_ok()
 }

@@ -1,8 +1,32 @@
 //! A journal record's entries, each with the bytes that it was written as.
 
+use crate::AuditError;
+use orrery_log::{Log, TopicPartition, pieces};
 use orrery_model::codec::{Codec, HEADER_LEN, read_long};
 use orrery_model::decider::Decider;
 use orrery_model::journal::Entry;
+use std::ops::ControlFlow;
+
+/// Calls `take` with the entries of a journal as it is now, from the record at `from` on, in order, until it breaks.
+pub(crate) fn each_entry<D: Decider>(
+    log: &dyn Log,
+    journal: &TopicPartition,
+    from: i64,
+    mut take: impl FnMut(Entry<D::Input, D::Decision>) -> ControlFlow<()>,
+) -> Result<(), AuditError> {
+    let refused = AuditError::of_log(journal);
+    let (start, end) = (log.start_offset(journal).map_err(refused)?, log.end_offset(journal).map_err(refused)?);
+    for piece in pieces(log, journal, from.max(start), end) {
+        for record in piece.map_err(refused)? {
+            let Some(value) = &record.value else { continue };
+            let batch = D::journal().decode(value.as_bytes()).map_err(|e| AuditError::unreadable(journal, record.offset, e))?;
+            if batch.entries.into_iter().try_for_each(&mut take).is_break() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Reads records of one service's journals.
 pub(crate) struct Batches<D: Decider> {

@@ -71,6 +71,8 @@ pub struct EntryView {
     pub entry: Value,
 }
 
+/// Of records that speak of nothing that is wanted, one in so many is read all the same: it says how late it is.
+const LOOK_AT_TIME: usize = 64;
 /// So far two clocks of a cluster may be apart, milliseconds: one that is off by more than 2 s does not own (§7.1).
 pub const SKEW_MS: i64 = 5_000;
 
@@ -90,9 +92,6 @@ pub struct Filter {
     /// Entries before this time.
     pub until: Option<Timestamp>,
 }
-
-/// Of records that speak of nothing that is wanted, one in so many is read all the same: it says how late it is.
-const LOOK_AT_TIME: usize = 64;
 
 impl Filter {
     fn takes(&self, view: &EntryView) -> bool {
@@ -155,6 +154,17 @@ pub fn read_entries(
     read_some(log, cluster, (service, shard), (from, usize::MAX), filter, found)
 }
 
+/// The entry at a place.
+pub fn entry_at(log: &dyn Log, cluster: &Cluster, place: &Place) -> Result<EntryView, AuditError> {
+    let mut found = None;
+    read_entries(log, cluster, (&place.service, place.shard), place.offset, &Filter::default(), &mut |view| {
+        let is_behind = view.place > *place;
+        found = (view.place == *place).then_some(view);
+        if is_behind || found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    found.ok_or_else(|| AuditError::NoSuchEntry(place.to_string()))
+}
+
 /// Does so as far as so many bytes of the journal reach.
 pub fn read_some(
     log: &dyn Log,
@@ -185,7 +195,7 @@ fn read_as<D: Decider>(
     found: &mut dyn FnMut(EntryView) -> ControlFlow<()>,
 ) -> Result<i64, AuditError> {
     let journal = journal_of(cluster, D::SERVICE, shard);
-    let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
+    let refused = AuditError::of_log(&journal);
     let end = log.end_offset(&journal).map_err(refused)?;
     let mut position = from.max(log.start_offset(&journal).map_err(refused)?);
     if let Some(since) = filter.since {
@@ -206,8 +216,7 @@ fn read_as<D: Decider>(
                 position = record.offset + 1;
                 continue;
             }
-            let unreadable = |why| AuditError::Unreadable { topic: journal.topic.to_string(), offset: record.offset, why };
-            let entries = batches.read(value.as_bytes()).map_err(unreadable)?;
+            let entries = batches.read(value.as_bytes()).map_err(|why| AuditError::unreadable(&journal, record.offset, why))?;
             position = record.offset + 1;
             for (item, (entry, written)) in entries.iter().enumerate() {
                 // A shard's time never goes back.

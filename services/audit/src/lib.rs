@@ -18,9 +18,12 @@ pub mod whatif;
 pub use entries::{EntryView, Filter, Place, read_entries, read_some};
 pub use verify::{Begin, Divergence, Report, Stretch, Verify, verify, verify_all, verify_from};
 
-use orrery_log::{Log, LogError};
+use orrery_allocator::Allocator;
+use orrery_log::{Log, LogError, TopicPartition};
+use orrery_model::decider::Decider as _;
 use orrery_model::topics;
 use orrery_runtime::messages::Cluster;
+use orrery_trigger::Trigger;
 
 /// The cluster that wrote a log under this prefix: it has as many shards as its journals have partitions.
 pub fn cluster_of(log: &dyn Log, prefix: &str) -> Result<Cluster, AuditError> {
@@ -31,6 +34,13 @@ pub fn cluster_of(log: &dyn Log, prefix: &str) -> Result<Cluster, AuditError> {
         Ok(found.map_or(1, |topic| topic.partitions))
     };
     Ok(Cluster { trigger_shards: shards(topics::TRIGGER_JOURNAL)?, cells: shards(topics::ALLOCATOR_JOURNAL)?, ..single.clone() })
+}
+
+/// The journals of a cluster, or those of one service: service and shard.
+pub fn journals(cluster: &Cluster, service: Option<&str>) -> Vec<(&'static str, u32)> {
+    let all = [(Trigger::SERVICE, cluster.trigger_shards), (Allocator::SERVICE, cluster.cells)];
+    let wanted = all.into_iter().filter(|(name, _)| service.is_none_or(|service| service == *name));
+    wanted.flat_map(|(name, count)| (0..count).map(move |shard| (name, shard))).collect()
 }
 
 /// Why a journal cannot be read at all.
@@ -60,4 +70,16 @@ pub enum AuditError {
     /// No such service.
     #[error("{0:?} has no journal; it is one of trigger, allocator")]
     NoSuchService(String),
+}
+
+impl AuditError {
+    /// The log refused to say something of this partition.
+    pub(crate) fn of_log(at: &TopicPartition) -> impl Fn(LogError) -> Self + Copy {
+        |source| Self::Log { topic: at.topic.to_string(), source }
+    }
+
+    /// This record of it is not what it should be.
+    pub(crate) fn unreadable(at: &TopicPartition, offset: i64, why: impl ToString) -> Self {
+        Self::Unreadable { topic: at.topic.to_string(), offset, why: why.to_string() }
+    }
 }

@@ -3,10 +3,11 @@
 //! Recorded decisions are applied, from the newest snapshot before the point on; nothing is decided again.
 
 use crate::AuditError;
-use crate::entries::{Filter, Place, journal_of, read_entries};
-use crate::verify::{offset_behind, snapshots_before};
+use crate::batch::each_entry;
+use crate::entries::{Place, entry_at, journal_of};
+use crate::verify::{load_newest, offset_behind};
 use orrery_allocator::Allocator;
-use orrery_log::{Log, pieces};
+use orrery_log::Log;
 use orrery_model::decider::Decider;
 use orrery_model::journal::Entry;
 use orrery_model::time::Timestamp;
@@ -81,7 +82,7 @@ pub fn state_at(log: &Arc<dyn Log>, cluster: &Cluster, point: &Point) -> Result<
             }
         }
         Point::Entry(place) => {
-            let until = Until::Seq(seq_of(log, cluster, place)?);
+            let until = Until::Seq(entry_at(&**log, cluster, place)?.seq);
             match place.service.as_str() {
                 Trigger::SERVICE => state.add_trigger(&folded::<Trigger>(log, cluster, place.shard, until)?),
                 _ => state.add_allocator(&folded::<Allocator>(log, cluster, place.shard, until)?),
@@ -154,38 +155,19 @@ impl Until {
 
 fn folded<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32, until: Until) -> Result<D, AuditError> {
     let journal = journal_of(cluster, D::SERVICE, shard);
-    let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
     let mut decider = D::default();
-    let mut from = log.start_offset(&journal).map_err(refused)?;
-    let wanted = |seq, at| until.holds(seq, at);
-    if let Some(seq) = snapshots_before::<D>(log, cluster, shard, &wanted, &mut decider)? {
-        from = offset_behind::<D>(log, &journal, seq)?;
-    }
-    let end = log.end_offset(&journal).map_err(refused)?;
-    for piece in pieces(&**log, &journal, from, end) {
-        for record in piece.map_err(refused)? {
-            let Some(value) = &record.value else { continue };
-            let unreadable = |why: String| AuditError::Unreadable { topic: journal.topic.to_string(), offset: record.offset, why };
-            let batch = D::journal().decode(value.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
-            for Entry { seq, at, decisions, .. } in &batch.entries {
-                if !wanted(*seq, *at) {
-                    return Ok(decider);
-                }
-                decisions.iter().for_each(|decision| decider.apply(*at, decision));
-            }
+    let from = match load_newest::<D>(log, cluster, shard, &|seq, at| until.holds(seq, at), &mut decider)? {
+        Some(seq) => offset_behind::<D>(log, &journal, seq)?,
+        None => 0,
+    };
+    each_entry::<D>(&**log, &journal, from, |Entry { seq, at, decisions, .. }| {
+        if !until.holds(seq, at) {
+            return ControlFlow::Break(());
         }
-    }
-    Ok(decider)
-}
-
-/// The number of the entry at a place.
-fn seq_of(log: &Arc<dyn Log>, cluster: &Cluster, place: &Place) -> Result<i64, AuditError> {
-    let mut found = None;
-    read_entries(&**log, cluster, (&place.service, place.shard), place.offset, &Filter::default(), &mut |view| {
-        found = (view.place == *place).then_some(view.seq);
-        if found.is_some() || view.place > *place { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        decisions.iter().for_each(|decision| decider.apply(at, decision));
+        ControlFlow::Continue(())
     })?;
-    found.ok_or_else(|| AuditError::NoSuchEntry(place.to_string()))
+    Ok(decider)
 }
 
 /// The leaves that differ.

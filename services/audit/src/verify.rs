@@ -24,7 +24,7 @@ use orrery_runtime::rows::{HEAD, HEAD_ROW, Head};
 use orrery_trigger::Trigger;
 use reading::{Link, Reading, read_and_check};
 use serde::Serialize;
-pub(crate) use snapshots::{offset_behind, snapshots_before};
+pub(crate) use snapshots::{load_newest, offset_behind};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
@@ -137,13 +137,15 @@ pub fn advance_all<'a>(all: impl Iterator<Item = &'a mut Box<dyn Verify>>, offse
 
 /// Verifies all journals of a cluster side by side, or those of one service, as [`verify_from`] does each.
 pub fn verify_all(log: &Arc<dyn Log>, cluster: &Cluster, service: Option<&str>, begin: &Begin) -> Result<Vec<Report>, AuditError> {
+    Ok(verified(log, cluster, service, begin)?.iter().map(|verifier| verifier.report().clone()).collect())
+}
+
+/// The same, for those who want more of them than a report.
+pub fn verified(log: &Arc<dyn Log>, cluster: &Cluster, service: Option<&str>, begin: &Begin) -> Result<Vec<Box<dyn Verify>>, AuditError> {
     let mut all = verifiers(log, cluster, service, begin)?;
     advance_all(all.iter_mut(), i64::MAX).into_iter().collect::<Result<(), _>>()?;
-    let end = |verifier: &mut Box<dyn Verify>| {
-        verifier.check_end();
-        verifier.report().clone()
-    };
-    Ok(all.iter_mut().map(end).collect())
+    all.iter_mut().for_each(|verifier| verifier.check_end());
+    Ok(all)
 }
 
 /// A journal of either service that is being verified.
@@ -186,7 +188,7 @@ impl<D: Decider> Verifier<D> {
     pub fn begin(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32, begin: &Begin) -> Result<Self, AuditError> {
         let journal = journal_of(cluster, D::SERVICE, shard);
         let changelog = TopicPartition::new(&cluster.topic(&format!("{}.changelog", D::SERVICE)), shard);
-        let start = |at: &TopicPartition| log.start_offset(at).map_err(|source| AuditError::Log { topic: at.topic.to_string(), source });
+        let start = |at: &TopicPartition| log.start_offset(at).map_err(AuditError::of_log(at));
         let (next, next_row) = (start(&journal)?, start(&changelog)?);
         let deriver = Deriver::new(shard, snapshots::find::<D>(log, cluster, shard)?);
         let prefix = cluster.prefix.clone();
@@ -194,10 +196,10 @@ impl<D: Decider> Verifier<D> {
         verifier.follow_head()?;
         verifier.begin_at_snapshot(cluster, begin.seq)?;
         let after = verifier.deriver.report.after;
-        let mine = |anchor: &&Anchor| anchor.is_of(&cluster.prefix, D::SERVICE, shard) && anchor.seq > after;
-        let early = begin.anchors.iter().filter(|anchor| anchor.is_of(&cluster.prefix, D::SERVICE, shard) && anchor.seq <= after);
-        verifier.deriver.report.anchors_before = early.count() as i64;
-        verifier.deriver.expect_anchors(begin.anchors.iter().filter(mine).cloned());
+        let mine = begin.anchors.iter().filter(|anchor| anchor.is_of(&cluster.prefix, D::SERVICE, shard));
+        let (early, expected): (Vec<&Anchor>, Vec<&Anchor>) = mine.partition(|anchor| anchor.seq <= after);
+        verifier.deriver.report.anchors_before = early.len() as i64;
+        verifier.deriver.expect_anchors(expected.into_iter().cloned());
         Ok(verifier)
     }
 
@@ -214,8 +216,7 @@ impl<D: Decider> Verifier<D> {
 
     /// The changelog's last head by now: what the rows are to sum up to.
     fn follow_head(&mut self) -> Result<(), AuditError> {
-        let topic = || self.changelog.topic.to_string();
-        let refused = |source| AuditError::Log { topic: topic(), source };
+        let refused = AuditError::of_log(&self.changelog);
         let end = self.log.end_offset(&self.changelog).map_err(refused)?;
         let mut last = None;
         for piece in pieces(&*self.log, &self.changelog, self.next_row, end) {
@@ -226,8 +227,8 @@ impl<D: Decider> Verifier<D> {
         if let Some(record) = last
             && let Some(value) = &record.value
         {
-            let unreadable = |why: String| AuditError::Unreadable { topic: topic(), offset: record.offset, why };
-            self.deriver.head = Some(HEAD_ROW.decode(value.as_bytes()).map_err(|e| unreadable(e.to_string()))?);
+            let head = HEAD_ROW.decode(value.as_bytes());
+            self.deriver.head = Some(head.map_err(|e| AuditError::unreadable(&self.changelog, record.offset, e))?);
         }
         Ok(())
     }
@@ -241,8 +242,7 @@ impl<D: Decider> Verify for Verifier<D> {
         // The head first: the journal then has every entry that it names.
         self.follow_head()?;
         self.deriver.compare_head_if_there(self.last_seq());
-        let refused = |source| AuditError::Log { topic: self.journal.topic.to_string(), source };
-        self.end = self.log.end_offset(&self.journal).map_err(refused)?;
+        self.end = self.log.end_offset(&self.journal).map_err(AuditError::of_log(&self.journal))?;
         if self.end < self.next {
             self.deriver.ends_early(self.next, self.end);
         }

@@ -57,7 +57,7 @@ impl Demo {
         let code = show(&running)?;
         if self.keep {
             invite(&running, folder.path().to_owned());
-            Signals::new()?.wait(|| running.failure());
+            Signals::new()?.wait(|| running.failure())?;
         }
         Ok(code)
     }

@@ -71,8 +71,7 @@ pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
 fn serve_shards(config: &Config, members: &Members, signals: Signals) -> Result<()> {
     let monitor = monitor(config, members.ready())?;
     say_ready(&watched(members.name(), monitor.as_ref()))?;
-    signals.wait(|| None);
-    Ok(())
+    signals.wait(|| None)
 }
 
 /// Answers those who watch the process, if an address is set for that.
@@ -102,9 +101,7 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
     };
     let monitor = monitor(config, ready)?;
     say_ready(&watched(running.agent().as_str(), monitor.as_ref()))?;
-    let ended = || (!running.is_running()).then(|| "the agent has ended; the reason is in the messages above".to_owned());
-    signals.wait(ended);
-    ended().map_or(Ok(()), |why| bail!(why))
+    signals.wait(|| (!running.is_running()).then(|| "the agent has ended; the reason is in the messages above".to_owned()))
 }
 
 fn serve_gateway(config: &Config, settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
@@ -121,17 +118,14 @@ fn serve_gateway(config: &Config, settings: &Settings, connection: &Connection, 
     let views = gateway.views().clone();
     let monitor = monitor(config, Arc::new(move || views.seen().ready))?;
     say_ready(&watched(&format!("http://{}", gateway.address()), monitor.as_ref()))?;
-    signals.wait(|| None);
-    Ok(())
+    signals.wait(|| None)
 }
 
 fn serve_auditor(config: &Config, connection: &Connection, signals: Signals) -> Result<()> {
     let auditor = Auditor::start(auditor_config(config, connection.port(), &connection.cluster)?)?;
     let monitor = monitor(config, auditor.caught_up())?;
     say_ready(&watched(Role::Auditor.name(), monitor.as_ref()))?;
-    let ended = || auditor.has_ended().then(|| "the auditor has ended; the reason is in the messages above".to_owned());
-    signals.wait(ended);
-    ended().map_or(Ok(()), |why| bail!(why))
+    signals.wait(|| auditor.has_ended().then(|| "the auditor has ended; the reason is in the messages above".to_owned()))
 }
 
 /// What the auditor follows, by the settings.

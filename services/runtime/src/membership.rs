@@ -77,8 +77,13 @@ pub fn announce(setting: &Setting, now: &dyn Fn() -> Now) -> Result<(), Lost> {
     }
     let lost = Lost::ClockOff { off_ms };
     let alert = Alert { job: None, run: None, code: "clock_off".into(), detail: format!("member {}: {lost}", member.member), at: appended };
-    log.append(vec![record(cluster, topics::ALERTS, &member.member, ALERT.encode(&alert))])?;
+    log.append(vec![alert_record(cluster, &member.member, &alert)])?;
     Err(lost)
+}
+
+/// The record that tells somebody of what is no decision of a shard; its key is what it is about.
+pub fn alert_record(cluster: &Cluster, about: &str, alert: &Alert) -> NewRecord {
+    record(cluster, topics::ALERTS, about, ALERT.encode(alert))
 }
 
 /// The record by which a member announces itself.

@@ -4,12 +4,12 @@ use super::columns::{Scope, TABLES};
 use super::files::TableFile;
 use super::{ExportError, TableFormat, Written, make_folder};
 use crate::entries::{EntryView, Filter, read_entries};
+use crate::journals;
 use orrery_allocator::Allocator;
 use orrery_log::Log;
 use orrery_model::decider::Decider;
 use orrery_model::time::Timestamp;
 use orrery_runtime::messages::Cluster;
-use orrery_trigger::Trigger;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -36,11 +36,8 @@ pub fn export_tables(
     format: TableFormat,
 ) -> Result<Vec<Written>, ExportError> {
     let mut tables = Tables::begin(folder, format)?;
-    for (service, shards) in [(Trigger::SERVICE, cluster.trigger_shards), (Allocator::SERVICE, cluster.cells)] {
-        let shards = if wanted.service.as_deref().is_none_or(|wanted| wanted == service) { shards } else { 0 };
-        for shard in 0..shards {
-            tables.read(log, cluster, (service, shard), wanted)?;
-        }
+    for of in journals(cluster, wanted.service.as_deref()) {
+        tables.read(log, cluster, of, wanted)?;
     }
     tables.finish()
 }

@@ -30,15 +30,10 @@ pub(super) fn read_and_check<D: Decider>(
 ) {
     let entries = Batches::<D>::new();
     let mut fallible = || -> Result<(), AuditError> {
-        let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
         for piece in pieces(&**log, journal, *reading.next, end) {
-            for record in piece.map_err(refused)? {
+            for record in piece.map_err(AuditError::of_log(journal))? {
                 let Some(value) = &record.value else { continue };
-                let read = entries.read(value.as_bytes()).map_err(|why| AuditError::Unreadable {
-                    topic: journal.topic.to_string(),
-                    offset: record.offset,
-                    why,
-                })?;
+                let read = entries.read(value.as_bytes()).map_err(|why| AuditError::unreadable(journal, record.offset, why))?;
                 let check = |(item, (entry, written))| {
                     check_link::<D>(reading.previous, journal.partition, At { offset: record.offset, item }, entry, written)
                 };

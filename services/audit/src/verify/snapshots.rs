@@ -25,7 +25,7 @@ pub(super) fn find<D: Decider>(log: &Arc<dyn Log>, cluster: &Cluster, shard: u32
 
 /// Offset of the first journal record behind an entry, by halves: offsets in snapshots are of the log that they were taken on.
 pub(crate) fn offset_behind<D: Decider>(log: &Arc<dyn Log>, journal: &TopicPartition, seq: i64) -> Result<i64, AuditError> {
-    let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
+    let refused = AuditError::of_log(journal);
     let (mut from, mut to) = (log.start_offset(journal).map_err(refused)?, log.end_offset(journal).map_err(refused)?);
     while from < to {
         let middle = from + (to - from) / 2;
@@ -34,9 +34,8 @@ pub(crate) fn offset_behind<D: Decider>(log: &Arc<dyn Log>, journal: &TopicParti
             to = middle;
             continue;
         };
-        let unreadable = |why: String| AuditError::Unreadable { topic: journal.topic.to_string(), offset: record.offset, why };
-        let value = record.value.as_ref().ok_or_else(|| unreadable("it has no value".into()))?;
-        let batch = D::journal().decode(value.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
+        let value = record.value.as_ref().ok_or_else(|| AuditError::unreadable(journal, record.offset, "it has no value"))?;
+        let batch = D::journal().decode(value.as_bytes()).map_err(|e| AuditError::unreadable(journal, record.offset, e))?;
         match batch.entries.first() {
             Some(entry) if entry.seq > seq => to = middle,
             _ => from = record.offset + 1,
@@ -47,7 +46,7 @@ pub(crate) fn offset_behind<D: Decider>(log: &Arc<dyn Log>, journal: &TopicParti
 
 /// Loads the newest whole snapshot that is wanted, by its last entry's number and time; returns that number. What does not sum up
 /// is no snapshot.
-pub(crate) fn snapshots_before<D: Decider>(
+pub(crate) fn load_newest<D: Decider>(
     log: &Arc<dyn Log>,
     cluster: &Cluster,
     shard: u32,
@@ -59,13 +58,27 @@ pub(crate) fn snapshots_before<D: Decider>(
     let Some(snapshot) = all.iter().filter(sound).rfind(|snapshot| wanted(snapshot.head.last_seq, snapshot.head.at)) else {
         return Ok(None);
     };
-    each_row(log, cluster, (D::SERVICE, shard), snapshot, |key, value| match key.split_first() {
-        Some((table, key)) if *table >= FIRST_DECIDER_TABLE => into.load(*table, key, Some(value)).map_err(|e| e.to_string()),
-        _ => Ok(()),
+    load(log, cluster, shard, snapshot, into, |_, _, _| Ok(()))?;
+    Ok(Some(snapshot.head.last_seq))
+}
+
+/// Loads the decider's rows of a snapshot; `seen` is shown each row, those of the shell too: table, key, value.
+fn load<D: Decider>(
+    log: &Arc<dyn Log>,
+    cluster: &Cluster,
+    shard: u32,
+    snapshot: &WholeSnapshot,
+    into: &mut D,
+    mut seen: impl FnMut(u8, &[u8], &[u8]) -> Result<(), String>,
+) -> Result<(), AuditError> {
+    each_row(log, cluster, (D::SERVICE, shard), snapshot, |key, value| {
+        let Some((table, key)) = key.split_first() else { return Ok(()) };
+        seen(*table, key, value)?;
+        if *table >= FIRST_DECIDER_TABLE { into.load(*table, key, Some(value)).map_err(|e| e.to_string()) } else { Ok(()) }
     })
     .map_err(|error| unread::<D>(cluster, shard, error))?;
     into.loaded();
-    Ok(Some(snapshot.head.last_seq))
+    Ok(())
 }
 
 impl<D: Decider> Deriver<D> {
@@ -73,20 +86,16 @@ impl<D: Decider> Deriver<D> {
     /// not sum up is a divergence.
     pub(super) fn begin_at(&mut self, log: &Arc<dyn Log>, cluster: &Cluster, snapshot: &WholeSnapshot) -> Result<Link, AuditError> {
         let (shard, head) = (self.report.shard, &snapshot.head);
-        each_row(log, cluster, (D::SERVICE, shard), snapshot, |key, value| {
-            let Some((table, key)) = key.split_first() else { return Ok(()) };
-            if *table >= FIRST_DECIDER_TABLE {
-                self.hash.add(*table, key, value);
-                self.decider.load(*table, key, Some(value)).map_err(|e| e.to_string())?;
-            } else if *table == POSITIONS {
+        load(log, cluster, shard, snapshot, &mut self.decider, |table, key, value| {
+            if table >= FIRST_DECIDER_TABLE {
+                self.hash.add(table, key, value);
+            } else if table == POSITIONS {
                 let (topic, partition) = read_position_key(key).ok_or("the key of a position cannot be read")?;
                 let position = POSITION_ROW.decode(value).map_err(|e| e.to_string())?;
                 self.joins.stands_at(topic, partition as i32, position.generation, position.offset);
             }
             Ok(())
-        })
-        .map_err(|error| unread::<D>(cluster, shard, error))?;
-        self.decider.loaded();
+        })?;
         self.report.after = head.last_seq;
         self.report.from = Some(head.at);
         let derived = self.hash.to_hex();

@@ -89,8 +89,12 @@ pub(super) struct Lasted {
 }
 
 impl Lasted {
-    pub(super) fn succeeds(us: i64) -> Self {
-        Self { us, kind: EndKind::Succeeded, code: Some(0), signal: None, not_before: Timestamp(i64::MIN) }
+    pub(super) const fn new(us: i64, kind: EndKind, code: Option<i32>, signal: Option<i32>) -> Self {
+        Self { us, kind, code, signal, not_before: Timestamp(i64::MIN) }
+    }
+
+    pub(super) const fn succeeds(us: i64) -> Self {
+        Self::new(us, EndKind::Succeeded, Some(0), None)
     }
 }
 
@@ -122,9 +126,7 @@ impl Lasting {
         }
         let us = self.usual_us(&spec.job);
         match spec.timeout_ms.map(|ms| ms.saturating_mul(1000)) {
-            Some(timeout) if timeout < us => {
-                Lasted { us: timeout, kind: EndKind::TimedOut, code: None, signal: Some(SIGTERM), not_before: Timestamp(i64::MIN) }
-            }
+            Some(timeout) if timeout < us => Lasted::new(timeout, EndKind::TimedOut, None, Some(SIGTERM)),
             _ => Lasted::succeeds(us),
         }
     }
@@ -167,8 +169,7 @@ impl Running {
 
     /// Ended by a kill instead.
     pub(super) fn killed(self) -> Self {
-        let lasted = Lasted { us: 0, kind: EndKind::Killed, code: None, signal: Some(SIGTERM), not_before: Timestamp(i64::MIN) };
-        Self { lasted, ..self }
+        Self { lasted: Lasted::new(0, EndKind::Killed, None, Some(SIGTERM)), ..self }
     }
 
     /// The status that says how it ended.

@@ -5,9 +5,10 @@ use super::forecast::anchor;
 use super::trace::Trace;
 use super::world::{Given, What};
 use crate::AuditError;
+use crate::batch::each_entry;
 use crate::entries::journal_of;
 use orrery_allocator::{Allocator, Decision as Allocated};
-use orrery_log::{Log, pieces};
+use orrery_log::Log;
 use orrery_model::decider::Decider;
 use orrery_model::id::{AgentId, AttemptId, JobName};
 use orrery_model::job::JobSpec;
@@ -17,6 +18,7 @@ use orrery_model::time::Timestamp;
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::{Input, Trigger};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// What an attempt takes of which nothing like it was recorded.
 const UNKNOWN_US: i64 = 60_000_000;
@@ -58,10 +60,16 @@ impl Recorded {
         };
         // Attempts are wanted before they are placed.
         for shard in 0..cluster.trigger_shards {
-            each::<Trigger>(log, cluster, shard, |entry| recorded.trigger_entry(shard as i32, entry))?;
+            each_entry::<Trigger>(log, &journal_of(cluster, Trigger::SERVICE, shard), 0, |entry| {
+                recorded.trigger_entry(shard as i32, entry);
+                ControlFlow::Continue(())
+            })?;
         }
         for cell in 0..cluster.cells {
-            each::<Allocator>(log, cluster, cell, |entry| recorded.allocator_entry(cell as i32, &entry))?;
+            each_entry::<Allocator>(log, &journal_of(cluster, Allocator::SERVICE, cell), 0, |entry| {
+                recorded.allocator_entry(cell as i32, &entry);
+                ControlFlow::Continue(())
+            })?;
         }
         recorded.measure();
         recorded.given.sort_by_key(|given| given.at);
@@ -152,7 +160,7 @@ impl Recorded {
                 if kind != EndKind::NotStarted {
                     self.lengths.entry(job.clone()).or_default().push(us);
                 }
-                self.lasting.attempts.insert(attempt.clone(), Lasted { us, kind, code, signal, not_before: Timestamp(i64::MIN) });
+                self.lasting.attempts.insert(attempt.clone(), Lasted::new(us, kind, code, signal));
             }
         }
     }
@@ -221,30 +229,6 @@ fn anchored(mut input: Input, at: Timestamp) -> Input {
         *document = spec.to_json();
     }
     input
-}
-
-/// Calls `take` with every entry of a journal.
-fn each<D: Decider>(
-    log: &dyn Log,
-    cluster: &Cluster,
-    shard: u32,
-    mut take: impl FnMut(Entry<D::Input, D::Decision>),
-) -> Result<(), AuditError> {
-    let journal = journal_of(cluster, D::SERVICE, shard);
-    let refused = |source| AuditError::Log { topic: journal.topic.to_string(), source };
-    let (start, end) = (log.start_offset(&journal).map_err(refused)?, log.end_offset(&journal).map_err(refused)?);
-    for piece in pieces(log, &journal, start, end) {
-        for record in piece.map_err(refused)? {
-            let Some(value) = &record.value else { continue };
-            let batch = D::journal().decode(value.as_bytes()).map_err(|error| AuditError::Unreadable {
-                topic: journal.topic.to_string(),
-                offset: record.offset,
-                why: error.to_string(),
-            })?;
-            batch.entries.into_iter().for_each(&mut take);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

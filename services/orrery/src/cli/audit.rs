@@ -8,27 +8,24 @@ pub(crate) use verify::{earlier, read_key};
 
 use super::explain::about;
 use super::output::{self, text};
-use super::{Context, Format};
+use super::{Context, Format, SERVICES};
 use crate::standalone::LOG_DIR;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use orrery_audit::{EntryView, Filter, Place, cluster_of, read_entries};
+use orrery_audit::entries::entry_at;
+use orrery_audit::{Filter, Place, cluster_of, journals, read_entries};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::kafka::KafkaLog;
 use orrery_log::{Log, LogError};
-use orrery_model::decider::Decider as _;
 use orrery_model::id::JobName;
 use orrery_model::time::Timestamp;
 use orrery_runtime::messages::Cluster;
-use orrery_trigger::Trigger;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-
-const SERVICES: [&str; 2] = ["trigger", "allocator"];
 
 #[derive(Subcommand)]
 pub(crate) enum Audit {
@@ -141,13 +138,7 @@ impl Which {
 
 fn list(context: &Context, which: &Which) -> Result<ExitCode> {
     let ((log, cluster), filter) = (open(context)?, which.filter()?);
-    let shards = |service: &&'static str| {
-        let count = if *service == Trigger::SERVICE { cluster.trigger_shards } else { cluster.cells };
-        let service = *service;
-        (0..count).map(move |shard| (service, shard))
-    };
-    let wanted = |service: &&&str| which.service.as_deref().is_none_or(|wanted| wanted == **service);
-    for of in SERVICES.iter().filter(wanted).flat_map(shards) {
+    for of in journals(&cluster, which.service.as_deref()) {
         read_entries(&*log, &cluster, of, 0, &filter, &mut |view| {
             print_entry(context.format, &serde_json::to_value(&view).unwrap_or_default());
             ControlFlow::Continue(())
@@ -185,15 +176,7 @@ fn follow(context: &Context, which: &Which) -> Result<ExitCode> {
 
 fn show(context: &Context, place: &Place) -> Result<ExitCode> {
     let (log, cluster) = open(context)?;
-    let mut found: Option<EntryView> = None;
-    read_entries(&*log, &cluster, (&place.service, place.shard), place.offset, &Filter::default(), &mut |view| {
-        let behind = view.place.offset > place.offset;
-        if view.place == *place {
-            found = Some(view);
-        }
-        if behind || found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    let Some(view) = found else { bail!("there is no entry {place}") };
+    let view = entry_at(&*log, &cluster, place)?;
     let format = if matches!(context.format, Format::Table | Format::Wide) { Format::Json } else { context.format };
     output::document(format, &view.entry);
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! `orrery cluster`: what it consists of, who its members are, how far they have read.
 
 use super::output::{self, column, text, wide};
-use super::{Context, Format};
+use super::{Context, Format, SERVICES};
 use crate::serve::Connection;
 use anyhow::Result;
 use clap::Subcommand;
@@ -10,9 +10,6 @@ use orrery_runtime::membership::living;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-
-/// Services that own shards.
-const SERVICES: [&str; 2] = ["trigger", "allocator"];
 
 #[derive(Subcommand)]
 pub(crate) enum Cluster {

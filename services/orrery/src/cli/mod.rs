@@ -24,6 +24,9 @@ pub(crate) use output::Format;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Services that own shards, and have journals.
+pub(crate) const SERVICES: [&str; 2] = ["trigger", "allocator"];
+
 /// Exit status, after which scripts can go.
 pub(crate) mod exit {
     pub(crate) const ERROR: u8 = 1;

@@ -33,8 +33,8 @@ impl Standalone {
         let signals = Signals::new()?;
         writeln!(std::io::stdout(), "ready {}", running.url())?;
         std::io::stdout().flush()?;
-        signals.wait(|| running.failure());
-        running.failure().map_or(Ok(ExitCode::SUCCESS), |why| Err(anyhow::anyhow!(why)))
+        signals.wait(|| running.failure())?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -84,8 +84,8 @@ impl Signals {
         })
     }
 
-    /// Waits for one of them, or until there is a failure.
-    pub(crate) fn wait(mut self, failure: impl Fn() -> Option<String>) {
+    /// Waits for one of them, or until there is a failure, which it returns.
+    pub(crate) fn wait(mut self, failure: impl Fn() -> Option<String>) -> Result<()> {
         self.runtime.block_on(async {
             let mut look = tokio::time::interval(LOOK_EVERY);
             loop {
@@ -96,5 +96,6 @@ impl Signals {
                 }
             }
         });
+        failure().map_or(Ok(()), |why| Err(anyhow::anyhow!(why)))
     }
 }

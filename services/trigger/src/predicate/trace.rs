@@ -87,16 +87,17 @@ pub fn trace(source: &str, event: &EventView<'_>) -> Result<Clause, Problem> {
     let text = source.trim().to_owned();
     // Parts cost what the whole does: where that is too much, it stays whole.
     let parts = if predicate.cost.on(event) > super::WORK_MAX { None } else { split(source) };
-    let Some((join, parts)) = parts else {
+    // Each part is smaller than the whole: the recursion ends within the limits of nesting. One that would not stand alone is none.
+    let traced =
+        parts.and_then(|(join, parts)| Some((join, parts.into_iter().map(|part| trace(part, event).ok()).collect::<Option<_>>()?)));
+    let Some((join, parts)) = traced else {
         let values = fields(predicate.program.expression()).into_iter().map(|path| path.named(event)).collect();
         return Ok(Clause { text, result, error, join: None, values, parts: Vec::new() });
     };
-    // Each part is smaller than the whole, and compiles as the whole does: the recursion ends within the limits of nesting.
-    let parts = parts.into_iter().map(|part| trace(part, event)).collect::<Result<_, _>>()?;
     Ok(Clause { text, result, error, join: Some(join), values: Vec::new(), parts })
 }
 
-/// The operands of the outermost `||`, else of the outermost `&&`; none if there is neither, or a part would not stand alone.
+/// The operands of the outermost `||`, else of the outermost `&&`; none if there is neither.
 fn split(source: &str) -> Option<(Join, Vec<&str>)> {
     let source = unwrapped(source.trim());
     let marks = outermost(source)?;
@@ -108,7 +109,7 @@ fn split(source: &str) -> Option<(Join, Vec<&str>)> {
         from = at + 2;
     }
     parts.push(source[from..].trim());
-    (parts.len() > 1 && parts.iter().all(|part| Predicate::compile(part).is_ok())).then_some((join, parts))
+    (parts.len() > 1).then_some((join, parts))
 }
 
 /// Where `&&` and `||` stand outside of brackets and texts; none where a conditional or a comment binds otherwise.

@@ -79,11 +79,12 @@ pub(super) async fn of_job(
             // A busy journal has more around a time than one reading holds: what lies at the time itself is read as well, and
             // without a time, what came last.
             let near = around.map(|around| Filter { since: Some(around.plus_ms(-LEAD_MS)), ..filter.clone() });
-            let mut entries = Vec::from(match &near {
-                Some(near) => VecDeque::from(oldest(app, at, 0, near)?.0),
-                None => newest(app, at, back_from(app, at, filter.until)?, &filter)?,
-            });
-            entries.extend(oldest(app, at, if filter.since.is_none() { back_from(app, at, filter.until)? } else { 0 }, &filter)?.0);
+            let back = back_from(app, at, filter.until)?;
+            let mut entries = match &near {
+                Some(near) => oldest(app, at, 0, near)?.0,
+                None => newest(app, at, back, &filter)?.into(),
+            };
+            entries.extend(oldest(app, at, if filter.since.is_none() { back } else { 0 }, &filter)?.0);
             found.extend(entries.into_iter().map(|entry| (entry.place.clone(), entry)));
         }
         Ok(by_time(found.into_values().collect()))

@@ -1,7 +1,7 @@
 //! `orrery audit export`: the journals as files for other programs.
 
-use super::{SERVICES, open};
-use crate::cli::{Context, Format, output};
+use super::open;
+use crate::cli::{Context, Format, SERVICES, output};
 use crate::standalone::LOG_DIR;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};

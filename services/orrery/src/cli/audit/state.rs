@@ -46,11 +46,10 @@ impl StateAt {
         let (log, cluster) = open(context)?;
         let point = self.at.unwrap_or_else(|| Point::Time(clock::wall()));
         let state = self.which.of(state_at(&log, &cluster, &point)?)?;
-        let named = |(kind, things): (&str, _)| {
-            let item = move |(name, value): (String, Value)| json!({"kind": kind, "name": name, "value": value});
-            std::collections::BTreeMap::into_iter(things).map(item).collect::<Vec<_>>()
-        };
-        let items: Vec<Value> = state.0.into_iter().flat_map(named).collect();
+        let mut items: Vec<Value> = Vec::new();
+        for (kind, things) in state.0 {
+            items.extend(things.into_iter().map(|(name, value)| json!({"kind": kind, "name": name, "value": value})));
+        }
         if let (Some(_), [only]) = (&self.which.name, &items[..]) {
             output::one(context.format, &only["value"], "name");
             return Ok(ExitCode::SUCCESS);
@@ -68,13 +67,11 @@ impl StateAt {
 
 impl Diff {
     pub(super) fn run(self, context: &Context) -> Result<ExitCode> {
-        if let (Point::Entry(from), Point::Entry(to)) = (&self.from, &self.to)
-            && (&from.service, from.shard) != (&to.service, to.shard)
-        {
-            bail!("{from} and {to} are entries of two journals; name two of one, or two times");
-        }
-        if matches!(self.from, Point::Entry(_)) != matches!(self.to, Point::Entry(_)) {
-            bail!("a time is of all journals, and an entry of one; name two times, or two entries of one journal");
+        match (&self.from, &self.to) {
+            (Point::Time(_), Point::Time(_)) => {}
+            (Point::Entry(from), Point::Entry(to)) if (&from.service, from.shard) == (&to.service, to.shard) => {}
+            (Point::Entry(from), Point::Entry(to)) => bail!("{from} and {to} are entries of two journals; name two of one, or two times"),
+            _ => bail!("a time is of all journals, and an entry of one; name two times, or two entries of one journal"),
         }
         let (log, cluster) = open(context)?;
         let state = |point| self.which.of(state_at(&log, &cluster, point)?);

@@ -1,15 +1,15 @@
 //! `orrery audit verify`, `anchor` and `key`.
 
-use super::{SERVICES, open};
+use super::open;
 use crate::cli::output;
-use crate::cli::{Context, Format, exit};
+use crate::cli::{Context, Format, SERVICES, exit};
 use crate::standalone::draw_bytes;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use orrery_audit::anchors::{Anchor, PublicKey, SigningKey, read_anchors};
 use orrery_audit::auditor::Signing;
-use orrery_audit::verify::{advance_all, verifiers};
-use orrery_audit::{Begin, Report, verify_all};
+use orrery_audit::verify::verified;
+use orrery_audit::{Begin, Report, journals, verify_all};
 use orrery_log::clock;
 use orrery_runtime::messages::Cluster;
 use serde_json::{Value, json};
@@ -64,9 +64,7 @@ impl SignAnchors {
         let signing = Signing { key, file: self.anchors };
         let (log, cluster) = open(context)?;
         let began = clock::monotonic();
-        let mut all = verifiers(&log, &cluster, None, &begin)?;
-        advance_all(all.iter_mut(), i64::MAX).into_iter().collect::<Result<(), _>>()?;
-        all.iter_mut().for_each(|verifier| verifier.check_end());
+        let all = verified(&log, &cluster, None, &begin)?;
         for anchor in all.iter().filter_map(|verifier| verifier.sign(&signing.key)) {
             signing.keep(&anchor).with_context(|| format!("--anchors {} cannot be written", signing.file.display()))?;
         }
@@ -113,8 +111,8 @@ fn anchors(files: &[PathBuf], trust: &[String]) -> Result<Vec<Anchor>> {
 
 /// An anchor of a journal that is not here would be compared with nothing.
 fn check_that_they_are_ours(anchors: &[Anchor], cluster: &Cluster) -> Result<()> {
-    let journals = |service: &str| if service == SERVICES[0] { cluster.trigger_shards } else { cluster.cells };
-    let is_ours = |anchor: &Anchor| anchor.prefix == cluster.prefix && anchor.shard < journals(&anchor.service);
+    let journals = journals(cluster, None);
+    let is_ours = |anchor: &Anchor| anchor.prefix == cluster.prefix && journals.contains(&(anchor.service.as_str(), anchor.shard));
     match anchors.iter().find(|anchor| !is_ours(anchor)) {
         Some(Anchor { prefix, service, shard, .. }) => {
             bail!(
