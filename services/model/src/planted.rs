@@ -14,6 +14,8 @@ pub enum Bug {
     NoRollForward,
     /// §1.4: messages of the last transaction are not sent again.
     NoResend,
+    /// §1.5: who was fenced never acquires again, though the shard stays assigned to it.
+    FencedForGood,
     /// §1.6: a record that does not join the position is taken.
     NoPrevCheck,
     /// §3.3: a repeated status is not answered.
@@ -65,11 +67,12 @@ pub enum Bug {
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
         Self::NoResend,
+        Self::FencedForGood,
         Self::NoPrevCheck,
         Self::NoReack,
         Self::ClockUnjudged,

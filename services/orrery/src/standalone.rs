@@ -132,11 +132,7 @@ impl Standalone {
         if !self.agent.is_running() {
             return Some("the agent has ended; the reason is in the messages above".into());
         }
-        if let Err(error) = self.log.topics() {
-            return Some(error.to_string());
-        }
-        let given_up = self.shards.iter().any(ShardHandle::is_given_up);
-        given_up.then(|| "a shard was taken over by another process on the same log".into())
+        self.log.topics().err().map(|error| error.to_string())
     }
 
     /// What the API shows.

@@ -2,7 +2,7 @@
 //!
 //! The committer commits, then writes the store, while the next batch is handled (§10.3). On anything unclean the shard's
 //! memory is dropped and the shard is acquired again with a jittered back-off; a panic of the decider is treated the same way,
-//! so that an input is never skipped silently. An owner that was fenced gives the shard up.
+//! so that an input is never skipped silently. One that was fenced keeps away for longer.
 
 mod committer;
 mod hosting;
@@ -38,7 +38,7 @@ pub struct ShardConfig {
     pub cluster: Cluster,
     /// Shard number.
     pub shard: u32,
-    /// Assignment that it is owned by: after a fence, only a newer one helps.
+    /// Assignment that it is owned by.
     pub generation: i64,
     /// Folder of the local store.
     pub folder: PathBuf,
@@ -79,10 +79,6 @@ impl ShardHandle {
     /// True once the shard has been acquired (and while it is held); of a standby, while its store is at the changelog's end.
     pub fn is_ready(&self) -> bool {
         self.signs.ready.load(Ordering::Acquire)
-    }
-    /// True once the thread has ended by itself: another owner has fenced this one, and the shard is not acquired again.
-    pub fn is_given_up(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
     /// True if this member could not hold the shard for a reason of its own; it tries on, but another one had better hold it.
     pub fn is_unfit(&self) -> bool {
@@ -130,7 +126,7 @@ fn spawn(name: String, log: &Arc<dyn Log>, run: impl FnOnce(&Signs) + Send + 'st
     Ok(ShardHandle { signs, thread: Some(thread) })
 }
 
-/// Owns the shard again and again, until stopped or fenced.
+/// Owns the shard again and again, until stopped.
 fn supervise<D: Decider>(config: &ShardConfig, signs: &Signs) {
     let began = clock::monotonic();
     let now_us = || i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX);
@@ -149,11 +145,9 @@ fn supervise<D: Decider>(config: &ShardConfig, signs: &Signs) {
         metrics::counter!("orrery_shard_restarts_total", "service" => D::SERVICE).increment(1);
         signs.unfit.store(lost.as_ref().is_some_and(Lost::is_members_own), Ordering::Release);
         claim.lost(lost.as_ref(), config.generation, now_us(), clock::wall().0.to_le_bytes()[0]);
-        if !claim.is_open(config.generation) {
-            return;
-        }
-        while !signs.is_to_stop() && now_us() < claim.not_before_us() {
-            signs.bell.wait(Duration::from_micros((claim.not_before_us() - now_us()).max(0).unsigned_abs()));
+        let not_before_us = claim.not_before_us(config.generation);
+        while !signs.is_to_stop() && now_us() < not_before_us {
+            signs.bell.wait(Duration::from_micros((not_before_us - now_us()).max(0).unsigned_abs()));
         }
     }
 }

@@ -33,6 +33,9 @@ pub enum Fate {
     Torn,
     /// Not committed yet: the log completes it later, unless the writer is fenced before. (Kafka before KIP-890.)
     UnknownLate,
+    /// Refused: of this writer's two transactional ids an older writer has fenced the second one, itself fenced by this writer for
+    /// the first. (Kafka, where two fence at the same time.)
+    Crossed,
 }
 
 /// The log; its handles share one state.
@@ -358,6 +361,10 @@ impl SimWriter {
                 let sent = inner.chance.usize(journal..=records.len());
                 inner.write(records[..sent].to_vec(), now);
                 unknown("a transaction was ended in its middle")
+            }
+            Fate::Crossed => {
+                *inner.writers.entry(self.transactional_id.clone()).or_default() += 1;
+                Ok(Commit::Fenced)
             }
             Fate::UnknownLate => {
                 let transactional_id = self.transactional_id.clone();

@@ -157,7 +157,7 @@ impl Fault {
 }
 
 /// What can become of a commit, apart from what should.
-const FATES: [Fate; 4] = [Fate::UnknownDone, Fate::UnknownLost, Fate::UnknownLate, Fate::Torn];
+const FATES: [Fate; 5] = [Fate::UnknownDone, Fate::UnknownLost, Fate::UnknownLate, Fate::Torn, Fate::Crossed];
 /// Bursts of one world.
 const BURSTS_MAX: usize = 4;
 /// Every kind of fault.

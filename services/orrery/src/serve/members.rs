@@ -87,8 +87,8 @@ impl Drop for Members {
     }
 }
 
-/// Shards that the settings name, as long as the process lives. Another member that is set to one of them fences this one, which
-/// then holds it no more: nobody but its settings could give it back.
+/// Shards that the settings name, as long as the process lives. Another member that is set to one of them fences this one, and is
+/// fenced by it in turn, each time after a longer pause.
 struct Fixed {
     assignee: Arc<dyn Assignee>,
     shards: Vec<u32>,

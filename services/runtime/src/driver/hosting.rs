@@ -42,7 +42,7 @@ pub struct Host<D> {
 
 #[derive(Default)]
 struct Shards {
-    /// Counts assignments: a shard that another member has fenced is acquired again only under a newer one (§1.5).
+    /// Counts assignments: a shard that another member has fenced is acquired again at once only under a newer one (§1.5).
     generation: i64,
     owned: BTreeMap<u32, ShardHandle>,
     standbys: BTreeMap<u32, ShardHandle>,

@@ -63,6 +63,8 @@ pub(super) struct Held {
     generation: i64,
     claim: Claim,
     owner: Option<AnyOwner>,
+    /// It could not own the shard for a reason of its own.
+    unfit: bool,
     bell: Arc<Bell>,
     /// When the next turn is planned.
     turn_at: Option<i64>,
@@ -77,7 +79,7 @@ pub(super) struct Held {
 pub(crate) struct Assigned {
     pub(super) member: usize,
     pub(super) generation: i64,
-    /// Nobody was seen to own it since then.
+    /// The member was not seen to hold it since then.
     missing_since: Option<i64>,
 }
 
@@ -191,6 +193,7 @@ impl World {
                     generation,
                     claim: Claim::default(),
                     owner: None,
+                    unfit: false,
                     bell,
                     turn_at: None,
                     committing: false,
@@ -268,13 +271,9 @@ impl World {
         let fresh_lineage = format!("{:016x}", self.chance.u64(..));
         let member = &mut self.members[m];
         let Some(held) = member.shards.get_mut(&key) else { return };
-        if !held.claim.may_acquire(held.generation, now) {
-            let span = held.claim.not_before_us() - now;
-            let open = held.claim.is_open(held.generation);
-            if open {
-                self.plan_turn(m, key, span);
-            }
-            return;
+        let span = held.claim.not_before_us(held.generation).saturating_sub(now);
+        if span > 0 {
+            return self.plan_turn(m, key, span);
         }
         held.claim.acquiring(now);
         self.tenures += 1;
@@ -304,6 +303,7 @@ impl World {
                 self.history.acquired.0 += 1;
                 self.history.acquired.1 += u64::from(either!(&owner, o => o.found_store()));
                 held.owner = Some(owner);
+                held.unfit = false;
                 self.plan_commit(m, key);
             }
             Ok(Err(lost)) => self.lost(m, key, Some(&lost)),
@@ -401,22 +401,22 @@ impl World {
         let Some(held) = self.members[m].shards.get_mut(&key) else { return };
         held.owner = None;
         held.committing = false;
+        held.unfit = why.is_some_and(Lost::is_members_own);
         held.claim.lost(why, held.generation, now, jitter);
-        let (open, span) = (held.claim.is_open(held.generation), held.claim.not_before_us() - now);
-        if open {
-            self.plan_turn(m, key, span);
-        }
+        let span = held.claim.not_before_us(held.generation).saturating_sub(now);
+        self.plan_turn(m, key, span);
     }
 
-    /// Gives shards that nobody was seen to own for a while to somebody who lives.
+    /// Gives shards whose members are gone for a while to somebody who lives. As a consumer group does, it sees who lives and wants
+    /// to own, not who owns.
     pub(super) fn control(&mut self) {
         let now = self.now();
         let keys: Vec<Key> = self.assigned.keys().copied().collect();
         for key in keys {
             let Some(Assigned { member, missing_since, .. }) = self.assigned.get_mut(&key) else { continue };
             let seen = &self.members[*member];
-            let owns = seen.alive && seen.paused_until <= now && seen.shards.get(&key).is_some_and(|held| held.owner.is_some());
-            if owns {
+            let holds = seen.alive && seen.paused_until <= now && seen.shards.get(&key).is_some_and(|held| !held.unfit);
+            if holds {
                 *missing_since = None;
             } else if now - *missing_since.get_or_insert(now) >= self.plan.dead_after {
                 let alive: Vec<usize> = (0..self.members.len()).filter(|m| self.members[*m].alive).collect();
@@ -444,12 +444,16 @@ impl World {
         }
     }
 
-    /// Two members are told the same; the controller believes in the first.
+    /// Two members are told the same; the controller believes in the first, and the second hears of it later.
     pub(super) fn contradict(&mut self, key: Key, first: usize, second: usize) {
         self.assign(key, first, 5 * SECOND);
+        if first == second {
+            return;
+        }
         let generation = self.assigned.get(&key).map_or(1, |assigned| assigned.generation);
-        let span = self.chance.i64(0..2 * SECOND);
-        self.after(span, Happening::Told(second, key, generation, true));
+        let (told, heard) = (self.chance.i64(0..2 * SECOND), self.chance.i64(3 * SECOND..60 * SECOND));
+        self.after(told, Happening::Told(second, key, generation, true));
+        self.after(heard, Happening::Told(second, key, generation, false));
     }
 }
 
