@@ -12,7 +12,7 @@ use orrery_model::journal::{EntryBatch, Observation, Shards};
 use orrery_model::planted::SPARE_LOGIC_VERSIONS;
 use orrery_model::record::Record;
 use orrery_model::resources::Resources;
-use orrery_model::table::{Change, RowError, Table};
+use orrery_model::table::{Rows, Table};
 use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use std::ops::RangeInclusive;
@@ -83,20 +83,8 @@ impl Decider for Allocator {
         let spill = || self.index.spills.first().map(|(at, _)| *at);
         work_is_left.then_some(AT_ONCE).or_else(spill)
     }
-    fn take_changes(&mut self, out: &mut Vec<Change>) {
-        self.agents.take_changes(out);
-        self.tasks.take_changes(out);
-        self.tombstones.take_changes(out);
-        self.counters.take_changes(out);
-        self.cluster.take_changes(out);
-    }
-    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
-        let taken = self.agents.load(table, key, value)?
-            || self.tasks.load(table, key, value)?
-            || self.tombstones.load(table, key, value)?
-            || self.counters.load(table, key, value)?
-            || self.cluster.load(table, key, value)?;
-        if taken { Ok(()) } else { Err(RowError::no_such_table(table, key)) }
+    fn tables(&mut self) -> Vec<&mut dyn Rows> {
+        vec![&mut self.agents, &mut self.tasks, &mut self.tombstones, &mut self.counters, &mut self.cluster]
     }
     fn loaded(&mut self) {
         self.rebuild_index();

@@ -9,7 +9,7 @@ use crate::job::StartFrom;
 use crate::journal::{EntryBatch, Observation};
 use crate::messages::{Alert, CatalogEntry, Command, Forward, Outcome, Packed, RunRecord, Session, StartPosition, TaskMessage};
 use crate::record::Record;
-use crate::table::{Change, RowError};
+use crate::table::{Change, RowError, Rows, load_row};
 use crate::time::Timestamp;
 use apache_avro::AvroSchemaComponent;
 use serde::{Serialize, de::DeserializeOwned};
@@ -57,10 +57,20 @@ pub trait Decider: Default + Send + 'static {
     fn messages(at: Timestamp, decision: &Self::Decision, out: &mut Vec<Message>);
     /// When a tick is wanted next.
     fn next_deadline(&self) -> Option<Timestamp>;
+    /// All its tables, in the order in which their changes are written.
+    fn tables(&mut self) -> Vec<&mut dyn Rows>;
     /// Moves the rows changed since the last call into `out`.
-    fn take_changes(&mut self, out: &mut Vec<Change>);
+    fn take_changes(&mut self, out: &mut Vec<Change>) {
+        self.tables().into_iter().for_each(|rows| rows.take_changes(out));
+    }
     /// Takes one stored row at restore.
-    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError>;
+    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
+        load_row(self.tables(), table, key, value)
+    }
+    /// From now on remembers no changes: nobody commits them.
+    fn forget_changes(&mut self) {
+        self.tables().into_iter().for_each(Rows::forget_changes);
+    }
     /// All rows are loaded: rebuild what is derived from them.
     fn loaded(&mut self);
 

@@ -1,8 +1,10 @@
 //! Ids as newtypes over text with one strict character set, and the deterministic ids of runs and attempts.
 //!
-//! An id is safe in a URL segment, a file name, a Kafka key and a shell word; it is checked once, where it enters.
+//! An id is safe in a URL segment, a file name, a Kafka key and a shell word; it is checked once, where it enters. It is kept in
+//! place, not behind a pointer: tables are searched by ids.
 
 use serde::{Deserialize, Serialize};
+use smol_str::{SmolStr, format_smolstr};
 use std::fmt;
 
 /// Why a text is not an id.
@@ -24,7 +26,7 @@ macro_rules! text_id {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
-        pub struct $name(std::sync::Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Checks the text against this id's rule.
@@ -49,8 +51,7 @@ macro_rules! text_id {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-                Self::parse(&text).map_err(serde::de::Error::custom)
+                d.deserialize_str(Text(Self::parse, $kind))
             }
         }
         impl std::str::FromStr for $name {
@@ -61,6 +62,20 @@ macro_rules! text_id {
         }
         crate::codec::avro_text!($name);
     )*};
+}
+
+/// Reads an id out of the text that the decoder has, without a copy of it in between.
+struct Text<T>(fn(&str) -> Result<T, IdError>, &'static str);
+
+impl<T> serde::de::Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.1)
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text).map_err(E::custom)
+    }
 }
 
 text_id! {
@@ -129,7 +144,7 @@ impl RunId {
 
     /// The run's attempt number `n`, counting from 1.
     pub fn attempt(&self, n: i32) -> AttemptId {
-        AttemptId(format!("{self}.{n}").into())
+        AttemptId(format_smolstr!("{self}.{n}"))
     }
 }
 

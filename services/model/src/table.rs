@@ -6,6 +6,7 @@
 use crate::codec::Codec;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::RangeBounds;
 
 /// First table tag of deciders; 0 to 15 are the shell's.
@@ -96,7 +97,8 @@ pub struct Table<K, V: 'static> {
     tag: u8,
     codec: &'static Codec<V>,
     rows: BTreeMap<K, Slot<V>>,
-    dirty: BTreeMap<K, Option<[u8; 32]>>,
+    /// Rows that changed since the last commit, with the hashes of what they were then; none where nobody commits.
+    dirty: Option<BTreeMap<K, Option<[u8; 32]>>>,
 }
 
 /// A row, and its hash where it is known: what was encoded once for a commit need not be encoded again when it changes.
@@ -105,11 +107,21 @@ struct Slot<V> {
     hash: Option<[u8; 32]>,
 }
 
+/// What is the same for all tables of a decider, whatever their rows are.
+pub trait Rows {
+    /// Moves the changes since the last call into `out`, in key order; rows that came and went are left out.
+    fn take_changes(&mut self, out: &mut Vec<Change>);
+    /// Takes a stored row, if it is this table's. Used by restore only; it marks nothing as changed.
+    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<bool, RowError>;
+    /// From now on remembers no changes: nobody commits them.
+    fn forget_changes(&mut self);
+}
+
 impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
     /// An empty table; `tag` is 16 or more and never reused.
     pub fn new(tag: u8, codec: &'static Codec<V>) -> Self {
         assert!(tag >= FIRST_DECIDER_TABLE, "tables 0 to 15 are the shell's");
-        Self { tag, codec, rows: BTreeMap::new(), dirty: BTreeMap::new() }
+        Self { tag, codec, rows: BTreeMap::new(), dirty: Some(BTreeMap::new()) }
     }
 
     /// The row.
@@ -135,43 +147,50 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
 
     /// Writes a row.
     pub fn insert(&mut self, key: K, row: V) {
-        self.touch(&key);
-        self.rows.insert(key, Slot { row, hash: None });
+        let place = self.rows.entry(key);
+        if let Some(dirty) = &mut self.dirty {
+            let old = if let Entry::Occupied(old) = &place { Some(old.get()) } else { None };
+            remember(dirty, (self.tag, self.codec), place.key(), old);
+        }
+        place.insert_entry(Slot { row, hash: None });
     }
 
     /// Changes a row in place; nothing happens if it is not there.
     pub fn modify<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        if !self.rows.contains_key(key) {
-            return None;
+        let slot = self.rows.get_mut(key)?;
+        if let Some(dirty) = &mut self.dirty {
+            remember(dirty, (self.tag, self.codec), key, Some(slot));
         }
-        self.touch(key);
-        self.rows.get_mut(key).map(|slot| {
-            slot.hash = None;
-            change(&mut slot.row)
-        })
+        slot.hash = None;
+        Some(change(&mut slot.row))
     }
 
     /// Deletes a row and returns it.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        if !self.rows.contains_key(key) {
-            return None;
+        let slot = self.rows.remove(key)?;
+        if let Some(dirty) = &mut self.dirty {
+            remember(dirty, (self.tag, self.codec), key, Some(&slot));
         }
-        self.touch(key);
-        self.rows.remove(key).map(|slot| slot.row)
+        Some(slot.row)
     }
+}
 
-    /// Remembers what the row was at the last commit.
-    fn touch(&mut self, key: &K) {
-        if !self.dirty.contains_key(key) {
-            let hash = |slot: &Slot<V>| slot.hash.unwrap_or_else(|| row_hash(self.tag, &key.to_bytes(), &self.codec.encode(&slot.row)));
-            let old = self.rows.get(key).map(hash);
-            self.dirty.insert(key.clone(), old);
-        }
+/// Remembers what a row was at the last commit, when it changes first.
+fn remember<K: RowKey, V: Serialize + DeserializeOwned>(
+    dirty: &mut BTreeMap<K, Option<[u8; 32]>>,
+    (tag, codec): (u8, &Codec<V>),
+    key: &K,
+    old: Option<&Slot<V>>,
+) {
+    if !dirty.contains_key(key) {
+        let hash = |slot: &Slot<V>| slot.hash.unwrap_or_else(|| row_hash(tag, &key.to_bytes(), &codec.encode(&slot.row)));
+        dirty.insert(key.clone(), old.map(hash));
     }
+}
 
-    /// Moves the changes since the last call into `out`, in key order; rows that came and went are left out.
-    pub fn take_changes(&mut self, out: &mut Vec<Change>) {
-        for (key, old_hash) in std::mem::take(&mut self.dirty) {
+impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Rows for Table<K, V> {
+    fn take_changes(&mut self, out: &mut Vec<Change>) {
+        for (key, old_hash) in self.dirty.as_mut().map(std::mem::take).unwrap_or_default() {
             let bytes = key.to_bytes();
             let slot = self.rows.get_mut(&key);
             if slot.is_none() && old_hash.is_none() {
@@ -186,8 +205,7 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
         }
     }
 
-    /// Takes a stored row, if it is this table's. Used by restore only; it marks nothing as changed.
-    pub fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<bool, RowError> {
+    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<bool, RowError> {
         if table != self.tag {
             return Ok(false);
         }
@@ -204,6 +222,10 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
         }
         Ok(true)
     }
+
+    fn forget_changes(&mut self) {
+        self.dirty = None;
+    }
 }
 
 /// A stored row that cannot be read: the store is not this version's.
@@ -218,9 +240,12 @@ pub struct RowError {
     pub why: String,
 }
 
-impl RowError {
-    /// A row of none of a decider's tables.
-    pub fn no_such_table(table: u8, key: &[u8]) -> Self {
-        Self { table, key: crate::codec::hex(key), why: "no such table in this version".into() }
+/// Gives a stored row to that of a decider's tables which it is of.
+pub fn load_row(tables: Vec<&mut dyn Rows>, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
+    for rows in tables {
+        if rows.load(table, key, value)? {
+            return Ok(());
+        }
     }
+    Err(RowError { table, key: crate::codec::hex(key), why: "no such table in this version".into() })
 }

@@ -10,6 +10,11 @@ mod standalone;
 use orrery_agent::supervisor;
 use std::process::ExitCode;
 
+/// Entries are read on one thread and dropped on another, which the system's allocator is slow at: `audit verify` takes a third less
+/// time with this one (ADR 0011).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Starts the task supervisor of an agent; not for people.
 const SUPERVISOR: &str = "supervisor";
 

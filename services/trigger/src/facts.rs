@@ -118,6 +118,7 @@ pub struct ScheduleStart {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, AvroSchema)]
 #[serde(rename_all = "snake_case")]
 #[avro(repr = "bare_union")]
+#[expect(clippy::large_enum_variant, reason = "runs are what it decides about, and Avro derives no boxes")]
 pub enum Decision {
     /// The numbers of the cluster and of this shard are known, or differ from those that were.
     ShardsLearned {

@@ -13,7 +13,7 @@ use orrery_model::journal::{EntryBatch, Observation, Shards};
 use orrery_model::messages::{Fire, StartPosition};
 use orrery_model::planted::SPARE_LOGIC_VERSIONS;
 use orrery_model::record::Record;
-use orrery_model::table::{Change, RowError, Table};
+use orrery_model::table::{Rows, Table};
 use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,38 +184,23 @@ impl Decider for Trigger {
     fn next_deadline(&self) -> Option<Timestamp> {
         self.index.deadlines.first().map(|(at, _)| *at)
     }
-    fn take_changes(&mut self, out: &mut Vec<Change>) {
-        self.jobs.take_changes(out);
-        self.lives.take_changes(out);
-        self.slots.take_changes(out);
-        self.runs.take_changes(out);
-        self.fired.take_changes(out);
-        self.joins.take_changes(out);
-        self.answers.take_changes(out);
-        self.events.take_changes(out);
-        self.cluster.take_changes(out);
-        self.taken.take_changes(out);
-        self.catalog.take_changes(out);
-        self.told.take_changes(out);
-        self.parked.take_changes(out);
-        self.rereads.take_changes(out);
-    }
-    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
-        let taken = self.jobs.load(table, key, value)?
-            || self.lives.load(table, key, value)?
-            || self.slots.load(table, key, value)?
-            || self.runs.load(table, key, value)?
-            || self.fired.load(table, key, value)?
-            || self.joins.load(table, key, value)?
-            || self.answers.load(table, key, value)?
-            || self.events.load(table, key, value)?
-            || self.cluster.load(table, key, value)?
-            || self.taken.load(table, key, value)?
-            || self.catalog.load(table, key, value)?
-            || self.told.load(table, key, value)?
-            || self.parked.load(table, key, value)?
-            || self.rereads.load(table, key, value)?;
-        if taken { Ok(()) } else { Err(RowError::no_such_table(table, key)) }
+    fn tables(&mut self) -> Vec<&mut dyn Rows> {
+        vec![
+            &mut self.jobs,
+            &mut self.lives,
+            &mut self.slots,
+            &mut self.runs,
+            &mut self.fired,
+            &mut self.joins,
+            &mut self.answers,
+            &mut self.events,
+            &mut self.cluster,
+            &mut self.taken,
+            &mut self.catalog,
+            &mut self.told,
+            &mut self.parked,
+            &mut self.rereads,
+        ]
     }
     fn loaded(&mut self) {
         self.rebuild_index();

@@ -12,15 +12,12 @@ use orrery_model::decider::{Decider, Message};
 use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::journal::{Observation, Shards};
 use orrery_model::messages::TaskMessage;
-use orrery_model::table::Change;
 use orrery_model::time::Timestamp;
 use orrery_trigger::{Decision as Triggered, Input as Told, Trigger};
 use std::collections::BTreeMap;
 
 /// Inputs and ticks at one moment: a day of 100,000 runs has fewer in all.
 const STEPS_AT_ONCE: u64 = 10_000_000;
-/// Inputs between two times at which the deciders forget what changed. Rows that come and go in between are never encoded.
-const FORGET_EVERY: u64 = 50_000;
 
 /// What comes from outside.
 #[derive(Debug, Clone)]
@@ -52,8 +49,6 @@ pub(super) struct World<'w> {
     now: Timestamp,
     /// Taken at this moment.
     steps: u64,
-    /// Taken in all.
-    handled: u64,
     /// Decisions on the last input.
     decided: usize,
     /// Counts what was put into the queue.
@@ -78,7 +73,6 @@ struct Buffers {
     triggered: Vec<Triggered>,
     allocated: Vec<Allocated>,
     messages: Vec<Message>,
-    changes: Vec<Change>,
 }
 
 impl<'w> World<'w> {
@@ -88,7 +82,6 @@ impl<'w> World<'w> {
         let mut world = Self {
             now,
             steps: 0,
-            handled: 0,
             decided: 0,
             order: 0,
             queue: BTreeMap::new(),
@@ -99,6 +92,8 @@ impl<'w> World<'w> {
             trace: Trace::default(),
             buffers: Buffers::default(),
         };
+        world.trigger.forget_changes();
+        world.cells.iter_mut().for_each(|cell| cell.allocator.forget_changes());
         world.tell(&Trigger::observed(acquired(Shards { shard: 0, trigger_shards: 1, cells })));
         for shard in 0..cells {
             world.ask(shard as usize, &Allocator::observed(acquired(Shards { shard, trigger_shards: 1, cells })));
@@ -205,7 +200,6 @@ impl World<'_> {
             }
         }
         self.buffers.messages = messages;
-        self.forget();
     }
 
     fn send_task(&mut self, task: TaskMessage) {
@@ -222,16 +216,6 @@ impl World<'_> {
         let key = (at, self.order);
         self.queue.insert(key, happening);
         key
-    }
-
-    /// Changed rows would be remembered for a commit that never comes.
-    fn forget(&mut self) {
-        self.handled += 1;
-        if self.handled.is_multiple_of(FORGET_EVERY) {
-            self.trigger.take_changes(&mut self.buffers.changes);
-            self.cells.iter_mut().for_each(|cell| cell.allocator.take_changes(&mut self.buffers.changes));
-            self.buffers.changes = Vec::new();
-        }
     }
 
     /// Ticks every decider until nothing is due.

@@ -7,7 +7,7 @@ use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::journal::{EntryBatch, Observation};
 use orrery_model::messages::{OUTCOMES, Session, StartPosition, TaskMessage};
 use orrery_model::record::Record;
-use orrery_model::table::{Change, RowError, Table};
+use orrery_model::table::{Rows, Table};
 use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -176,11 +176,8 @@ impl Decider for Counting {
     fn next_deadline(&self) -> Option<Timestamp> {
         self.sums.get(&"due".to_owned()).map(|due| Timestamp(due.value))
     }
-    fn take_changes(&mut self, out: &mut Vec<Change>) {
-        self.sums.take_changes(out);
-    }
-    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
-        self.sums.load(table, key, value).map(|_| ())
+    fn tables(&mut self) -> Vec<&mut dyn Rows> {
+        vec![&mut self.sums]
     }
     fn loaded(&mut self) {}
     fn lookups(input: &Input) -> Vec<Lookup> {

@@ -43,9 +43,10 @@ impl Turn<'_> {
             return self.decide(Decision::SlotTaken { job, trigger, slot: self.at, next: None, missed: 0, reason, caught_up: 0 });
         };
         let first = row.next.unwrap_or(self.at);
+        let mut later = schedule.slots_after(first).peekable();
         let mut due = vec![first];
-        due.extend(schedule.slots_between(first, self.at, SLOTS_AT_ONCE - 1));
-        let next = due.last().and_then(|last| schedule.next_after(*last));
+        due.extend(std::iter::from_fn(|| later.next_if(|slot| *slot <= self.at)).take(SLOTS_AT_ONCE - 1));
+        let next = later.next();
         let newest_is_last = next.is_none_or(|next| next > self.at);
         let mut taken = Taken { caught_up: row.caught_up, missed: 0, reason: None };
         for (i, slot) in due.iter().enumerate() {
