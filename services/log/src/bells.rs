@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Bells by topic name, held weakly; those that are gone are cleared away when their topic is next asked for or rung.
 #[derive(Debug, Default)]
-pub(crate) struct Bells(Mutex<BTreeMap<String, Vec<Weak<Bell>>>>);
+pub struct Bells(Mutex<BTreeMap<String, Vec<Weak<Bell>>>>);
 
 impl Bells {
     /// Rings this bell from now on for this topic.
-    pub(crate) fn add(&self, topic: &str, bell: &Arc<Bell>) {
+    pub fn add(&self, topic: &str, bell: &Arc<Bell>) {
         let mut topics = self.lock();
         let bells = topics.entry(topic.to_owned()).or_default();
         bells.retain(|known| known.strong_count() > 0);
@@ -21,14 +21,14 @@ impl Bells {
     }
 
     /// Rings the bells of a topic.
-    pub(crate) fn ring(&self, topic: &str) {
+    pub fn ring(&self, topic: &str) {
         if let Some(bells) = self.lock().get_mut(topic) {
             ring_living(bells);
         }
     }
 
     /// Rings all: the log has failed, and whoever waits for records should learn it.
-    pub(crate) fn ring_all(&self) {
+    pub fn ring_all(&self) {
         self.lock().values_mut().for_each(ring_living);
     }
 

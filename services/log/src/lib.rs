@@ -2,7 +2,7 @@
 //!
 //! What every implementation promises is written at [`Log`] and checked by [`conformance`].
 
-mod bells;
+pub mod bells;
 pub mod clock;
 pub mod conformance;
 pub mod embedded;
@@ -11,7 +11,7 @@ pub mod kafka;
 use orrery_model::record::{NewRecord, Offset, Record};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::Cleanup;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A topic as the log knows it.
@@ -262,21 +262,43 @@ pub trait Writer: Send {
 /// Wakes one waiter when there is something new. Rings are remembered, so none is lost between looking and waiting.
 #[derive(Debug, Default)]
 pub struct Bell {
-    rung: std::sync::Mutex<bool>,
-    signal: std::sync::Condvar,
+    state: Mutex<BellState>,
+    signal: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct BellState {
+    rung: bool,
+    /// To wake nobody costs a call of the system.
+    waiting: usize,
 }
 
 impl Bell {
     /// Wakes the waiter, or the next one to wait.
     pub fn ring(&self) {
-        *self.rung.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
-        self.signal.notify_all();
+        let mut state = self.lock();
+        state.rung = true;
+        if state.waiting > 0 {
+            self.signal.notify_all();
+        }
+    }
+
+    /// True if it rang since the last look.
+    pub fn has_rung(&self) -> bool {
+        std::mem::take(&mut self.lock().rung)
     }
 
     /// Waits for a ring, at most this long; true if it rang.
     pub fn wait(&self, at_most: Duration) -> bool {
-        let rung = self.rung.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (mut rung, _) = self.signal.wait_timeout_while(rung, at_most, |rung| !*rung).unwrap_or_else(std::sync::PoisonError::into_inner);
-        std::mem::take(&mut *rung)
+        let mut state = self.lock();
+        state.waiting += 1;
+        let waited = self.signal.wait_timeout_while(state, at_most, |state| !state.rung);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        std::mem::take(&mut state.rung)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BellState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

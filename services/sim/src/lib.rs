@@ -6,6 +6,7 @@
 
 pub mod checkers;
 pub mod crash;
+pub mod defects;
 pub mod disk;
 pub mod export;
 pub mod history;

@@ -7,6 +7,7 @@
 mod partition;
 
 use crate::crash::{CrashPoints, Point};
+use orrery_log::bells::Bells;
 use orrery_log::{Bell, Commit, Fetch, Log, LogError, Topic, TopicPartition, Writer};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::{NewRecord, Offset, data_bytes};
@@ -14,7 +15,7 @@ use orrery_model::time::Timestamp;
 use orrery_model::topics::{Cleanup, Compaction};
 use partition::Partition;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Largest record, as the other logs have it.
 const RECORD_BYTES: usize = (1 << 20) + (64 << 10);
@@ -52,7 +53,7 @@ struct Inner {
     writers: BTreeMap<String, i64>,
     fates: BTreeMap<String, Fate>,
     late: Vec<Late>,
-    bells: Vec<(String, Weak<Bell>)>,
+    bells: Bells,
     chance: fastrand::Rng,
     made: u64,
     last_append: Timestamp,
@@ -84,7 +85,7 @@ impl SimLog {
             writers: BTreeMap::new(),
             fates: BTreeMap::new(),
             late: Vec::new(),
-            bells: Vec::new(),
+            bells: Bells::default(),
             chance: fastrand::Rng::with_seed(seed),
             made: 0,
             last_append: Timestamp(0),
@@ -204,15 +205,8 @@ impl Inner {
                 self.topics.get_mut(topic).expect("it was written to").partitions[*partition as usize].skip();
             }
         }
-        self.bells.retain(|(topic, bell)| match bell.upgrade() {
-            Some(bell) => {
-                if touched.iter().any(|(written, _)| written == topic) {
-                    bell.ring();
-                }
-                true
-            }
-            None => false,
-        });
+        touched.dedup_by(|(topic, _), (before, _)| topic == before);
+        touched.iter().for_each(|(topic, _)| self.bells.ring(topic));
         offsets
     }
 }
@@ -228,7 +222,7 @@ impl Log for SimLog {
         let topic = Topic { name: name.into(), id: format!("topic-{}", inner.made), partitions, cleanup };
         let partitions = (0..partitions).map(|_| Partition::default()).collect();
         inner.topics.insert(name.into(), Held { topic: topic.clone(), partitions });
-        inner.bells.iter().filter(|(topic, _)| topic == name).filter_map(|(_, bell)| bell.upgrade()).for_each(|bell| bell.ring());
+        inner.bells.ring(name);
         Ok(topic)
     }
 
@@ -299,13 +293,8 @@ impl Log for SimLog {
     }
 
     fn ring_for(&self, topics: &[&str], bell: &Arc<Bell>) {
-        let mut inner = self.lock();
-        for topic in topics {
-            let known = inner.bells.iter().any(|(rung, held)| rung == topic && held.as_ptr() == Arc::as_ptr(bell));
-            if !known {
-                inner.bells.push(((*topic).to_owned(), Arc::downgrade(bell)));
-            }
-        }
+        let inner = self.lock();
+        topics.iter().for_each(|topic| inner.bells.add(topic, bell));
     }
 }
 

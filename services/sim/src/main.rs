@@ -4,6 +4,7 @@ use clap::Parser;
 use orrery_log::clock;
 use orrery_model::planted::{Bug, plant};
 use orrery_sim::checkers::check;
+use orrery_sim::defects::{SEEDS_MOST, lives, until_found};
 use orrery_sim::export::export;
 use orrery_sim::plan::Plan;
 use orrery_sim::run::{Report, run};
@@ -11,6 +12,10 @@ use orrery_sim::sweep::{Sweep, names, shrink, sweep};
 use orrery_sim::world::World;
 use std::path::Path;
 use std::process::ExitCode;
+
+/// As in `orrery`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Worlds tried to make a failing plan smaller.
 const SHRINK_RUNS: usize = 60;
@@ -30,6 +35,9 @@ struct Arguments {
     /// Plant a defect, by its name
     #[arg(long)]
     plant: Option<String>,
+    /// How many seeds each planted defect lives: five tries each, for some minutes
+    #[arg(long)]
+    defects: bool,
     /// Worlds at once; all processors, if not said
     #[arg(long)]
     threads: Option<usize>,
@@ -41,6 +49,12 @@ struct Arguments {
     out: std::path::PathBuf,
 }
 
+impl Arguments {
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let bug = match arguments.plant.as_deref().map(find_bug).transpose() {
@@ -50,10 +64,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    plant(bug);
     match (arguments.seed, bug) {
-        (Some(seed), _) => one(seed, &arguments.out),
-        (None, Some(bug)) => until_found(bug, arguments.first),
+        (Some(seed), _) => {
+            plant(bug);
+            one(seed, &arguments.out)
+        }
+        (None, Some(bug)) => find(bug, arguments.first),
+        (None, None) if arguments.defects => all_defects(arguments.threads()),
         (None, None) => many(&arguments),
     }
 }
@@ -102,22 +119,34 @@ fn one(seed: u64, out: &Path) -> ExitCode {
 }
 
 /// How many seeds a planted defect lives.
-fn until_found(bug: Bug, first: u64) -> ExitCode {
-    for tried in 0..200 {
-        let report = run(Plan::of(first + tried));
-        if !report.findings.is_empty() {
-            println!("{bug:?}: found by {:?} with seed {}, the {}. tried", names(&report.findings), report.seed, tried + 1);
-            return ExitCode::SUCCESS;
+fn find(bug: Bug, first: u64) -> ExitCode {
+    match until_found(bug, first) {
+        Some((tried, report)) => {
+            println!("{bug:?}: found by {:?} with seed {}, the {tried}. tried", names(&report.findings), report.seed);
+            ExitCode::SUCCESS
+        }
+        None => {
+            println!("{bug:?}: not found in {SEEDS_MOST} seeds from {first} on");
+            ExitCode::FAILURE
         }
     }
-    println!("{bug:?}: not found in 200 seeds from {first} on");
-    ExitCode::FAILURE
+}
+
+/// The same for all of them, as a table.
+fn all_defects(threads: usize) -> ExitCode {
+    let all = lives(threads);
+    println!("| defect | seeds needed: median | of | found by |\n|---|---|---|---|");
+    for lived in &all {
+        let seeds = lived.seeds.iter().map(|seeds| if *seeds > SEEDS_MOST { "none".to_owned() } else { seeds.to_string() });
+        let (seeds, found_by) = (seeds.collect::<Vec<_>>().join(", "), lived.found_by.iter().copied().collect::<Vec<_>>().join(", "));
+        println!("| {:?} | {} | {seeds} | {found_by} |", lived.bug, lived.median());
+    }
+    if all.iter().all(|lived| lived.median() <= SEEDS_MOST) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn many(arguments: &Arguments) -> ExitCode {
-    let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let began = clock::monotonic();
-    let found = sweep(arguments.first, arguments.hours, threads, &|report| {
+    let found = sweep(arguments.first, arguments.hours, arguments.threads(), &|report| {
         if !report.findings.is_empty() {
             tell(report);
         }

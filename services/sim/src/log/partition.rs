@@ -1,7 +1,6 @@
 //! One partition: records by offset, read positions, cleaning.
 
 use orrery_log::{Fetch, LogError, TopicPartition};
-use orrery_model::payload::Payload;
 use orrery_model::record::{NewRecord, Offset, Record, data_bytes};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::{Cleanup, Compaction};
@@ -95,13 +94,14 @@ impl Partition {
         if self.records.first().is_none_or(|record| record.appended >= young) {
             return;
         }
-        let mut newest: BTreeMap<Payload, Offset> = BTreeMap::new();
-        for record in &self.records {
-            newest.extend(record.key.clone().map(|key| (key, record.offset)));
-        }
+        let keys = self.records.iter().filter_map(|record| Some((record.key.as_ref()?.as_bytes(), record.offset)));
+        let newest: BTreeMap<&[u8], Offset> = keys.collect();
+        let is_newest = |record: &Record| record.key.as_ref().is_none_or(|key| newest.get(key.as_bytes()) == Some(&record.offset));
+        let newest: Vec<bool> = self.records.iter().map(is_newest).collect();
         let dead = now.plus_ms(-compaction.tombstones_ms);
+        let mut newest = newest.into_iter();
         self.records.retain(|record| {
-            let is_newest = record.key.as_ref().is_none_or(|key| newest.get(key) == Some(&record.offset));
+            let is_newest = newest.next() == Some(true);
             record.appended >= young || (is_newest && (record.value.is_some() || record.appended >= dead))
         });
     }

@@ -15,7 +15,6 @@ use orrery_model::record::NewRecord;
 use orrery_model::resources::{Bytes, MilliCpus, Resources};
 use orrery_model::topics;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Bytes of one read of `commands`.
 const READ_BYTES: usize = 1 << 20;
@@ -46,6 +45,8 @@ pub(crate) struct Node {
     core: Option<AgentCore>,
     /// Counts its starts.
     life: u64,
+    /// Where its commands come, and how far it has read there.
+    commands: TopicPartition,
     position: i64,
     bell: Arc<Bell>,
     look_at: Option<i64>,
@@ -119,6 +120,7 @@ impl World {
                 folder: Folder { synced: nobody, unsynced: Vec::new() },
                 core: None,
                 life: 0,
+                commands: TopicPartition::new("", 0),
                 position: 0,
                 bell: Arc::new(Bell::default()),
                 look_at: None,
@@ -145,6 +147,7 @@ impl World {
         node.bell = Arc::new(Bell::default());
         node.look_at = None;
         self.log.ring_for(&[&commands.topic], &node.bell);
+        node.commands = commands.clone();
         // As the driver does: commands before the new session are void anyway.
         match self.log.end_offset(&commands) {
             Ok(end) => node.position = end,
@@ -162,7 +165,9 @@ impl World {
 
     pub(super) fn wake_agents(&mut self) {
         for n in 0..self.nodes.len() {
-            if self.nodes[n].core.is_some() && self.nodes[n].bell.wait(Duration::ZERO) {
+            let node = &self.nodes[n];
+            // The topic's other partitions are other agents'.
+            if node.core.is_some() && node.bell.has_rung() && self.log.end_offset(&node.commands).is_ok_and(|end| end > node.position) {
                 self.plan_look(n, LOOK_US);
             }
         }
@@ -180,7 +185,6 @@ impl World {
 
     pub(super) fn agent_looks(&mut self, n: usize, life: u64) {
         let now = self.now();
-        let commands = self.commands_of(n);
         let node = &mut self.nodes[n];
         if node.life != life || node.core.is_none() || node.look_at != Some(now) {
             return;
@@ -188,7 +192,7 @@ impl World {
         node.look_at = None;
         let reachable = node.link.cut_until.max(node.link.mute_until).max(node.retry_at) <= now;
         if reachable {
-            match self.log.read(&commands, node.position, READ_BYTES) {
+            match self.log.read(&node.commands, node.position, READ_BYTES) {
                 Ok(fetch) => {
                     node.position = fetch.next;
                     let records: Vec<CommandRecord> = fetch.records.iter().filter_map(CommandRecord::read).collect();

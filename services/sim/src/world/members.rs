@@ -219,7 +219,7 @@ impl World {
     }
 
     pub(super) fn wake_members(&mut self) {
-        let rung = |(key, held): (&Key, &Held)| (held.owner.is_some() && held.bell.wait(Duration::ZERO)).then_some(*key);
+        let rung = |(key, held): (&Key, &Held)| (held.owner.is_some() && held.bell.has_rung()).then_some(*key);
         let woken: Vec<(usize, Vec<Key>)> =
             self.members.iter().enumerate().map(|(n, member)| (n, member.shards.iter().filter_map(rung).collect())).collect();
         for (member, keys) in woken {
