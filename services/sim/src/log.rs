@@ -14,7 +14,7 @@ use orrery_model::record::{NewRecord, Offset, data_bytes};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::{Cleanup, Compaction};
 use partition::Partition;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Largest record, as the other logs have it.
@@ -54,6 +54,8 @@ struct Inner {
     fates: BTreeMap<String, Fate>,
     late: Vec<Late>,
     bells: Bells,
+    /// Partitions that were written to since somebody asked.
+    touched: BTreeSet<(String, u32)>,
     chance: fastrand::Rng,
     made: u64,
     last_append: Timestamp,
@@ -86,6 +88,7 @@ impl SimLog {
             fates: BTreeMap::new(),
             late: Vec::new(),
             bells: Bells::default(),
+            touched: BTreeSet::new(),
             chance: fastrand::Rng::with_seed(seed),
             made: 0,
             last_append: Timestamp(0),
@@ -151,6 +154,11 @@ impl SimLog {
         self.lock().records
     }
 
+    /// Partitions that were written to since the last call.
+    pub fn take_touched(&self) -> BTreeSet<(String, u32)> {
+        std::mem::take(&mut self.lock().touched)
+    }
+
     /// Calls `each` with every partition that exists.
     pub fn each_partition(&self, mut each: impl FnMut(&TopicPartition)) {
         let all: Vec<TopicPartition> = {
@@ -205,8 +213,8 @@ impl Inner {
                 self.topics.get_mut(topic).expect("it was written to").partitions[*partition as usize].skip();
             }
         }
-        touched.dedup_by(|(topic, _), (before, _)| topic == before);
         touched.iter().for_each(|(topic, _)| self.bells.ring(topic));
+        self.touched.extend(touched);
         offsets
     }
 }
@@ -223,6 +231,7 @@ impl Log for SimLog {
         let partitions = (0..partitions).map(|_| Partition::default()).collect();
         inner.topics.insert(name.into(), Held { topic: topic.clone(), partitions });
         inner.bells.ring(name);
+        inner.touched.insert((name.into(), 0));
         Ok(topic)
     }
 

@@ -3,6 +3,7 @@
 mod agents;
 mod announcing;
 mod cancels;
+mod controller;
 mod faults;
 mod gateway;
 mod lives;
@@ -96,7 +97,7 @@ pub struct World {
     written: u64,
     members: Vec<Member>,
     nodes: Vec<Node>,
-    assigned: BTreeMap<Key, members::Assigned>,
+    assigned: BTreeMap<Key, controller::Assigned>,
     load: load::Load,
     gateway: gateway::Gateway,
     slow: BTreeMap<Key, (i64, u32)>,
@@ -222,7 +223,8 @@ impl World {
         let written = self.log.written();
         if written != self.written {
             self.written = written;
-            self.wake_members();
+            let touched = self.log.take_touched();
+            self.wake_members(&touched);
             self.wake_agents();
         }
     }

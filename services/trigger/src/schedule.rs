@@ -90,7 +90,8 @@ impl Schedule {
     }
 }
 
-/// Version of the time zone database compiled in; each journal entry carries it.
+/// Version of the time zone database compiled in; each journal entry carries it. It is part of the logic (§9.5): a release with
+/// another one has other [`LOGIC_VERSIONS`](orrery_model::decider::Decider::LOGIC_VERSIONS).
 pub fn tz_version() -> &'static str {
     chrono_tz::IANA_TZDB_VERSION
 }
@@ -219,6 +220,17 @@ mod tests {
     fn cron(text: &str, zone: &str) -> Schedule {
         let trigger = Trigger { cron: Some(text.into()), zone: Some(zone.into()), ..Trigger::default() };
         Schedule::compile(&trigger, Timestamp(0)).expect(text).expect("a time trigger")
+    }
+
+    /// Oldest version of the logic that is compiled in, and the database that it and all after it decide by; the last is today's.
+    const DATABASES: &[(i32, &str)] = &[(1, "2025b")];
+
+    #[test]
+    fn another_time_zone_database_is_another_version_of_the_logic() {
+        let oldest = *<crate::Trigger as orrery_model::decider::Decider>::LOGIC_VERSIONS.start();
+        let why = "chrono-tz was raised: begin LOGIC_VERSIONS with a new number, and add it to DATABASES";
+        assert_eq!(DATABASES.last(), Some(&(oldest, tz_version())), "{why}");
+        assert!(DATABASES.windows(2).all(|pair| pair[0].0 < pair[1].0), "{why}");
     }
 
     fn slots_between(schedule: &Schedule, after: Timestamp, until: Timestamp) -> Vec<Timestamp> {

@@ -1,6 +1,7 @@
-//! Members: processes that own shards, and the controller that assigns them, late and wrongly at times.
+//! Members: processes that own shards.
 
 use super::announcing::{NEWEST_LOGIC, announced};
+use super::controller::Assigned;
 use super::{Happening, World};
 use crate::crash::{CrashPoints, Point};
 use crate::disk::Disk;
@@ -9,6 +10,7 @@ use crate::plan::SECOND;
 use orrery_allocator::Allocator;
 use orrery_log::Bell;
 use orrery_model::decider::Decider;
+use orrery_model::topics;
 use orrery_runtime::committing::{CLEAN_COMMIT, Committing};
 use orrery_runtime::owner::{Claim, Commits, Lost, Owner, Setting, Turn};
 use orrery_runtime::shard::Transaction;
@@ -16,7 +18,7 @@ use orrery_runtime::snapshots::Snapshot;
 use orrery_runtime::stamp::Now;
 use orrery_runtime::standby::Standby;
 use orrery_trigger::Trigger;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +31,6 @@ const WAITING_MAX: usize = 2;
 pub(super) const TURN_US: i64 = 500;
 /// Longest wait without looking around: whatever arrives rings.
 const LOOK_AROUND: i64 = 60 * SECOND;
-/// Between two looks of the controller.
-const CONTROL_EVERY: i64 = 2 * SECOND;
 
 /// One process that may own shards, on a machine of its own.
 pub(crate) struct Member {
@@ -64,7 +64,7 @@ pub(super) struct Held {
     claim: Claim,
     owner: Option<AnyOwner>,
     /// It could not own the shard for a reason of its own.
-    unfit: bool,
+    pub(super) unfit: bool,
     bell: Arc<Bell>,
     /// When the next turn is planned.
     turn_at: Option<i64>,
@@ -73,14 +73,6 @@ pub(super) struct Held {
     tenure: u64,
     /// How long the commit under way takes.
     took_us: i64,
-}
-
-/// What the controller believes about a shard.
-pub(crate) struct Assigned {
-    pub(super) member: usize,
-    pub(super) generation: i64,
-    /// The member was not seen to hold it since then.
-    missing_since: Option<i64>,
 }
 
 enum AnyOwner {
@@ -161,7 +153,7 @@ impl World {
         let keys: Vec<Key> = (0..self.plan.shards()).map(|n| self.key(n)).collect();
         for (n, key) in keys.into_iter().enumerate() {
             let member = n % self.plan.members;
-            self.assigned.insert(key, Assigned { member, generation: 1, missing_since: None });
+            self.assigned.insert(key, Assigned::first(member));
             self.at(0, Happening::Told(member, key, 1, true));
         }
     }
@@ -218,8 +210,10 @@ impl World {
         }
     }
 
-    pub(super) fn wake_members(&mut self) {
-        let rung = |(key, held): (&Key, &Held)| (held.owner.is_some() && held.bell.has_rung()).then_some(*key);
+    pub(super) fn wake_members(&mut self, touched: &BTreeSet<(String, u32)>) {
+        let prefix = &*self.cluster.prefix;
+        let concerns = |key: Key| touched.iter().any(|(topic, partition)| is_read_by(key, topic.strip_prefix(prefix), *partition));
+        let rung = |(key, held): (&Key, &Held)| (held.owner.is_some() && held.bell.has_rung() && concerns(*key)).then_some(*key);
         let woken: Vec<(usize, Vec<Key>)> =
             self.members.iter().enumerate().map(|(n, member)| (n, member.shards.iter().filter_map(rung).collect())).collect();
         for (member, keys) in woken {
@@ -406,55 +400,14 @@ impl World {
         let span = held.claim.not_before_us(held.generation).saturating_sub(now);
         self.plan_turn(m, key, span);
     }
+}
 
-    /// Gives shards whose members are gone for a while to somebody who lives. As a consumer group does, it sees who lives and wants
-    /// to own, not who owns.
-    pub(super) fn control(&mut self) {
-        let now = self.now();
-        let keys: Vec<Key> = self.assigned.keys().copied().collect();
-        for key in keys {
-            let Some(Assigned { member, missing_since, .. }) = self.assigned.get_mut(&key) else { continue };
-            let seen = &self.members[*member];
-            let holds = seen.alive && seen.paused_until <= now && seen.shards.get(&key).is_some_and(|held| !held.unfit);
-            if holds {
-                *missing_since = None;
-            } else if now - *missing_since.get_or_insert(now) >= self.plan.dead_after {
-                let alive: Vec<usize> = (0..self.members.len()).filter(|m| self.members[*m].alive).collect();
-                if !alive.is_empty() {
-                    let to = alive[self.chance.usize(..alive.len())];
-                    let heard = self.chance.i64(0..30 * SECOND);
-                    self.assign(key, to, heard);
-                }
-            }
-        }
-        self.after(CONTROL_EVERY, Happening::Control);
-    }
-
-    /// A newer assignment; the old owner hears of it later.
-    pub(super) fn assign(&mut self, key: Key, to: usize, heard: i64) {
-        let Some(assigned) = self.assigned.get_mut(&key) else { return };
-        let old = std::mem::replace(&mut assigned.member, to);
-        assigned.generation += 1;
-        assigned.missing_since = None;
-        let generation = assigned.generation;
-        let span = self.chance.i64(0..SECOND);
-        self.after(span, Happening::Told(to, key, generation, true));
-        if old != to {
-            self.after(heard, Happening::Told(old, key, generation, false));
-        }
-    }
-
-    /// Two members are told the same; the controller believes in the first, and the second hears of it later.
-    pub(super) fn contradict(&mut self, key: Key, first: usize, second: usize) {
-        self.assign(key, first, 5 * SECOND);
-        if first == second {
-            return;
-        }
-        let generation = self.assigned.get(&key).map_or(1, |assigned| assigned.generation);
-        let (told, heard) = (self.chance.i64(0..2 * SECOND), self.chance.i64(3 * SECOND..60 * SECOND));
-        self.after(told, Happening::Told(second, key, generation, true));
-        self.after(heard, Happening::Told(second, key, generation, false));
-    }
+/// True if this shard reads this partition of a topic of ours, or of a user's. Bells ring for topics: those of the others would wake
+/// every owner for each heartbeat.
+fn is_read_by((service, shard): Key, ours: Option<&str>, partition: u32) -> bool {
+    let Some(topic) = ours else { return true };
+    let inputs = if service == Trigger::SERVICE { Trigger::inputs() } else { Allocator::inputs() };
+    if inputs.contains(&topic) { partition == shard } else { [topics::ADMIN, topics::CATALOG].contains(&topic) }
 }
 
 fn acquire_as<D: Decider>(
