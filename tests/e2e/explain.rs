@@ -60,6 +60,69 @@ fn an_event_that_does_not_match_names_the_part_that_failed() {
 }
 
 #[test]
+fn an_event_is_told_by_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    let trigger = json!({"event": "orders.paid", "when": "data.amount > 100 && data.kind == 'sale'"});
+    define(&server, &json!({"name": "receipt", "command": ["true"], "triggers": [trigger]}));
+    let send = |body: &str| server.post("/api/v1/events/orders.paid", body).body["offset"].as_i64().unwrap();
+    let (fires, misses) = (send(r#"{"amount": 120, "kind": "sale"}"#), send(r#"{"amount": 50, "kind": "sale"}"#));
+    let line = |lines: &Value, code: &str| lines.as_array().unwrap().iter().find(|line| line["code"] == code).cloned().unwrap_or_default();
+
+    let ended = |told: &Value| has(&told["story"]["jobs"][0]["lines"], "SUCCEEDED");
+    let story = explained(&server, &format!("event/orders.paid/0/{fires}"), ended)["story"].clone();
+    let job = &story["jobs"][0];
+    assert_eq!((&job["job"], &job["shard"], &story["others"]), (&json!("default/receipt"), &json!(0), &json!(0)), "{story}");
+    assert!(has(&story["record"], "EVENT") && has(&job["lines"], "TRIGGER_MATCH"), "{story}");
+    // The entry that took the event is the one that made the run.
+    let place = line(&story["reading"], "READ")["place"].clone();
+    assert!(place.as_str().is_some_and(|place| place.starts_with("trigger/0@")), "{story}");
+    assert_eq!(line(&job["lines"], "RUN")["place"], place, "{story}");
+    let (code, out, errors) = server.cli(&["explain", "event", &format!("orders.paid/0@{fires}")]);
+    assert!(code == 0 && out.contains("has fired default/receipt") && out.contains(job["run"].as_str().unwrap()), "{out}{errors}");
+
+    // That it was read without effect is journalled after a while.
+    let read = |told: &Value| has(&told["story"]["reading"], "READ");
+    let story = explained(&server, &format!("event/orders.paid/0/{misses}"), read)["story"].clone();
+    assert!(line(&story["reading"], "READ")["place"].as_str().is_some(), "{story}");
+    let missed = &story["jobs"][0]["lines"][0];
+    assert_eq!((&missed["code"], &missed["text"]), (&json!("NO_TRIGGER_MATCH"), &json!("data.amount > 100 is false: data.amount = 50")));
+    let parts = story["jobs"][0]["traces"][0]["parts"].as_array().unwrap();
+    assert_eq!((&parts[0]["result"], &parts[1]["result"]), (&json!(false), &json!(true)), "{story}");
+    assert!(has(&story["next"], "NO_TRIGGER_MATCH"), "{story}");
+    let (code, out, errors) = server.cli(&["explain", "event", &format!("orders.paid/0/{misses}")]);
+    assert!(code == 0 && out.contains("✗ data.amount > 100") && out.contains("✓ data.kind == 'sale'"), "{out}{errors}");
+}
+
+#[test]
+fn a_place_without_an_event_is_refused_with_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    let sent = server.post("/api/v1/events/orders.paid", "{}").body["offset"].as_i64().unwrap();
+    let nobody = server.get(&format!("/api/v1/explain/event/orders.paid/0/{sent}")).body;
+    assert!(has(&nobody["story"]["reading"], "NOT_READ") && has(&nobody["story"]["next"], "NOT_READ"), "{nobody}");
+    let refused = |path: &str| {
+        let answer = server.get(&format!("/api/v1/explain/event/{path}"));
+        (answer.status, format!("{} {}", answer.body["detail"], answer.body["hint"]))
+    };
+    let cases = [
+        ("orders.paid/0/999999", 404, "lies beyond its end"),
+        ("orders.paid/7/0", 404, "has no partition 7"),
+        ("orders.pade/0/0", 404, "did you mean orders.paid?"),
+        ("orders.paid/0/-1", 400, "write TOPIC/PARTITION@OFFSET"),
+        ("orrery.jobs/0/0", 403, "orrery audit log"),
+    ];
+    for (path, status, words) in cases {
+        let (found, told) = refused(path);
+        assert!(found == status && told.contains(words), "{path}: {found} {told}");
+    }
+    let (code, _, errors) = server.cli(&["explain", "event", "orders.paid/0@999999"]);
+    assert!(code == 3 && errors.contains("offset 999999 of orders.paid/0 lies beyond its end"), "{errors}");
+    let (code, _, errors) = server.cli(&["explain", "event", "orders.paid"]);
+    assert!(code == 2 && errors.contains("write TOPIC/PARTITION@OFFSET"), "{errors}");
+}
+
+#[test]
 fn a_held_run_names_the_run_that_it_waits_for() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"));

@@ -97,6 +97,14 @@ fn explained_by_a_gateway(cluster: &mut Cluster, client: &mut Client, causes: &[
             code == 0 && told.iter().all(|part| out.contains(part))
         });
     }
+    // An event by its place, whichever shard reads its partition and whichever owns the job.
+    for cause in causes {
+        let (place, run) = (cause.trim_start_matches("event:"), client.runs[cause].run.to_string());
+        client.wait("the story of an event", |_| {
+            let (code, out, _) = cluster.cli_with(&settings, &["explain", "event", place]);
+            code == 0 && ["✓ READ", "✓ RUN", "SUCCEEDED", &run].iter().all(|part| out.contains(part))
+        });
+    }
     cluster.stop("gateway");
 }
 

@@ -85,6 +85,8 @@ pub struct Filter {
     pub run: Option<String>,
     /// Entries that speak of this agent.
     pub agent: Option<String>,
+    /// Entries that speak of this topic, or of a record of it.
+    pub topic: Option<String>,
     /// Entries with a decision or an input of this kind (`run_created`, `event_arrived`).
     pub kind: Option<String>,
     /// Entries at or after this time.
@@ -107,12 +109,18 @@ impl Filter {
         let names = [&self.job, &self.agent];
         names.into_iter().flatten().all(|name| mentions(&view.entry, &|text| text == name))
             && self.run.as_ref().is_none_or(|run| mentions(&view.entry, &|text| speaks_of_run(text, run)))
+            && self.topic.as_ref().is_none_or(|topic| mentions(&view.entry, &|text| speaks_of_topic(text, topic)))
     }
 }
 
 /// A run id stands alone, before the number of an attempt, or within the cause of a dependent run.
 fn speaks_of_run(text: &str, run: &str) -> bool {
     text == run || text.strip_prefix(run).is_some_and(|rest| rest.starts_with('.')) || (text.starts_with("after:") && text.contains(run))
+}
+
+/// A topic's name stands alone, begins the place of a record (`orders.paid/0/5`, `orders.paid~1/0/5`), or that of a re-read.
+fn speaks_of_topic(text: &str, topic: &str) -> bool {
+    text.strip_prefix(topic).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '~', '#']))
 }
 
 fn mentions(value: &Value, wanted: &dyn Fn(&str) -> bool) -> bool {
@@ -131,7 +139,7 @@ struct Sieve<'f> {
 
 impl<'f> Sieve<'f> {
     fn new(filter: &'f Filter) -> Self {
-        let names = [&filter.job, &filter.run, &filter.agent];
+        let names = [&filter.job, &filter.run, &filter.agent, &filter.topic];
         Self { names: names.into_iter().flatten().map(Finder::new).collect() }
     }
 
@@ -267,5 +275,13 @@ mod tests {
         let of = |text: &str| mentions(&serde_json::json!({"a": [{"b": text}]}), &|text| speaks_of_run(text, run));
         assert!(of(run) && of("abcdefghij234567.2") && of("after:abcdefghij234567+zzz"));
         assert!(!of("abcdefghij234567x") && !of("request:jobs/0/1"));
+    }
+
+    #[test]
+    fn a_topic_is_found_by_its_records_and_not_by_its_beginning() {
+        for text in ["orders.paid", "orders.paid/0/5", "orders.paid~1/0/5", "orders.paid#shop/receipt#1.1"] {
+            assert!(speaks_of_topic(text, "orders.paid"), "{text}");
+        }
+        assert!(!speaks_of_topic("orders.paid.late", "orders.paid") && !speaks_of_topic("event:orders.paid/0/5", "orders.paid"));
     }
 }

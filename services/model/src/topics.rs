@@ -159,6 +159,12 @@ pub fn commands_partition(cell: u32, agent: &AgentId) -> u32 {
     cell * COMMAND_PARTITIONS + partition_of(agent.as_str().as_bytes(), COMMAND_PARTITIONS)
 }
 
+/// The trigger shard, of so many, that reads a partition of a user topic (protocol §5.1): it does not depend on members.
+pub fn reader(topic: &str, partition: i32, trigger_shards: u32) -> u32 {
+    let key = [topic.as_bytes(), &partition.to_be_bytes()].concat();
+    partition_of(&key, trigger_shards)
+}
+
 /// True if the topic is one of ours (or a dead-letter topic): user events do not go there.
 pub fn is_ours(prefix: &str, topic: &str) -> bool {
     topic.starts_with(prefix) || topic.ends_with(DLQ_SUFFIX)

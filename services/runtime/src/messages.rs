@@ -61,6 +61,10 @@ impl Cluster {
     pub fn owner_of_job(&self, job: &orrery_model::id::JobName) -> u32 {
         partition_of(job.as_str().as_bytes(), self.trigger_shards)
     }
+    /// Trigger shard that reads a partition of a user topic.
+    pub fn reader_of(&self, topic: &str, partition: u32) -> u32 {
+        topics::reader(topic, partition as i32, self.trigger_shards)
+    }
 }
 
 /// Who sends: begins the ids of all messages of a shard.

@@ -6,6 +6,7 @@ use orrery_model::id::JobName;
 use orrery_model::journal::Shards;
 use orrery_model::messages::{CatalogEntry, EventData, Fire, Forward, ForwardBody, Origin};
 use orrery_model::murmur2::partition_of;
+use orrery_model::topics;
 
 /// Key of the one row about the cluster.
 const CLUSTER_KEY: u32 = 0;
@@ -28,8 +29,7 @@ impl Trigger {
 
     /// Shard that reads a partition of a user topic (protocol §5.1).
     pub(crate) fn reader(&self, topic: &str, partition: i32) -> i32 {
-        let key = [topic.as_bytes(), &partition.to_be_bytes()].concat();
-        partition_of(&key, self.shards().trigger_shards as u32) as i32
+        topics::reader(topic, partition, self.shards().trigger_shards as u32) as i32
     }
 
     /// The definition of a job, of this shard or another.

@@ -16,6 +16,18 @@ pub const BEFORE_START: &str = "BEFORE_START";
 pub const BEHIND_FIRED: &str = "BEHIND_FIRED";
 /// An event with the idempotency key of an earlier one.
 pub const DUPLICATE_EVENT: &str = "DUPLICATE_EVENT";
+/// An event, as its topic or a journal has it.
+pub const EVENT: &str = "EVENT";
+/// An event that its topic no longer has.
+pub const GONE: &str = "GONE";
+/// An event that the shard which reads its partition has read.
+pub const READ: &str = "READ";
+/// An event that nobody has read yet.
+pub const NOT_READ: &str = "NOT_READ";
+/// An event that could not be taken.
+pub const DEAD_LETTER: &str = "DEAD_LETTER";
+/// An event that was sent to the shard that owns the job.
+pub const FORWARDED: &str = "FORWARDED";
 /// An event about which no decision was found.
 pub const NOT_DECIDED: &str = "NOT_DECIDED";
 /// Runs of other jobs that it comes after.

@@ -3,7 +3,7 @@
 
 use super::reading::{Decided, decisions};
 use super::topics::{TopicFacts, TopicStory, topic_story};
-use super::{Line, Mark, codes};
+use super::{Line, Mark, codes, next};
 use crate::EntryView;
 use orrery_model::id::JobName;
 use orrery_model::job::JobSpec;
@@ -115,7 +115,7 @@ fn slot(decided: &Decided<'_>) -> Line {
 }
 
 /// What a decision says of the job's runs, if it does.
-fn run(job: &JobName, decided: &Decided<'_>) -> Option<Line> {
+pub(super) fn run(job: &JobName, decided: &Decided<'_>) -> Option<Line> {
     let is = |name: &str| decided.text(name) == Some(job.as_str());
     let reason = || decided.text("reason").unwrap_or("no reason is recorded");
     let event = || decided.text("event").unwrap_or("?");
@@ -166,20 +166,14 @@ fn answer(facts: &JobFacts<'_>, definition: &[Line], schedule: &[Line], runs: &[
             codes::PAUSED => action(codes::PAUSED, format!("orrery job resume {}", facts.job)),
             codes::CATCHUP_EXPIRED => action(codes::CATCHUP_EXPIRED, "set catch_up to what late slots should do".into()),
             codes::CONCURRENCY => action(codes::CONCURRENCY, "end the other run, or set concurrency to allow or queue".into()),
-            codes::PREDICATE_FAILED => action(codes::PREDICATE_FAILED, "guard the field that may be missing: has(data.x) && …".into()),
-            _ => Vec::new(),
+            code => next::of_miss(code).into_iter().collect(),
         };
         return (format!("No run was started around {}: {}.", facts.at, bad.text), next);
     }
     let nearest = topics.iter().flat_map(|topic| &topic.events).min_by_key(|event| event.distance_ms.unsigned_abs());
     match nearest {
         Some(event) => {
-            let next = match event.code {
-                codes::NO_TRIGGER_MATCH => action(event.code, "change the predicate, or send an event that satisfies it".into()),
-                codes::BEFORE_START => action(event.code, "set `from` of the trigger to earliest or to a time before the event".into()),
-                codes::DUPLICATE_EVENT => action(event.code, "send it with another idempotency-key if it is to count".into()),
-                _ => Vec::new(),
-            };
+            let next = next::of_miss(event.code).into_iter().collect();
             (format!("Nothing fired around {}: the nearest event {} did not count: {}.", facts.at, event.event, event.text), next)
         }
         None => {

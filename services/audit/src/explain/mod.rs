@@ -1,10 +1,12 @@
-//! Every "why", as a story told from journal entries: of a run, of a job at a time, of an agent; and what waits, summed up.
+//! Every "why", as a story told from journal entries: of a run, of a job at a time, of an event, of an agent; and what waits, summed
+//! up.
 //!
 //! Pure: entries and what else is known go in, lines come out. A line has a stable code, and as evidence the place of the entry
 //! that it follows from. Only entries up to the time asked for count, so a story is the same whenever it is told.
 
 mod agent;
 mod codes;
+mod event;
 mod job;
 mod next;
 mod pending;
@@ -18,12 +20,13 @@ mod tests;
 
 pub use agent::{AgentStory, agent_story};
 pub use codes::*;
+pub use event::{EventFacts, EventPlace, EventStory, Trail, Verdict, Watcher, event_story};
 pub use job::{JobFacts, JobStory, job_story};
 pub use next::next_of_reason;
 pub use pending::{Group, Pending, Waiting, pending};
 pub use rooms::{Room, Running, median_ms, room_at};
 pub use run::{Headline, RunFacts, RunStory, run_story};
-pub use topics::{EventStory, TopicFacts, TopicStory};
+pub use topics::{NearEvent, TopicFacts, TopicStory};
 
 use crate::{EntryView, Place};
 use orrery_model::time::Timestamp;

@@ -2,6 +2,7 @@
 
 use super::codes::{self, FILTERED_CONSTRAINT, INSUFFICIENT_CPUS, INSUFFICIENT_DISK, INSUFFICIENT_MEMORY, NEVER_FITS, NO_AGENTS};
 use super::{Line, Mark};
+use orrery_model::id::RunId;
 use orrery_model::messages::Reason;
 
 /// What would let a task be placed, for one reason why it is not.
@@ -53,6 +54,23 @@ pub(super) fn of_words(job: &str, reason: &str) -> Option<Line> {
         _ => return None,
     };
     Some(Line::new(Mark::Note, code, text))
+}
+
+/// What would let an event fire that did not, by the code that says why.
+pub(super) fn of_miss(code: &'static str) -> Option<Line> {
+    let text = match code {
+        codes::NO_TRIGGER_MATCH => "change the predicate, or send an event that satisfies it",
+        codes::PREDICATE_FAILED => "guard the field that may be missing: has(data.x) && …",
+        codes::BEFORE_START => "set `from` of the trigger to earliest or to a time before the event",
+        codes::DUPLICATE_EVENT => "send it with another idempotency-key if it is to count",
+        _ => return None,
+    };
+    Some(Line::new(Mark::Note, code, text))
+}
+
+/// What one can do about a run that has ended otherwise than wanted.
+pub(super) fn retry(run: &RunId) -> Line {
+    Line::new(Mark::Note, codes::REQUEST, format!("one more attempt: `orrery run retry {run}`"))
 }
 
 /// The run that a reason names: "concurrency is queue, and RUN goes on".

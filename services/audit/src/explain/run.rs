@@ -205,10 +205,7 @@ impl Tale {
                 let reason = record.reason.iter();
                 reason.filter_map(|reason| next::of_words(record.job.as_str(), reason)).collect()
             }
-            (RunState::Failed | RunState::Lost | RunState::Cancelled | RunState::Skipped, _) => {
-                let text = format!("one more attempt: `orrery run retry {}`", record.run);
-                vec![Line::new(Mark::Note, codes::REQUEST, text)]
-            }
+            (RunState::Failed | RunState::Lost | RunState::Cancelled | RunState::Skipped, _) => vec![next::retry(&record.run)],
             _ => Vec::new(),
         }
     }

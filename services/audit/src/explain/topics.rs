@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 /// Events told for one trigger, those nearest to the time.
 const SHOWN: usize = 10;
 /// Header of a record that may be sent more than once.
-const KEY_HEADER: &str = "idempotency-key";
+pub(super) const KEY_HEADER: &str = "idempotency-key";
 
 /// What was read of a topic.
 #[derive(Debug, Clone)]
@@ -39,12 +39,12 @@ pub struct TopicStory {
     /// Its predicate.
     pub when: Option<String>,
     /// The events nearest to the time, by time.
-    pub events: Vec<EventStory>,
+    pub events: Vec<NearEvent>,
 }
 
-/// What became of one event.
+/// What became of one event near the time.
 #[derive(Debug, Clone, Serialize)]
-pub struct EventStory {
+pub struct NearEvent {
     /// Its place: topic, partition, offset.
     pub event: String,
     /// When it was appended.
@@ -90,7 +90,7 @@ pub(super) fn topic_story(
     let tell = |event: &&EventData| {
         let (code, text, trace) = judge(entry, trigger, event, topic, &fired);
         let made = fired.iter().find(|fired| is_of(&fired.event, event));
-        EventStory {
+        NearEvent {
             event: event.place(),
             appended: event.appended,
             distance_ms: event.appended.since_ms(facts.at),
@@ -125,26 +125,39 @@ fn judge(
     topic: &TopicFacts,
     fired: &[Fired],
 ) -> (&'static str, String, Option<Clause>) {
-    let traced = trigger.when.as_ref().and_then(|when| trace(when, &EventView::new(event)).ok());
+    let traced = traced(trigger, &EventView::new(event));
     let made = fired.iter().find(|fired| is_of(&fired.event, event)).map(|made| &made.run);
     if let Some(run) = made.or_else(|| topic.runs.get(&event.place())) {
         return (codes::TRIGGER_MATCH, format!("it matched, and made run {run}"), traced);
     }
-    if let Some(first) = first_of_key(event, &topic.events) {
-        return (codes::DUPLICATE_EVENT, format!("it has the idempotency key of {}, which counts", first.place()), traced);
-    }
-    if !is_behind_start(entry, event) {
-        return (codes::BEFORE_START, "it lies before the place where its topic begins to count for this job".into(), traced);
-    }
-    if let Some(clause) = traced.as_ref().filter(|clause| clause.result != Some(true)) {
-        let why = clause.failing().into_iter().map(Clause::in_words).collect::<Vec<_>>().join("; ");
-        let code = if clause.error.is_some() { codes::PREDICATE_FAILED } else { codes::NO_TRIGGER_MATCH };
+    if let Some((code, why)) = unseen(entry, event, &topic.events).or_else(|| missed(traced.as_ref())) {
         return (code, why, traced);
     }
     match fired.iter().find(|fired| lies_behind(&fired.event, event)) {
         Some(later) => (codes::BEHIND_FIRED, format!("it lies before {}, which has fired the job", later.event), traced),
         None => (codes::NOT_DECIDED, "it matches now; no decision about it was found around that time".into(), traced),
     }
+}
+
+/// How the predicate of a trigger comes to its result on an event; none if it has none.
+pub(super) fn traced(trigger: &Trigger, view: &EventView<'_>) -> Option<Clause> {
+    trace(trigger.when.as_ref()?, view).ok()
+}
+
+/// The rule by which an event is not shown to a job, if there is one: its code, and in words. `others` may have its key.
+pub(super) fn unseen(entry: &CatalogEntry, event: &EventData, others: &[EventData]) -> Option<(&'static str, String)> {
+    if let Some(first) = first_of_key(event, others) {
+        return Some((codes::DUPLICATE_EVENT, format!("it has the idempotency key of {}, which counts", first.place())));
+    }
+    let text = "it lies before the place where its topic begins to count for this job";
+    (!is_behind_start(entry, event)).then(|| (codes::BEFORE_START, text.to_owned()))
+}
+
+/// Why a predicate kept an event from firing, if it did: the code, and in words.
+pub(super) fn missed(traced: Option<&Clause>) -> Option<(&'static str, String)> {
+    let clause = traced.filter(|clause| clause.result != Some(true))?;
+    let why = clause.failing().into_iter().map(Clause::in_words).collect::<Vec<_>>().join("; ");
+    Some((if clause.error.is_some() { codes::PREDICATE_FAILED } else { codes::NO_TRIGGER_MATCH }, why))
 }
 
 /// An earlier record of the same key: sent again, an event fires nothing more.
@@ -155,7 +168,7 @@ fn first_of_key<'e>(event: &EventData, all: &'e [EventData]) -> Option<&'e Event
 }
 
 /// Topic, partition and offset of a place such as `orders.paid~1/0/5`, whatever the generation.
-fn parts(place: &str) -> Option<(&str, i32, i64)> {
+pub(super) fn parts(place: &str) -> Option<(&str, i32, i64)> {
     let (source, offset) = place.rsplit_once('/')?;
     let (topic, partition) = source.rsplit_once('/')?;
     Some((topic.split('~').next()?, partition.parse().ok()?, offset.parse().ok()?))

@@ -47,10 +47,10 @@ fn filter(query: &BTreeMap<String, String>) -> Answer<Filter> {
     Ok(Filter {
         job: job.map(|job| job.to_string()),
         run: query.get("run").cloned(),
-        agent: None,
         kind: query.get("kind").cloned(),
         since: input::time("since", query.get("since"))?,
         until: input::time("until", query.get("until"))?,
+        ..Filter::default()
     })
 }
 

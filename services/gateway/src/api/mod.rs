@@ -85,6 +85,8 @@ routes! {
     get "/api/v1/explain/run/{run}" => explain::run, "Why a run is as it is: its cause, its story, and every decision about it",
         "at": "as of this time (RFC 3339)";
     get "/api/v1/explain/job/{namespace}/{name}" => explain::job, "Why a job ran, or did not", "at": "around this time (RFC 3339)";
+    get "/api/v1/explain/event/{topic}/{partition}/{offset}" => explain::event::tell,
+        "What became of an event: whether it was read, and what each job that watches its topic made of it";
     get "/api/v1/explain/agent/{agent}" => explain::agent, "What happened to an agent", "at": "as of this time (RFC 3339)";
     get "/api/v1/explain/pending" => explain::pending, "Tasks that wait, with all reasons counted";
     get "/api/v1/decisions" => decisions::list, "Journal entries; as text/event-stream they follow, each with its position as id",

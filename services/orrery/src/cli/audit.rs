@@ -128,10 +128,10 @@ impl Which {
         Ok(Filter {
             job: self.job.as_deref().map(JobName::with_default_namespace).transpose()?.map(|job| job.to_string()),
             run: self.run.clone(),
-            agent: None,
             kind: self.kind.clone(),
             since: time("since", &self.since)?,
             until: time("until", &self.until)?,
+            ..Filter::default()
         })
     }
 }

@@ -7,6 +7,7 @@ use super::output::{self, column, text};
 use super::{Context, Format, run};
 use anyhow::Result;
 use clap::Subcommand;
+use orrery_audit::explain::EventPlace;
 use orrery_model::id::JobName;
 use serde_json::Value;
 use std::process::ExitCode;
@@ -27,6 +28,12 @@ pub(crate) enum Explain {
         #[arg(long)]
         at: Option<String>,
     },
+    /// What became of an event
+    Event {
+        /// Its place: orders.paid/0@17, or orders.paid/0/17 as `event send` prints it
+        #[arg(value_name = "TOPIC/PARTITION@OFFSET")]
+        place: EventPlace,
+    },
     /// What happened to an agent
     Agent {
         agent: String,
@@ -45,6 +52,9 @@ impl Explain {
             Self::Run { run, at } => (format!("/api/v1/explain/run/{}{}", run::id(&client, &run)?, query(&[("at", at)])), layout::run),
             Self::Job { job, at } => {
                 (format!("/api/v1/explain/job/{}{}", JobName::with_default_namespace(&job)?, query(&[("at", at)])), layout::job)
+            }
+            Self::Event { place: EventPlace { topic, partition, offset } } => {
+                (format!("/api/v1/explain/event/{}/{partition}/{offset}", encoded(&topic)), layout::event)
             }
             Self::Agent { agent, at } => (format!("/api/v1/explain/agent/{}{}", encoded(&agent), query(&[("at", at)])), layout::agent),
             Self::Pending => return pending(context, &client.get("/api/v1/explain/pending")?),

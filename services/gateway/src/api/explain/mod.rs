@@ -1,5 +1,6 @@
 //! Every "why": a story from the journals and the views, and the decisions that it follows from as evidence.
 
+pub(super) mod event;
 mod reading;
 mod rooms;
 mod words;

@@ -17,17 +17,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What a cell decided on a run lies at most so long before what the trigger made of it; milliseconds.
-const LEAD_MS: i64 = 1_000;
+pub(super) const LEAD_MS: i64 = 1_000;
 
 /// Bytes of a journal that one reading looks at: where clocks may be apart it begins earlier, and needs more.
-fn reach(app: &App) -> usize {
+pub(super) fn reach(app: &App) -> usize {
     if app.config.log.shares_clock() { 8 << 20 } else { 32 << 20 }
 }
 
 /// Journal records read back from a time, to find what was in force.
 const BACK_RECORDS: i64 = 5_000;
 /// Events of one partition before a time, and at or behind it.
-const NEAR: i64 = 20;
+pub(super) const NEAR: i64 = 20;
 /// Partitions of one topic that are looked at.
 const PARTITIONS: u32 = 64;
 
@@ -155,7 +155,8 @@ fn events(app: &App, name: &str, around: Timestamp) -> Answer<Vec<EventData>> {
     Ok(found)
 }
 
-fn event(topic: &str, topic_id: &str, partition: u32, record: Record) -> EventData {
+/// A record of a user topic. Its generation is not known, and 0.
+pub(super) fn event(topic: &str, topic_id: &str, partition: u32, record: Record) -> EventData {
     EventData {
         topic: topic.to_owned(),
         generation: 0,
@@ -187,7 +188,7 @@ fn oldest(app: &App, at: (&str, u32), from: i64, filter: &Filter) -> Answer<(Vec
 }
 
 /// The last entries that are wanted, from a place on that lies not far before the end.
-fn newest(app: &App, at: (&str, u32), from: i64, filter: &Filter) -> Answer<VecDeque<EntryView>> {
+pub(super) fn newest(app: &App, at: (&str, u32), from: i64, filter: &Filter) -> Answer<VecDeque<EntryView>> {
     let mut found = VecDeque::new();
     read_some(&*app.config.log, &app.config.cluster, at, (from, usize::MAX), filter, &mut |entry| {
         found.push_back(entry);
@@ -200,7 +201,7 @@ fn newest(app: &App, at: (&str, u32), from: i64, filter: &Filter) -> Answer<VecD
 }
 
 /// Where to begin, to read what came last before a time.
-fn back_from(app: &App, (service, shard): (&str, u32), until: Option<Timestamp>) -> Answer<i64> {
+pub(super) fn back_from(app: &App, (service, shard): (&str, u32), until: Option<Timestamp>) -> Answer<i64> {
     let journal = journal_of(&app.config.cluster, service, shard);
     let to = match until {
         Some(until) => app.config.log.offset_at(&journal, until)?,
@@ -209,12 +210,12 @@ fn back_from(app: &App, (service, shard): (&str, u32), until: Option<Timestamp>)
     Ok((to - BACK_RECORDS).max(0))
 }
 
-fn by_time(mut entries: Vec<EntryView>) -> Vec<EntryView> {
+pub(super) fn by_time(mut entries: Vec<EntryView>) -> Vec<EntryView> {
     entries.sort_by(|a, b| (a.at, &a.place).cmp(&(b.at, &b.place)));
     entries
 }
 
-async fn blocking<T: Send + 'static>(app: &Arc<App>, read: impl FnOnce(&App) -> Answer<T> + Send + 'static) -> Answer<T> {
+pub(super) async fn blocking<T: Send + 'static>(app: &Arc<App>, read: impl FnOnce(&App) -> Answer<T> + Send + 'static) -> Answer<T> {
     let app = app.clone();
     tokio::task::spawn_blocking(move || read(&app)).await?
 }

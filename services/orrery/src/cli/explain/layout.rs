@@ -53,6 +53,25 @@ pub(super) fn job(answer: &Value) -> Vec<String> {
     lines
 }
 
+/// An event: what it is, whether it was read, and what each job made of it, with the parts of its predicates.
+pub(super) fn event(answer: &Value) -> Vec<String> {
+    let story = &answer["story"];
+    let mut lines = vec![text(&story["answer"])];
+    lines.extend(lines_of("event", &story["record"]));
+    lines.extend(lines_of("reading", &story["reading"]));
+    for (i, job) in items(&story["jobs"]).enumerate() {
+        let section = if i == 0 { "jobs" } else { "" };
+        lines.push(format!(" {section:WIDTH$} {} of trigger/{}", text(&job["job"]), text(&job["shard"])));
+        lines.extend(lines_of("", &job["lines"]));
+        items(&job["traces"]).for_each(|trace| parts(trace, 1, &mut lines));
+    }
+    if let Some(others) = story["others"].as_i64().filter(|others| *others > 0) {
+        lines.push(format!(" {:WIDTH$} and {others} other jobs that watch its topic", ""));
+    }
+    lines.extend(lines_of("next", &story["next"]));
+    lines
+}
+
 /// An agent's session and its tasks.
 pub(super) fn agent(answer: &Value) -> Vec<String> {
     let story = &answer["story"];
@@ -173,5 +192,22 @@ mod tests {
         assert_eq!(told[3], " trigger    ✓ TRIGGER_MATCH        event t/0/1 matched   (trigger/0@5.0)");
         assert!(told[4].starts_with(" placement  ✗ NEVER_FITS") && told[5].starts_with("            · SENT"), "{told:?}");
         assert_eq!(told.last().map(String::as_str), Some(" expected   2026-11-21T02:31:00Z: a run ends"));
+    }
+
+    #[test]
+    fn an_event_is_told_job_by_job() {
+        let line = |mark: &str, code: &str, words: &str| json!({"mark": mark, "code": code, "text": words});
+        let part = json!({"text": "data.n > 1", "result": false, "values": [{"name": "data.n", "value": 1}]});
+        let lines = [line("bad", "NO_TRIGGER_MATCH", "it is false")];
+        let miss = json!({"job": "a/b", "shard": 3, "lines": lines, "traces": [{"parts": [part]}]});
+        let fired = json!({"job": "a/c", "shard": 0, "lines": [line("good", "RUN", "run r was made")]});
+        let answer = json!({"story": {"answer": "Event t/0/1 has fired 1 of 9 jobs.", "jobs": [miss, fired], "others": 7}});
+        let told = event(&answer);
+        assert_eq!(told[1], " jobs       a/b of trigger/3");
+        assert_eq!(told[2], "            ✗ NO_TRIGGER_MATCH     it is false");
+        assert_eq!(told[3], "                ✗ data.n > 1  →  false   data.n = 1");
+        assert_eq!(told[4], "            a/c of trigger/0");
+        assert_eq!(told[5], "            ✓ RUN                  run r was made");
+        assert_eq!(told[6..], ["            and 7 other jobs that watch its topic"]);
     }
 }
