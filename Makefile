@@ -11,7 +11,7 @@ BENCH_OUT ?= $(TARGET)/bench/$(SUITE).jsonl
 
 .DEFAULT_GOAL := help
 # Simulated hours of `make sim`, and a single seed to look at.
-HOURS ?= 300
+HOURS ?= 1500
 SEED ?=
 
 .PHONY: help setup setup-tests build run test test-kafka soak lint fmt schemas sim sim-night bench clean
@@ -44,7 +44,7 @@ soak: setup-tests ## The same, each fault ten times as often
 	$(CARGO) build --workspace
 	ORRERY_SOAK=10 $(CARGO) test --workspace --test on_kafka -- --nocapture
 
-sim: ## Simulate clusters under faults for HOURS (300), or show one SEED
+sim: ## Simulate clusters under faults for HOURS (1500), or show one SEED
 	$(CARGO) build --workspace
 	"$(TARGET)/debug/orrery-sim" --hours $(HOURS) --out "$(TARGET)/sim" $(if $(SEED),--seed $(SEED))
 
