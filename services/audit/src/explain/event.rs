@@ -53,10 +53,9 @@ impl std::str::FromStr for EventPlace {
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = || {
             let (source, offset) = text.rsplit_once(['@', '/'])?;
-            let (topic, partition) = source.rsplit_once('/')?;
-            let (topic, partition) = (topic.split('~').next()?.to_owned(), partition.parse().ok()?);
-            let offset = offset.parse::<i64>().ok().filter(|offset| *offset >= 0)?;
-            Some(Self { topic, partition, offset })
+            let place = format!("{source}/{offset}");
+            let (topic, partition, offset) = parts(&place).filter(|(_, _, offset)| *offset >= 0)?;
+            Some(Self { topic: topic.to_owned(), partition: partition.try_into().ok()?, offset })
         };
         let refused = || format!("{text:?} is not the place of an event; write TOPIC/PARTITION@OFFSET, such as orders.paid/0@17");
         let place = parsed().ok_or_else(refused)?;

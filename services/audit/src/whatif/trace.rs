@@ -85,7 +85,8 @@ pub struct Refusal {
 }
 
 impl Trace {
-    /// Notes a decision of a trigger, and whether it is on a definition. Attempts of runs that are not known began before the time that is looked at.
+    /// Notes a decision of a trigger; `defines`: it is on a definition. Attempts of runs that are not known began before the time
+    /// that is looked at.
     pub(super) fn trigger(&mut self, at: Timestamp, decision: &Triggered, defines: bool) {
         match decision {
             Triggered::RunCreated { record, .. } => {

@@ -4,7 +4,7 @@ use orrery_log::{Fetch, LogError, TopicPartition};
 use orrery_model::record::{NewRecord, Offset, Record, data_bytes};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::{Cleanup, Compaction};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub(super) struct Partition {
@@ -96,12 +96,10 @@ impl Partition {
         }
         let keys = self.records.iter().filter_map(|record| Some((record.key.as_ref()?.as_bytes(), record.offset)));
         let newest: BTreeMap<&[u8], Offset> = keys.collect();
-        let is_newest = |record: &Record| record.key.as_ref().is_none_or(|key| newest.get(key.as_bytes()) == Some(&record.offset));
-        let newest: Vec<bool> = self.records.iter().map(is_newest).collect();
+        let newest: BTreeSet<Offset> = newest.into_values().collect();
         let dead = now.plus_ms(-compaction.tombstones_ms);
-        let mut newest = newest.into_iter();
         self.records.retain(|record| {
-            let is_newest = newest.next() == Some(true);
+            let is_newest = record.key.is_none() || newest.contains(&record.offset);
             record.appended >= young || (is_newest && (record.value.is_some() || record.appended >= dead))
         });
     }
