@@ -98,6 +98,21 @@ pub enum LogError {
         /// Position behind the last record.
         end: Offset,
     },
+    /// Records were written that nobody may read yet.
+    #[error(
+        "a transaction is open in {topic}/{partition}: readers see it up to {stable}, it was written up to {written}; find whose it is \
+         and end it (kafka-transactions.sh find-hanging, abort), or wait for its timeout"
+    )]
+    OpenTransaction {
+        /// Full topic name.
+        topic: String,
+        /// Partition.
+        partition: u32,
+        /// What may be read ends here.
+        stable: Offset,
+        /// What was written ends here.
+        written: Offset,
+    },
     /// A record is too large for the log.
     #[error("a record of {bytes} bytes for {topic} is over the limit of {limit}")]
     TooLarge {
@@ -205,6 +220,11 @@ pub trait Log: Send + Sync {
     fn start_offset(&self, at: &TopicPartition) -> Result<Offset, LogError>;
     /// A position behind the last committed record; offsets that no record has may lie between.
     fn end_offset(&self, at: &TopicPartition) -> Result<Offset, LogError>;
+    /// The end, of a partition that nobody else writes to: refused while a transaction is open there, which hides from readers
+    /// whatever was committed behind its first record (protocol §9.2). Ask behind a fence, which ends one's own.
+    fn settled_end(&self, at: &TopicPartition) -> Result<Offset, LogError> {
+        self.end_offset(at)
+    }
     /// Position of the first record appended at this time or later; the end if there is none.
     fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError>;
     /// True if append times come from this machine's own wall clock: they say nothing about whether it is right.

@@ -45,6 +45,8 @@ pub enum Bug {
     /// §9.1: a store that is too old to have seen all tombstones is used; that is both checks that stop it, the head's age and the
     /// state hash.
     StoreTooOld,
+    /// §9.2: a shard is acquired while a transaction is open in its topics, which hides what was committed behind it.
+    OpenUnseen,
     /// §9.6: a snapshot without its end is taken for whole.
     TornSnapshot,
     /// §10.2: a record is readable before it is durable.
@@ -67,7 +69,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
@@ -87,6 +89,7 @@ impl Bug {
         Self::RunAgain,
         Self::LogicForgotten,
         Self::StoreTooOld,
+        Self::OpenUnseen,
         Self::TornSnapshot,
         Self::VisibleBeforeSync,
         Self::OneMark,

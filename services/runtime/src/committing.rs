@@ -105,13 +105,13 @@ impl Committing {
 
     /// After a slow commit a late copy of it could hit the next transaction; a fence ends the old writer's chances (§1.3).
     /// Another owner may have fenced, written and been fenced by this meanwhile: then journal or changelog end elsewhere than with
-    /// this owner's last commit, and its memory is stale (§1.2).
+    /// this owner's last commit, and its memory is stale (§1.2). What an open transaction hides is not known (§9.2).
     pub fn settle(&mut self) -> Result<(), Lost> {
         let Some(ends) = self.unclean.take() else { return Ok(()) };
         tracing::debug!(service = self.service, "a slow commit: using a new writer");
         self.writer = self.log.fence(&self.transactional_id)?;
         for (place, end) in ends {
-            for piece in pieces(&*self.log, &place, end, self.log.end_offset(&place)?) {
+            for piece in pieces(&*self.log, &place, end, self.log.settled_end(&place)?) {
                 if !piece?.is_empty() && !planted(Bug::NoHeadCheck) {
                     return Err(Lost::Fenced);
                 }

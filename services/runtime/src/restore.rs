@@ -115,7 +115,8 @@ pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireEr
         .log
         .fence(&transactional_id(target.cluster, D::SERVICE, target.shard))
         .map_err(|source| AcquireError::Log { doing: "fencing", source })?;
-    let ends = |at| target.log.end_offset(at).map_err(|source| AcquireError::Log { doing: "asking for ends", source });
+    // Behind an open transaction there may be more of ours that cannot be read now (§9.2): refused, and tried again.
+    let ends = |at| target.log.settled_end(at).map_err(|source| AcquireError::Log { doing: "asking for ends", source });
     let (journal_end, changelog_end) = (ends(&journal)?, ends(&changelog)?);
 
     let mut standby = Standby::open(target.log, target.cluster, (D::SERVICE, target.shard), store, target.now)?;

@@ -128,6 +128,31 @@ impl SimLog {
         self.lock().stray = Some((at, further));
     }
 
+    /// Somebody begins a transaction in these partitions and does not end it; what is committed there from now on is not readable.
+    /// (Kafka: a late part of a transaction that has ended begins another one, before KIP-890; or another client of the brokers.)
+    pub fn open_transaction(&self, places: &[TopicPartition]) {
+        let mut inner = self.lock();
+        for at in places {
+            if let Some(partition) = inner.partition_mut(at) {
+                partition.open();
+            }
+        }
+    }
+
+    /// All such transactions are ended, by whoever looks after the brokers: what lies behind them becomes readable.
+    pub fn close_transactions(&self) {
+        let mut inner = self.lock();
+        let mut closed = Vec::new();
+        for (topic, held) in &mut inner.topics {
+            let of = (0..).zip(&mut held.partitions).filter_map(|(n, partition)| partition.close().then(|| (topic.clone(), n)));
+            closed.extend(of);
+        }
+        closed.iter().for_each(|(topic, _)| inner.bells.ring(topic));
+        // An end is a record too.
+        inner.records += closed.len() as u64;
+        inner.touched.extend(closed);
+    }
+
     /// How its topics compact from now on.
     pub fn set_compaction(&self, compaction: Compaction) {
         self.lock().compaction = compaction;
@@ -183,6 +208,10 @@ impl Inner {
     fn partition(&self, at: &TopicPartition) -> Result<&Partition, LogError> {
         let held = self.topics.get(&*at.topic).and_then(|held| held.partitions.get(at.partition as usize));
         held.ok_or_else(|| LogError::NoSuchPartition { topic: at.topic.to_string(), partition: at.partition })
+    }
+
+    fn partition_mut(&mut self, at: &TopicPartition) -> Option<&mut Partition> {
+        self.topics.get_mut(&*at.topic)?.partitions.get_mut(at.partition as usize)
     }
 
     fn check(&self, records: &[NewRecord]) -> Result<(), LogError> {
@@ -295,6 +324,16 @@ impl Log for SimLog {
 
     fn end_offset(&self, at: &TopicPartition) -> Result<Offset, LogError> {
         Ok(self.reach()?.partition(at)?.end())
+    }
+
+    fn settled_end(&self, at: &TopicPartition) -> Result<Offset, LogError> {
+        let inner = self.reach()?;
+        let found = inner.partition(at)?;
+        let (stable, written) = (found.end(), found.written());
+        if stable < written && !planted(Bug::OpenUnseen) {
+            return Err(LogError::OpenTransaction { topic: at.topic.to_string(), partition: at.partition, stable, written });
+        }
+        Ok(stable)
     }
 
     fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError> {

@@ -69,6 +69,8 @@ pub enum Fault {
     Commit(u32, Fate),
     /// The next commits of a shard take so long.
     SlowCommits(u32, i64),
+    /// A transaction is opened in a shard's journal and changelog, and ended so much later.
+    OpenTransaction(u32, i64),
     /// An agent and the log do not hear each other for so long.
     Cut(usize, i64),
     /// An agent reaches the log, but no answer comes back.
@@ -130,6 +132,7 @@ impl Fault {
             Self::Contradict(..) => "contradict",
             Self::Commit(..) => "commit_fate",
             Self::SlowCommits(..) => "slow_commits",
+            Self::OpenTransaction(..) => "open_transaction",
             Self::Cut(..) => "cut",
             Self::CutAnswers(..) => "cut_answers",
             Self::Lag(..) => "lag",
@@ -173,6 +176,7 @@ pub const FAULT_KINDS: &[&str] = &[
     "contradict",
     "commit_fate",
     "slow_commits",
+    "open_transaction",
     "cut",
     "cut_answers",
     "lag",
@@ -259,6 +263,14 @@ impl Plan {
             }
             at += chance.i64(SECOND..2 * mean);
         }
+        // Somebody else acquires what cannot be read to its end.
+        for _ in 0..apart.usize(..3) {
+            let (at, shard, span) = (apart.i64(MINUTE..faults_until), apart.u32(..plan.shards()), apart.i64(5..120) * SECOND);
+            let taken = at + apart.i64(SECOND..span);
+            plan.faults.push((at, Fault::OpenTransaction(shard, span)));
+            plan.faults.push((taken, Fault::Reassign(shard, apart.usize(..plan.members), SECOND)));
+        }
+        plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }
 

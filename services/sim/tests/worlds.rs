@@ -8,7 +8,7 @@ use orrery_sim::world::World;
 
 /// A defect, the seed whose world shows it, and a checker that says so.
 const PLANTED: &[(Bug, u64, &str)] = &[
-    (Bug::NoHeadCheck, 12, "epochs"),
+    (Bug::NoHeadCheck, 27, "epochs"),
     (Bug::ReuseWriter, 2, "epochs"),
     (Bug::NoRollForward, 2, "epochs"),
     (Bug::NoResend, 2, "ended"),
@@ -27,10 +27,11 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::RunAgain, 2, "started_once"),
     (Bug::LogicForgotten, 1, "logic"),
     (Bug::StoreTooOld, 6, "replay"),
+    (Bug::OpenUnseen, 7, "replay"),
     (Bug::TornSnapshot, 5, "replay"),
     (Bug::VisibleBeforeSync, 5, "epochs"),
     (Bug::OneMark, 1, "ended"),
-    (Bug::CancelHandBack, 31, "cancelled"),
+    (Bug::CancelHandBack, 46, "cancelled"),
     (Bug::DeadSession, 4, "started_once"),
     (Bug::Overcommit, 1, "capacity"),
     (Bug::LastFirst, 1, "overtaken"),

@@ -53,7 +53,7 @@ pub(super) fn only_the_newest_writer_commits(log: &dyn Log) {
     let mut old = log.fence(&id).expect("a writer");
     commit(&mut *old, vec![record(&topic, 0, "old")]);
     let mut new = log.fence(&id).expect("a second writer");
-    let end = log.end_offset(&at(&topic, 0)).expect("an end");
+    let end = log.settled_end(&at(&topic, 0)).expect("no transaction is open behind a fence");
     for _ in 0..2 {
         assert_eq!(old.commit(vec![record(&topic, 0, "zombie")]).expect("an answer"), Commit::Fenced);
     }

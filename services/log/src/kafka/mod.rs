@@ -133,6 +133,10 @@ impl Log for KafkaLog {
         Ok(self.readers.bounds(at)?.end)
     }
 
+    fn settled_end(&self, at: &TopicPartition) -> Result<Offset, LogError> {
+        self.readers.settled_end(at)
+    }
+
     fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError> {
         self.readers.offset_at(at, time)
     }

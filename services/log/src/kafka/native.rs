@@ -1,5 +1,5 @@
 //! What the client crate does not offer, by the library's own interface (ADR 0008): the ids of topics, the ends of partitions as a
-//! reader meets them, and the names of all settings. Nothing outside of this file is unsafe.
+//! reader meets them and as the brokers tell them, and the names of all settings. Nothing outside of this file is unsafe.
 #![expect(unsafe_code, reason = "the safe client neither tells a topic's id nor where an end was met; see ADR 0008")]
 
 use orrery_model::payload::Payload;
@@ -7,9 +7,11 @@ use orrery_model::record::Record;
 use orrery_model::time::Timestamp;
 use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
+pub(super) use rdkafka::bindings::rd_kafka_IsolationLevel_t as Isolation;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
@@ -35,7 +37,7 @@ pub(super) struct Polled {
 
 /// What a consumer meets next, in any of its partitions; nothing, if that takes too long or concerns no partition.
 pub(super) fn poll<C: ClientContext>(client: &Client<C>, at_most: Duration) -> Option<Polled> {
-    let timeout = c_int::try_from(at_most.as_millis()).unwrap_or(c_int::MAX);
+    let timeout = millis(at_most);
     // Safety: the handle lives as long as `client`; the message is ours until it is destroyed, after its last use.
     unsafe {
         let message = sys::rd_kafka_consumer_poll(client.native_ptr(), timeout);
@@ -153,38 +155,111 @@ pub(super) struct Described {
 /// Asks the brokers for a topic; none if there is no such topic.
 pub(super) fn describe<C: ClientContext>(client: &Client<C>, name: &str, at_most: Duration) -> Result<Option<Described>, KafkaError> {
     let Ok(name) = CString::new(name) else { return Ok(None) };
-    let timeout = c_int::try_from(at_most.as_millis()).unwrap_or(c_int::MAX);
     let mut names = [name.as_ptr()];
-    // Safety: every object made here is destroyed here, after the last use of what it owns; the event owns what it answers.
+    // Safety: the collection is destroyed after its last use; the request lives as long as its answer is read.
     unsafe {
-        let client = client.native_ptr();
         let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
-        let options = sys::rd_kafka_AdminOptions_new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
-        let mut why = [0; 128];
-        sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout, why.as_mut_ptr(), why.len());
-        let queue = sys::rd_kafka_queue_new(client);
-        sys::rd_kafka_DescribeTopics(client, topics, options, queue);
-        let event = sys::rd_kafka_queue_poll(queue, timeout);
-        let described =
-            if event.is_null() { Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut)) } else { read_description(event) };
-        if !event.is_null() {
-            sys::rd_kafka_event_destroy(event);
-        }
-        sys::rd_kafka_queue_destroy(queue);
-        sys::rd_kafka_AdminOptions_destroy(options);
+        let request = Request::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, at_most);
+        sys::rd_kafka_DescribeTopics(request.client, topics, request.options, request.queue);
+        let described = request.answer(at_most).and_then(|event| read_description(event));
         sys::rd_kafka_TopicCollection_destroy(topics);
         described
     }
+}
+
+/// Where a partition ends: behind all that is written there (its high watermark), or before the first transaction that is open (its
+/// last stable offset).
+pub(super) fn end<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partition: i32,
+    of: Isolation,
+    at_most: Duration,
+) -> Result<i64, KafkaError> {
+    let gone = || KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+    let Ok(topic) = CString::new(topic) else { return Err(gone()) };
+    // Safety: the list is destroyed after its last use, and holds the one place that is added; an option that is refused would have
+    // to be one of another request; the answer, as long as it says, lives as long as the request.
+    unsafe {
+        let places = sys::rd_kafka_topic_partition_list_new(1);
+        let asked = sys::rd_kafka_topic_partition_list_add(places, topic.as_ptr(), partition);
+        (*asked).offset = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
+        let request = Request::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, at_most);
+        sys::rd_kafka_AdminOptions_set_isolation_level(request.options, of);
+        sys::rd_kafka_ListOffsets(request.client, places, request.options, request.queue);
+        let end = request.answer(at_most).and_then(|event| {
+            let mut count = 0;
+            let all = sys::rd_kafka_ListOffsets_result_infos(sys::rd_kafka_event_ListOffsets_result(event), &raw mut count);
+            if all.is_null() || count == 0 {
+                return Err(gone());
+            }
+            let place = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*all);
+            match place.err {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(place.offset),
+                code => Err(KafkaError::OffsetFetch(code.into())),
+            }
+        });
+        sys::rd_kafka_topic_partition_list_destroy(places);
+        end
+    }
+}
+
+/// A request of an administrator, with all that it takes.
+struct Request {
+    client: *mut sys::rd_kafka_t,
+    options: *mut sys::rd_kafka_AdminOptions_t,
+    queue: *mut sys::rd_kafka_queue_t,
+    event: Cell<*mut sys::rd_kafka_event_t>,
+}
+
+impl Request {
+    fn new<C: ClientContext>(client: &Client<C>, what: sys::rd_kafka_admin_op_t, at_most: Duration) -> Self {
+        let client = client.native_ptr();
+        // Safety: the handle lives as long as `client`, and what is made here until this is dropped.
+        let (options, queue) = unsafe { (sys::rd_kafka_AdminOptions_new(client, what), sys::rd_kafka_queue_new(client)) };
+        let mut why = [0; 128];
+        // Safety: the text is as long as it says.
+        unsafe { sys::rd_kafka_AdminOptions_set_request_timeout(options, millis(at_most), why.as_mut_ptr(), why.len()) };
+        Self { client, options, queue, event: Cell::new(null_mut()) }
+    }
+
+    /// Waits for the answer, which is ours until this is dropped.
+    fn answer(&self, at_most: Duration) -> Result<*mut sys::rd_kafka_event_t, KafkaError> {
+        // Safety: the queue lives as long as this.
+        let event = unsafe { sys::rd_kafka_queue_poll(self.queue, millis(at_most)) };
+        if event.is_null() {
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut));
+        }
+        self.event.set(event);
+        // Safety: an event lives as long as this, from here on.
+        match unsafe { sys::rd_kafka_event_error(event) } {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(event),
+            error => Err(KafkaError::MetadataFetch(error.into())),
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        // Safety: what was made for this request, after its last use.
+        unsafe {
+            if !self.event.get().is_null() {
+                sys::rd_kafka_event_destroy(self.event.get());
+            }
+            sys::rd_kafka_queue_destroy(self.queue);
+            sys::rd_kafka_AdminOptions_destroy(self.options);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> c_int {
+    c_int::try_from(duration.as_millis()).unwrap_or(c_int::MAX)
 }
 
 /// Safety: an event that answers a description of one topic.
 unsafe fn read_description(event: *mut sys::rd_kafka_event_t) -> Result<Option<Described>, KafkaError> {
     // Safety: the answer is as long as it says, and lives as long as its event.
     unsafe {
-        let error = sys::rd_kafka_event_error(event);
-        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(KafkaError::MetadataFetch(error.into()));
-        }
         let mut count = 0;
         let all = sys::rd_kafka_DescribeTopics_result_topics(sys::rd_kafka_event_DescribeTopics_result(event), &raw mut count);
         if all.is_null() || count == 0 {

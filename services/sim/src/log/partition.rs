@@ -11,6 +11,8 @@ pub(super) struct Partition {
     records: Vec<Record>,
     start: Offset,
     end: Offset,
+    /// A transaction that nobody ends was begun here: readers see nothing from here on.
+    open_from: Option<Offset>,
 }
 
 impl Partition {
@@ -18,8 +20,27 @@ impl Partition {
         self.start
     }
 
-    pub(super) const fn end(&self) -> Offset {
+    /// Where readers' records end.
+    pub(super) fn end(&self) -> Offset {
+        self.open_from.unwrap_or(self.end)
+    }
+
+    /// Where the records end that were written.
+    pub(super) const fn written(&self) -> Offset {
         self.end
+    }
+
+    /// Somebody begins a transaction, and does not end it.
+    pub(super) const fn open(&mut self) {
+        if self.open_from.is_none() {
+            self.open_from = Some(self.end);
+            self.end += 1;
+        }
+    }
+
+    /// Somebody ends it. True if there was one.
+    pub(super) const fn close(&mut self) -> bool {
+        self.open_from.take().is_some()
     }
 
     pub(super) fn append(&mut self, record: &NewRecord, appended: Timestamp, gap: i64) -> Offset {
@@ -31,16 +52,17 @@ impl Partition {
     }
 
     pub(super) fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError> {
-        if from < self.start || from > self.end {
+        let end = self.end();
+        if from < self.start || from > end {
             let topic = at.topic.to_string();
-            return Err(LogError::OutOfRange { topic, partition: at.partition, asked: from, start: self.start, end: self.end });
+            return Err(LogError::OutOfRange { topic, partition: at.partition, asked: from, start: self.start, end });
         }
-        if from == self.end {
+        if from == end {
             return Ok(Fetch { records: Vec::new(), next: from });
         }
         let first = self.records.partition_point(|record| record.offset < from);
         let (mut records, mut bytes, mut next) = (Vec::new(), 0, from);
-        for record in &self.records[first..] {
+        for record in self.records[first..].iter().take_while(|record| record.offset < end) {
             bytes += data_bytes(record.key.as_ref(), record.value.as_ref());
             if bytes > max_bytes && !records.is_empty() {
                 break;
@@ -49,7 +71,7 @@ impl Partition {
             next = record.offset + 1;
         }
         if records.is_empty() {
-            next = self.end;
+            next = end;
         }
         Ok(Fetch { records, next })
     }
@@ -65,12 +87,15 @@ impl Partition {
     }
 
     pub(super) fn offset_at(&self, time: Timestamp) -> Offset {
-        self.records.iter().find(|record| record.appended >= time).map_or(self.end, |record| record.offset)
+        let first = self.records.iter().find(|record| record.appended >= time);
+        first.map_or(self.end(), |record| record.offset.min(self.end()))
     }
 
+    /// As brokers do, which leave alone what is behind an open transaction: here, all of it.
     pub(super) fn clean(&mut self, cleanup: Cleanup, compaction: Compaction, now: Timestamp) {
         match cleanup {
             Cleanup::Forever => {}
+            _ if self.open_from.is_some() => {}
             Cleanup::Compact => self.compact(compaction, now),
             Cleanup::DeleteAfterMs(ms) => self.delete_before(now.plus_ms(-ms)),
             Cleanup::CompactAndDeleteAfterMs(ms) => {

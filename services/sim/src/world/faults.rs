@@ -15,6 +15,8 @@ pub(crate) enum Healing {
     Clock(usize),
     /// The log answers again.
     Log,
+    /// Open transactions are ended.
+    Transactions,
     /// The data team makes its topic again.
     Topic,
 }
@@ -53,6 +55,12 @@ impl World {
                 self.log.plan(&transactional_id(&self.cluster, service, shard), fate);
                 let span = self.chance.i64(SECOND / 100..5 * SECOND);
                 self.after(span, Happening::LateCommits);
+            }
+            Fault::OpenTransaction(shard, span) => {
+                let (service, shard) = self.key(shard);
+                let of = |kind| TopicPartition::new(&self.cluster.topic(&format!("{service}.{kind}")), shard);
+                self.log.open_transaction(&[of("journal"), of("changelog")]);
+                self.after(span, Happening::Heals(Healing::Transactions));
             }
             Fault::SlowCommits(shard, span) => drop(self.slow.insert(self.key(shard), (span, SLOW_COMMITS))),
             Fault::Cut(n, span) => self.nodes[n].link.cut_until = now + span,
@@ -115,6 +123,7 @@ impl World {
         match healing {
             Healing::Disk(m) => self.members[m].disks.values().for_each(|disk| disk.set_full(false)),
             Healing::Clock(m) => self.members[m].skew = 0,
+            Healing::Transactions => self.log.close_transactions(),
             Healing::Log => self.log.set_reachable(true),
             Healing::Topic => self.make_topic(),
         }
@@ -125,6 +134,7 @@ impl World {
         self.note(|| "everything heals".into());
         self.crash.disarm();
         self.log.set_reachable(true);
+        self.log.close_transactions();
         self.make_topic();
         self.slow.clear();
         for m in 0..self.members.len() {

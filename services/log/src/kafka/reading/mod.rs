@@ -14,7 +14,7 @@ pub(super) use bells::Bells;
 pub(super) use ends::Ends;
 
 use super::config::{KafkaConfig, Role};
-use super::native;
+use super::native::{self, Isolation};
 use super::reaper::Reaped;
 use super::topics::Topics;
 use super::{REQUEST_TIMEOUT, places, unreachable};
@@ -116,6 +116,21 @@ impl Readers {
             Ok((start, end)) => Ok(Bounds { start, end: self.ends.raise((at, generation), end) }),
             Err(error) => Err(self.failed(at, "asking for ends", &error)),
         }
+    }
+
+    /// The end, unless the brokers say that more was written than readers of committed records may see.
+    pub(super) fn settled_end(&self, at: &TopicPartition) -> Result<Offset, LogError> {
+        let partition = i32::try_from(at.partition).unwrap_or(i32::MAX);
+        let end = |of| native::end(self.asker.client(), &at.topic, partition, of, REQUEST_TIMEOUT);
+        let failed = |error| self.failed(at, "asking for ends", &error);
+        self.topics.check(&at.topic, at.partition)?;
+        // In this order: what is written between the two makes them differ no less.
+        let written = end(Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED).map_err(failed)?;
+        let stable = end(Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED).map_err(failed)?;
+        if stable < written {
+            return Err(LogError::OpenTransaction { topic: at.topic.to_string(), partition: at.partition, stable, written });
+        }
+        Ok(self.ends.raise((at, self.topics.generation(&at.topic)), stable))
     }
 
     pub(super) fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError> {
