@@ -40,6 +40,28 @@ pub enum Bug {
     LaunchUnsynced,
     /// §8.3: a launch of a known attempt is run again.
     RunAgain,
+    /// §1.1: an ownership goes on with the epoch of the one before.
+    SameEpoch,
+    /// §1.4: rows behind the last head are applied.
+    HeadlessRows,
+    /// §3.1: positions are not in the transaction that passes them.
+    PositionUnsaved,
+    /// §2.1: a message that was taken is taken again.
+    RepeatTaken,
+    /// §3.2: what was read and dropped is not in the journal.
+    DroppedUntold,
+    /// §4.2: a record about another shard's job is taken where it lies.
+    NotForwarded,
+    /// §5.1: every shard reads every partition of a user topic.
+    ReadByTwo,
+    /// §7.1: `at` is whatever the wall clock says.
+    AtByWall,
+    /// §10.1: an event is fired for as often as it comes, whatever its idempotency key.
+    KeyForgotten,
+    /// §11.1: the chain does not go on over entries.
+    Unchained,
+    /// §11.3: all messages of an entry have the same index.
+    OneIndex,
     /// §9.5: an owner decides by the newest version that it has, not by the one in force.
     LogicForgotten,
     /// §9.1: a store that is too old to have seen all tombstones is used; that is both checks that stop it, the head's age and the
@@ -69,7 +91,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 40] = [
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
@@ -87,6 +109,17 @@ impl Bug {
         Self::LeaseFromAnswer,
         Self::LaunchUnsynced,
         Self::RunAgain,
+        Self::SameEpoch,
+        Self::HeadlessRows,
+        Self::PositionUnsaved,
+        Self::RepeatTaken,
+        Self::DroppedUntold,
+        Self::NotForwarded,
+        Self::ReadByTwo,
+        Self::AtByWall,
+        Self::KeyForgotten,
+        Self::Unchained,
+        Self::OneIndex,
         Self::LogicForgotten,
         Self::StoreTooOld,
         Self::OpenUnseen,

@@ -171,7 +171,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         let now = clock();
         let target = Target { log, cluster, shard: *shard, open_store, fresh_lineage, now: now.wall };
         let Acquired { writer, store, found_store, restored, again, resend_from } = acquire::<D>(&target)?;
-        let epoch = restored.head.epoch + 1;
+        let epoch = restored.head.epoch + i64::from(!planted(Bug::SameEpoch));
         let mut owner = Self {
             inputs: Inputs::new(setting, bell.clone()),
             shard: Shard::new(restored, cluster.clone(), *shard, epoch, now),

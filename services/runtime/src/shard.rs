@@ -263,7 +263,9 @@ impl<D: Decider> Shard<D> {
 
     fn move_position(&mut self, topic: &Arc<str>, partition: u32, position: Position) {
         let row = rows::POSITION_ROW.encode(&position);
-        self.shell_rows.insert(full_key(rows::POSITIONS, &rows::position_key(topic, partition)), Some(row));
+        if !planted(Bug::PositionUnsaved) {
+            self.shell_rows.insert(full_key(rows::POSITIONS, &rows::position_key(topic, partition)), Some(row));
+        }
         self.positions.insert((topic.clone(), partition), position);
     }
 
@@ -338,7 +340,7 @@ impl<D: Decider> Shard<D> {
             let input = (&**input_of.0, input_of.1);
             let key = rows::mark_key(sender, input);
             match self.marks.get(&key) {
-                Some(seen) if *seen >= mark => return Ok(Some(DropReason::Repeat)),
+                Some(seen) if *seen >= mark && !planted(Bug::RepeatTaken) => return Ok(Some(DropReason::Repeat)),
                 Some(_) => {}
                 None => {
                     if let Some(from) = rows::lineage_before(&self.marks, sender, input) {
@@ -415,6 +417,9 @@ impl<D: Decider> Shard<D> {
             last.count += count;
             return;
         }
+        if planted(Bug::DroppedUntold) {
+            return;
+        }
         self.dropped.push(Dropped { topic: topic.into(), partition, from, to, count, reason });
     }
 
@@ -424,7 +429,7 @@ impl<D: Decider> Shard<D> {
         let mut chain = std::mem::take(&mut self.head.chain);
         let mut entries = Vec::with_capacity(step.entries.len());
         for entry in std::mem::take(&mut step.entries) {
-            let entry = chained(D::journal(), &chain, entry);
+            let entry = chained(D::journal(), if planted(Bug::Unchained) { "" } else { &chain }, entry);
             chain.clone_from(&entry.chain);
             let mut messages = Vec::new();
             entry.decisions.iter().for_each(|decision| D::messages(entry.at, decision, &mut messages));

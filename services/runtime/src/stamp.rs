@@ -1,5 +1,6 @@
 //! The time of inputs (§7.1): it never goes back, follows the wall clock, and stays within half and double of elapsed time.
 
+use orrery_model::planted::{Bug, planted};
 use orrery_model::time::Timestamp;
 
 /// What the driver's clocks say.
@@ -27,7 +28,8 @@ impl Stamper {
     /// Within an ownership: clamp(wall, last + elapsed/2, last + 2·elapsed).
     pub fn next(&mut self, now: Now) -> Timestamp {
         let elapsed = (now.monotonic_us - self.last_monotonic_us).max(0);
-        self.last = Timestamp(now.wall.0.clamp(self.last.0 + elapsed / 2, self.last.0 + 2 * elapsed));
+        let followed = now.wall.0.clamp(self.last.0 + elapsed / 2, self.last.0 + 2 * elapsed);
+        self.last = if planted(Bug::AtByWall) { now.wall } else { Timestamp(followed) };
         self.last_monotonic_us = now.monotonic_us;
         self.last
     }

@@ -263,15 +263,19 @@ impl Plan {
             }
             at += chance.i64(SECOND..2 * mean);
         }
-        // Somebody else acquires what cannot be read to its end.
-        for _ in 0..apart.usize(..3) {
-            let (at, shard, span) = (apart.i64(MINUTE..faults_until), apart.u32(..plan.shards()), apart.i64(5..120) * SECOND);
-            let taken = at + apart.i64(SECOND..span);
-            plan.faults.push((at, Fault::OpenTransaction(shard, span)));
-            plan.faults.push((taken, Fault::Reassign(shard, apart.usize(..plan.members), SECOND)));
-        }
-        plan.faults.sort_by_key(|(at, _)| *at);
+        plan.draw_open_transactions(&mut apart);
         plan
+    }
+
+    /// Somebody acquires what cannot be read to its end.
+    fn draw_open_transactions(&mut self, chance: &mut Rng) {
+        for _ in 0..chance.usize(..3) {
+            let (at, shard, span) = (chance.i64(MINUTE..self.faults_until), chance.u32(..self.shards()), chance.i64(5..120) * SECOND);
+            let taken = at + chance.i64(SECOND..span);
+            self.faults.push((at, Fault::OpenTransaction(shard, span)));
+            self.faults.push((taken, Fault::Reassign(shard, chance.usize(..self.members), SECOND)));
+        }
+        self.faults.sort_by_key(|(at, _)| *at);
     }
 
     /// Shards of both services: trigger shards first.

@@ -56,12 +56,7 @@ impl World {
                 let span = self.chance.i64(SECOND / 100..5 * SECOND);
                 self.after(span, Happening::LateCommits);
             }
-            Fault::OpenTransaction(shard, span) => {
-                let (service, shard) = self.key(shard);
-                let of = |kind| TopicPartition::new(&self.cluster.topic(&format!("{service}.{kind}")), shard);
-                self.log.open_transaction(&[of("journal"), of("changelog")]);
-                self.after(span, Happening::Heals(Healing::Transactions));
-            }
+            Fault::OpenTransaction(shard, span) => self.open_transaction(shard, span),
             Fault::SlowCommits(shard, span) => drop(self.slow.insert(self.key(shard), (span, SLOW_COMMITS))),
             Fault::Cut(n, span) => self.nodes[n].link.cut_until = now + span,
             Fault::CutAnswers(n, span) => self.nodes[n].link.mute_until = now + span,
@@ -111,6 +106,13 @@ impl World {
             }
             other => unreachable!("{other:?} strikes by itself"),
         }
+    }
+
+    fn open_transaction(&mut self, shard: u32, span: i64) {
+        let (service, shard) = self.key(shard);
+        let of = |kind| TopicPartition::new(&self.cluster.topic(&format!("{service}.{kind}")), shard);
+        self.log.open_transaction(&[of("journal"), of("changelog")]);
+        self.after(span, Happening::Heals(Healing::Transactions));
     }
 
     fn set_member_clock(&mut self, m: usize, skew: i64) {

@@ -6,6 +6,7 @@ use crate::event::EventView;
 use crate::facts::{Decision, EventData};
 use crate::starts::is_behind_start;
 use orrery_model::id::JobName;
+use orrery_model::planted::{Bug, planted};
 
 /// Header of a record that may be sent more than once.
 const KEY_HEADER: &str = "idempotency-key";
@@ -27,6 +28,7 @@ impl Turn<'_> {
     /// True if another record of the same key has fired.
     pub(super) fn is_repeated(&self, event: &EventData) -> bool {
         key_of(event).is_some_and(|id| self.state.answers.get(&id).is_some_and(|first| first.answer != event.place()))
+            && !planted(Bug::KeyForgotten)
     }
 
     /// An event that has fired is the one of its key that counts.
