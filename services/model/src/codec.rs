@@ -88,6 +88,16 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
         out
     }
 
+    /// For a record that is one list: one of items that were written before, as by [`encode_item`].
+    pub fn encode_items<'i>(&self, items: impl ExactSizeIterator<Item = &'i [u8]> + Clone) -> Vec<u8> {
+        let bytes: usize = items.clone().map(<[u8]>::len).sum();
+        let mut out = Vec::with_capacity(HEADER_LEN + 16 + bytes);
+        out.extend_from_slice(&SINGLE_OBJECT);
+        out.extend_from_slice(&self.fingerprint);
+        avro::write_items(&mut out, items);
+        out
+    }
+
     /// Reads single-object encoding.
     pub fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {
         if bytes.len() < HEADER_LEN || bytes[..2] != SINGLE_OBJECT {
@@ -140,6 +150,13 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
             _ => self.decode(bytes),
         }
     }
+}
+
+/// An item of a record that is one list, for [`Codec::encode_items`].
+pub fn encode_item<I: Serialize>(item: &I) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    avro::write(&mut out, item).expect("types of records have an Avro form, which their tests check");
+    out
 }
 
 /// Reads an Avro long from the front of `rest`.

@@ -96,7 +96,8 @@ impl RowKey for u32 {
 pub struct Table<K, V: 'static> {
     tag: u8,
     codec: &'static Codec<V>,
-    rows: BTreeMap<K, Slot<V>>,
+    /// Apart from the map's nodes, which are half empty where keys only grow, and whose rows move when one comes between.
+    rows: BTreeMap<K, Box<Slot<V>>>,
     /// Rows that changed since the last commit, with the hashes of what they were then; none where nobody commits.
     dirty: Option<BTreeMap<K, Option<[u8; 32]>>>,
 }
@@ -149,10 +150,10 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
     pub fn insert(&mut self, key: K, row: V) {
         let place = self.rows.entry(key);
         if let Some(dirty) = &mut self.dirty {
-            let old = if let Entry::Occupied(old) = &place { Some(old.get()) } else { None };
+            let old = if let Entry::Occupied(old) = &place { Some(&**old.get()) } else { None };
             remember(dirty, (self.tag, self.codec), place.key(), old);
         }
-        place.insert_entry(Slot { row, hash: None });
+        place.insert_entry(Box::new(Slot { row, hash: None }));
     }
 
     /// Changes a row in place; nothing happens if it is not there.
@@ -214,7 +215,7 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Rows for Table<K, V> 
         match value {
             Some(bytes) => {
                 let row = self.codec.decode(bytes).map_err(|e| refused(e.to_string()))?;
-                self.rows.insert(key, Slot { row, hash: None });
+                self.rows.insert(key, Box::new(Slot { row, hash: None }));
             }
             None => {
                 self.rows.remove(&key);

@@ -11,6 +11,7 @@ pub mod leases;
 pub mod membership;
 pub mod messages;
 pub mod owner;
+mod packing;
 pub mod restore;
 pub mod rows;
 pub mod shard;

@@ -1,11 +1,12 @@
 //! From messages to log records: which topic and partition, and packing (§10.3, §11.3).
 
+use crate::packing::packs;
 use crate::snapshots::SnapshotSetting;
 use apache_avro::AvroSchemaComponent;
-use orrery_model::codec::{Codec, hex};
+use orrery_model::codec::{Codec, encode_item, hex};
 use orrery_model::decider::{Message, Poison};
 use orrery_model::journal::Shards;
-use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
+use orrery_model::limits::INPUT_BYTES;
 use orrery_model::messages::{self, Item, Packed, RunRecord};
 use orrery_model::murmur2::partition_of;
 use orrery_model::payload::Payload;
@@ -167,10 +168,10 @@ impl<'c> Outbox<'c> {
         for ((epoch, topic, partition), pack) in std::mem::take(&mut self.packs) {
             let place = Place { sender: &Sender { epoch, ..sender.clone() }, topic: self.cluster.topic(topic), partition };
             match pack {
-                Pack::Forwards(items) => place.records(&messages::FORWARDS, items, &mut records),
-                Pack::Tasks(items) => place.records(&messages::TASKS, items, &mut records),
-                Pack::Outcomes(items) => place.records(&messages::OUTCOMES, items, &mut records),
-                Pack::Commands(items) => place.records(&messages::COMMANDS, items, &mut records),
+                Pack::Forwards(items) => place.records(&messages::FORWARDS, &items, &mut records),
+                Pack::Tasks(items) => place.records(&messages::TASKS, &items, &mut records),
+                Pack::Outcomes(items) => place.records(&messages::OUTCOMES, &items, &mut records),
+                Pack::Commands(items) => place.records(&messages::COMMANDS, &items, &mut records),
             }
         }
         for (run, record) in std::mem::take(&mut self.runs) {
@@ -189,35 +190,30 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Packs items into records of at most [`PACKED_BYTES`] (one item alone may be larger), halving what is too large.
-    fn records<M>(&self, codec: &Codec<Packed<M>>, items: Vec<Item<M>>, out: &mut Vec<NewRecord>)
+    /// Records of these items, each named by its first one.
+    fn records<M>(&self, codec: &Codec<Packed<M>>, items: &[Item<M>], out: &mut Vec<NewRecord>)
     where
         M: Serialize + DeserializeOwned + AvroSchemaComponent,
     {
-        let Some(first) = items.first() else { return };
-        let id = MessageId {
-            service: self.sender.service.into(),
-            shard: self.sender.shard,
-            lineage: self.sender.lineage.clone(),
-            epoch: self.sender.epoch,
-            seq: first.seq,
-            index: first.index,
-        };
-        let mut packed = Packed { items };
-        let value = codec.encode(&packed);
-        if value.len() > PACKED_BYTES && packed.items.len() > 1 {
-            let rest = packed.items.split_off(packed.items.len() / 2);
-            self.records(codec, packed.items, out);
-            self.records(codec, rest, out);
-            return;
+        let written: Vec<(&Item<M>, Vec<u8>)> = items.iter().map(|item| (item, encode_item(item))).collect();
+        for pack in packs(&written, |(_, bytes)| bytes.len()) {
+            let Some((first, _)) = pack.first() else { continue };
+            let id = MessageId {
+                service: self.sender.service.into(),
+                shard: self.sender.shard,
+                lineage: self.sender.lineage.clone(),
+                epoch: self.sender.epoch,
+                seq: first.seq,
+                index: first.index,
+            };
+            out.push(NewRecord {
+                topic: self.topic.clone(),
+                partition: self.partition,
+                key: None,
+                value: Some(Payload(codec.encode_items(pack.iter().map(|(_, bytes)| bytes.as_slice())).into())),
+                headers: vec![(ID_HEADER.into(), id.to_string().as_bytes().into())],
+            });
         }
-        out.push(NewRecord {
-            topic: self.topic.clone(),
-            partition: self.partition,
-            key: None,
-            value: Some(Payload(value.into())),
-            headers: vec![(ID_HEADER.into(), id.to_string().as_bytes().into())],
-        });
     }
 }
 

@@ -7,7 +7,7 @@ mod logic;
 mod positions;
 mod records;
 
-pub use crate::chain::chained;
+use crate::chain::Written;
 
 use crate::membership::logic_of;
 use crate::messages::{Cluster, Outbox, Sender, dead_letter};
@@ -429,14 +429,14 @@ impl<D: Decider> Shard<D> {
         let mut chain = std::mem::take(&mut self.head.chain);
         let mut entries = Vec::with_capacity(step.entries.len());
         for entry in std::mem::take(&mut step.entries) {
-            let entry = chained(D::journal(), if planted(Bug::Unchained) { "" } else { &chain }, entry);
-            chain.clone_from(&entry.chain);
+            let (written, entry) = Written::new(D::journal(), if planted(Bug::Unchained) { "" } else { &chain }, entry);
+            chain.clone_from(&written.chain);
             let mut messages = Vec::new();
             entry.decisions.iter().for_each(|decision| D::messages(entry.at, decision, &mut messages));
             for (index, message) in messages.into_iter().enumerate() {
                 outbox.add(&self.sender, entry.seq, index as i32, message);
             }
-            entries.push(entry);
+            entries.push(written);
         }
         let messages = outbox.into_records(&self.sender);
         self.dropped_records = 0;
@@ -450,7 +450,7 @@ impl<D: Decider> Shard<D> {
             ..std::mem::take(&mut self.head)
         };
         let rows = self.changed_rows();
-        let mut records = self.journal_records(entries);
+        let mut records = self.journal_records(&entries);
         let changelog_from = records.len();
         records.extend(rows.iter().map(|(key, value)| self.changelog_record(key, value.as_ref())));
         let changelog = changelog_from..records.len();

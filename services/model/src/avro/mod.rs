@@ -9,7 +9,7 @@ mod read;
 mod write;
 
 pub use read::read;
-pub use write::write;
+pub use write::{write, write_items};
 
 /// Why a value cannot be written, or bytes cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

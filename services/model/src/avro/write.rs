@@ -9,6 +9,16 @@ pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Result<(), 
     value.serialize(&mut Writer { out })
 }
 
+/// Appends an array of items that were written before.
+pub fn write_items<'i>(out: &mut Vec<u8>, items: impl ExactSizeIterator<Item = &'i [u8]>) {
+    let count = items.len();
+    Writer { out }.long(i64::try_from(count).unwrap_or(i64::MAX));
+    items.for_each(|item| out.extend_from_slice(item));
+    if count > 0 {
+        Writer { out }.long(0);
+    }
+}
+
 struct Writer<'o> {
     out: &'o mut Vec<u8>,
 }

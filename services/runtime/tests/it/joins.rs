@@ -5,12 +5,17 @@ use crate::fixture::Fixture;
 use orrery_model::decider::Decider;
 use orrery_model::journal::{Entry, Source};
 use orrery_model::topics;
-use orrery_runtime::shard::chained;
+use orrery_runtime::chain::chained;
 use std::collections::BTreeMap;
 
 /// Checks shard 0's journal, that it leads to the head, and that it accounts for all of `jobs`.
 pub(crate) fn check(fixture: &Fixture) {
     let (entries, head) = (fixture.entries(0), fixture.head(0));
+    for record in fixture.read(topics::TRIGGER_JOURNAL, 0) {
+        let value = record.value.expect("journals have no tombstones");
+        let batch = Counting::journal().decode(value.as_bytes()).expect("a batch");
+        assert_eq!(Counting::journal().encode(&batch), value.as_bytes(), "entries written one by one are no batch");
+    }
     let (mut chain, mut standing) = (String::new(), BTreeMap::new());
     for (n, entry) in entries.iter().enumerate() {
         assert_eq!(entry.seq, n as i64 + 1, "seqs have a gap");
