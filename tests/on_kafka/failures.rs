@@ -91,6 +91,30 @@ fn replicas_are_replaced_one_after_the_other() {
 }
 
 #[test]
+fn the_newer_group_protocol_gives_shards_and_takes_them() {
+    let kafka = crate::broker();
+    let mut world = World::begin(&kafka);
+    let newer = |cell| [("ORRERY_CELL", cell), ("ORRERY_KAFKA_GROUP_PROTOCOL", "consumer")];
+    for (name, ..) in SERVICES {
+        world.cluster.stop(name);
+    }
+    for (name, role, cell) in SERVICES {
+        world.cluster.start(name, role, &newer(cell));
+    }
+    world.run(RUNS_PER_FAULT);
+    for (name, role, cell) in SERVICES.iter().filter(|(name, ..)| name.ends_with("-a")) {
+        let began = clock::monotonic();
+        world.cluster.stop(name);
+        world.run(UNDER_WAY);
+        println!("{name} stopped; {UNDER_WAY} runs later: {:?}", began.elapsed());
+        world.cluster.start(name, role, &newer(cell));
+        world.run(UNDER_WAY);
+        crate::hostile::wait_until_it_owns(&mut world, name);
+    }
+    world.check();
+}
+
+#[test]
 fn one_of_three_brokers_may_be_lost() {
     let mut kafka = Kafka::start(3);
     let mut world = World::begin(&kafka);

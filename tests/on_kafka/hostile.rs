@@ -34,7 +34,7 @@ fn preloaded(cluster: &Cluster) -> String {
 }
 
 /// Waits until a member holds a shard: it may have come back just now.
-fn wait_until_it_owns(world: &mut World, name: &str) {
+pub(crate) fn wait_until_it_owns(world: &mut World, name: &str) {
     let World { cluster, client, .. } = world;
     client.wait("a shard is assigned to it", |_| {
         let members = cluster.items(&["cluster", "members"]);

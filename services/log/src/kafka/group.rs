@@ -2,6 +2,7 @@
 //! An assignment is a hint (design §3): who owns a shard is decided by the fence.
 
 use super::config::{KafkaConfig, Role};
+use super::native;
 use super::reaper::reap;
 use super::{REQUEST_TIMEOUT, unreachable};
 use crate::LogError;
@@ -82,28 +83,7 @@ impl Group {
 /// The members of a group by name, with the partitions that each is assigned. A group that nobody has joined has none.
 pub fn members(config: &KafkaConfig, group: &str) -> Result<Vec<(String, Vec<u32>)>, LogError> {
     let client: BaseConsumer = config.client(Role::Consumer)?.create().map_err(|error| config.refused(&error))?;
-    let found = client.fetch_group_list(Some(group), REQUEST_TIMEOUT).map_err(|error| unreachable("asking for a group", &error))?;
-    let members = found.groups().iter().filter(|found| found.name() == group).flat_map(|found| found.members());
-    Ok(members.map(|member| (member.client_id().to_owned(), member.assignment().and_then(assigned).unwrap_or_default())).collect())
-}
-
-/// The partitions of an assignment: version, topics, and of each its name and partitions.
-fn assigned(bytes: &[u8]) -> Option<Vec<u32>> {
-    let mut rest = bytes.get(2..)?;
-    let number = |bytes: &mut &[u8]| -> Option<u32> {
-        let (four, left) = bytes.split_first_chunk::<4>()?;
-        *bytes = left;
-        Some(u32::from_be_bytes(*four))
-    };
-    let mut found = Vec::new();
-    for _ in 0..number(&mut rest)? {
-        let (length, left) = rest.split_first_chunk::<2>()?;
-        rest = left.get(usize::from(u16::from_be_bytes(*length))..)?;
-        for _ in 0..number(&mut rest)? {
-            found.push(number(&mut rest)?);
-        }
-    }
-    Some(found)
+    native::members(client.client(), group, REQUEST_TIMEOUT).map_err(|error| unreachable("asking for a group", &error))
 }
 
 impl Drop for Group {
@@ -165,14 +145,4 @@ impl ConsumerContext for Member {
 
 fn partitions(list: &TopicPartitionList) -> Vec<u32> {
     list.elements().iter().filter_map(|one| u32::try_from(one.partition()).ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn an_assignment_is_read_and_a_torn_one_is_none() {
-        let bytes = [&[0, 1, 0, 0, 0, 1, 0, 3][..], b"abc", &[0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 1, 0], &[0, 0, 0, 0]].concat();
-        assert_eq!(super::assigned(&bytes), Some(vec![7, 256]));
-        assert!((0..bytes.len() - 4).all(|length| super::assigned(&bytes[..length]).is_none()));
-    }
 }

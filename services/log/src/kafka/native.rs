@@ -1,5 +1,6 @@
-//! What the client crate does not offer, by the library's own interface (ADR 0008): the ids of topics, the ends of partitions as a
-//! reader meets them and as the brokers tell them, and the names of all settings. Nothing outside of this file is unsafe.
+//! What the client crate does not offer, by the library's own interface (ADR 0008): the ids of topics, the members of groups, the
+//! ends of partitions as a reader meets them and as the brokers tell them, and the names of all settings. Nothing outside of this
+//! file is unsafe.
 #![expect(unsafe_code, reason = "the safe client neither tells a topic's id nor where an end was met; see ADR 0008")]
 
 use orrery_model::payload::Payload;
@@ -201,6 +202,42 @@ pub(super) fn end<C: ClientContext>(
         });
         sys::rd_kafka_topic_partition_list_destroy(places);
         end
+    }
+}
+
+/// The members of a group by the client ids that they gave, with the partitions that each is assigned, of either group protocol. A
+/// group that nobody has joined has none.
+pub(super) fn members<C: ClientContext>(client: &Client<C>, group: &str, at_most: Duration) -> Result<Vec<(String, Vec<u32>)>, KafkaError> {
+    let Ok(group) = CString::new(group) else { return Ok(Vec::new()) };
+    let mut groups = [group.as_ptr()];
+    // Safety: the name lives longer than the call; what the answer holds is as long as it says, and lives as long as the request.
+    unsafe {
+        let request = Request::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, at_most);
+        sys::rd_kafka_DescribeConsumerGroups(request.client, groups.as_mut_ptr(), groups.len(), request.options, request.queue);
+        let event = request.answer(at_most)?;
+        let mut count = 0;
+        let all =
+            sys::rd_kafka_DescribeConsumerGroups_result_groups(sys::rd_kafka_event_DescribeConsumerGroups_result(event), &raw mut count);
+        if all.is_null() || count == 0 {
+            return Ok(Vec::new());
+        }
+        match sys::rd_kafka_error_code(sys::rd_kafka_ConsumerGroupDescription_error(*all)) {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND => return Ok(Vec::new()),
+            code => return Err(KafkaError::MetadataFetch(code.into())),
+        }
+        let member = |place| {
+            let member = sys::rd_kafka_ConsumerGroupDescription_member(*all, place);
+            let assignment = sys::rd_kafka_MemberDescription_assignment(member);
+            let list = if assignment.is_null() { null() } else { sys::rd_kafka_MemberAssignment_partitions(assignment) };
+            let places = match list.as_ref() {
+                Some(list) if !list.elems.is_null() => std::slice::from_raw_parts(list.elems, usize::try_from(list.cnt).unwrap_or(0)),
+                _ => &[],
+            };
+            let partitions = places.iter().filter_map(|place| u32::try_from(place.partition).ok());
+            (text(sys::rd_kafka_MemberDescription_client_id(member)), partitions.collect())
+        };
+        Ok((0..sys::rd_kafka_ConsumerGroupDescription_member_count(*all)).map(member).collect())
     }
 }
 
