@@ -6,6 +6,8 @@
 /// A rule that is broken on purpose; the paragraph is the log protocol's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bug {
+    /// §1.1: an ownership goes on with the epoch of the one before.
+    SameEpoch,
     /// §1.2: after a re-fence nobody asks whether another owner has written meanwhile.
     NoHeadCheck,
     /// §1.3: a writer goes on after a commit of which nobody knows.
@@ -14,77 +16,75 @@ pub enum Bug {
     NoRollForward,
     /// §1.4: messages of the last transaction are not sent again.
     NoResend,
+    /// §1.4: rows behind the last head are applied.
+    HeadlessRows,
     /// §1.5: who was fenced never acquires again, though the shard stays assigned to it.
     FencedForGood,
     /// §1.6: a record that does not join the position is taken.
     NoPrevCheck,
-    /// §3.3: a repeated status is not answered.
-    NoReack,
-    /// §7.1: a member owns whatever its wall clock says.
-    ClockUnjudged,
-    /// §7.1: the decider is ticked before what waited for the new owner has been read.
-    TickBeforeBacklog,
-    /// §7.2: leases are measured by the wall clock that `at` follows, not by the monotonic clock.
-    LeaseByAt,
-    /// §4.1: of two definitions of a job the one that comes later counts, not the one that was appended later.
-    OlderJob,
-    /// §5.2: a reader that learns of a trigger does not read again what it has passed already.
-    MatchBeforeCatalog,
-    /// §5.4: a topic that was made again is read on as if it were the old one.
-    OldGeneration,
-    /// §7.2: a lease runs out before `heartbeats` has been read to an end asked for afterwards.
-    LeaseUnread,
-    /// §7.3: the agent counts its lease from the answer to a heartbeat, not from before its first send.
-    LeaseFromAnswer,
-    /// §8.3: a launch is not in the journal before its start.
-    LaunchUnsynced,
-    /// §8.3: a launch of a known attempt is run again.
-    RunAgain,
-    /// §1.1: an ownership goes on with the epoch of the one before.
-    SameEpoch,
-    /// §1.4: rows behind the last head are applied.
-    HeadlessRows,
-    /// §3.1: positions are not in the transaction that passes them.
-    PositionUnsaved,
     /// §2.1: a message that was taken is taken again.
     RepeatTaken,
+    /// §2.1: one mark for all that a service sends, whichever shard it comes from and on whatever topic.
+    OneMark,
+    /// §3.1: positions are not in the transaction that passes them.
+    PositionUnsaved,
     /// §3.2: what was read and dropped is not in the journal.
     DroppedUntold,
+    /// §3.3: a repeated status is not answered.
+    NoReack,
+    /// §4.1: of two definitions of a job the one that comes later counts, not the one that was appended later.
+    OlderJob,
     /// §4.2: a record about another shard's job is taken where it lies.
     NotForwarded,
     /// §5.1: every shard reads every partition of a user topic.
     ReadByTwo,
+    /// §5.2: a reader that learns of a trigger does not read again what it has passed already.
+    MatchBeforeCatalog,
+    /// §5.4: a topic that was made again is read on as if it were the old one.
+    OldGeneration,
+    /// §6.1: a task that is handed back goes on to the next cell, though its run was cancelled meanwhile.
+    CancelHandBack,
+    /// §7.1: a member owns whatever its wall clock says.
+    ClockUnjudged,
+    /// §7.1: the decider is ticked before what waited for the new owner has been read.
+    TickBeforeBacklog,
     /// §7.1: `at` is whatever the wall clock says.
     AtByWall,
-    /// §10.1: an event is fired for as often as it comes, whatever its idempotency key.
-    KeyForgotten,
-    /// §11.1: the chain does not go on over entries.
-    Unchained,
-    /// §11.3: all messages of an entry have the same index.
-    OneIndex,
-    /// §9.5: an owner decides by the newest version that it has, not by the one in force.
-    LogicForgotten,
+    /// §7.2: leases are measured by the wall clock that `at` follows, not by the monotonic clock.
+    LeaseByAt,
+    /// §7.2: a lease runs out before `heartbeats` has been read to an end asked for afterwards.
+    LeaseUnread,
+    /// §7.3: the agent counts its lease from the answer to a heartbeat, not from before its first send.
+    LeaseFromAnswer,
+    /// §8.1: commands for a session that is over are followed.
+    DeadSession,
+    /// §8.3: a launch is not in the journal before its start.
+    LaunchUnsynced,
+    /// §8.3: a launch of a known attempt is run again.
+    RunAgain,
     /// §9.1: a store that is too old to have seen all tombstones is used; that is both checks that stop it, the head's age and the
     /// state hash.
     StoreTooOld,
     /// §9.2: a shard is acquired while a transaction is open in its topics, which hides what was committed behind it.
     OpenUnseen,
+    /// §9.5: an owner decides by the newest version that it has, not by the one in force.
+    LogicForgotten,
     /// §9.6: a snapshot without its end is taken for whole.
     TornSnapshot,
+    /// §10.1: an event is fired for as often as it comes, whatever its idempotency key.
+    KeyForgotten,
     /// §10.2: a record is readable before it is durable.
     VisibleBeforeSync,
-    /// §2.1: one mark for all that a service sends, whichever shard it comes from and on whatever topic.
-    OneMark,
-    /// §6.1: a task that is handed back goes on to the next cell, though its run was cancelled meanwhile.
-    CancelHandBack,
-    /// §8.1: commands for a session that is over are followed.
-    DeadSession,
+    /// §11.1: the chain does not go on over entries.
+    Unchained,
+    /// §11.3: all messages of an entry have the same index.
+    OneIndex,
+    /// §11.4: what is written follows another schema than the one that it names.
+    OtherSchema,
     /// An agent is given more than it has.
     Overcommit,
     /// Of tasks that fit on the same agents the last comes first.
     LastFirst,
-    /// §11.4: what is written follows another schema than the one that it names.
-    OtherSchema,
     /// The gateway goes on showing a job that was deleted.
     ShowsDeleted,
 }
@@ -92,45 +92,45 @@ pub enum Bug {
 impl Bug {
     /// Every defect.
     pub const ALL: [Self; 40] = [
+        Self::SameEpoch,
         Self::NoHeadCheck,
         Self::ReuseWriter,
         Self::NoRollForward,
         Self::NoResend,
+        Self::HeadlessRows,
         Self::FencedForGood,
         Self::NoPrevCheck,
-        Self::NoReack,
-        Self::ClockUnjudged,
-        Self::TickBeforeBacklog,
-        Self::LeaseByAt,
-        Self::OlderJob,
-        Self::MatchBeforeCatalog,
-        Self::OldGeneration,
-        Self::LeaseUnread,
-        Self::LeaseFromAnswer,
-        Self::LaunchUnsynced,
-        Self::RunAgain,
-        Self::SameEpoch,
-        Self::HeadlessRows,
-        Self::PositionUnsaved,
         Self::RepeatTaken,
+        Self::OneMark,
+        Self::PositionUnsaved,
         Self::DroppedUntold,
+        Self::NoReack,
+        Self::OlderJob,
         Self::NotForwarded,
         Self::ReadByTwo,
+        Self::MatchBeforeCatalog,
+        Self::OldGeneration,
+        Self::CancelHandBack,
+        Self::ClockUnjudged,
+        Self::TickBeforeBacklog,
         Self::AtByWall,
-        Self::KeyForgotten,
-        Self::Unchained,
-        Self::OneIndex,
-        Self::LogicForgotten,
+        Self::LeaseByAt,
+        Self::LeaseUnread,
+        Self::LeaseFromAnswer,
+        Self::DeadSession,
+        Self::LaunchUnsynced,
+        Self::RunAgain,
         Self::StoreTooOld,
         Self::OpenUnseen,
+        Self::LogicForgotten,
         Self::TornSnapshot,
+        Self::KeyForgotten,
         Self::VisibleBeforeSync,
-        Self::OneMark,
-        Self::CancelHandBack,
-        Self::DeadSession,
+        Self::Unchained,
+        Self::OneIndex,
+        Self::OtherSchema,
         Self::Overcommit,
         Self::LastFirst,
-        Self::OtherSchema,
         Self::ShowsDeleted,
     ];
 }
