@@ -109,7 +109,7 @@ fn the_newer_group_protocol_gives_shards_and_takes_them() {
         println!("{name} stopped; {UNDER_WAY} runs later: {:?}", began.elapsed());
         world.cluster.start(name, role, &newer(cell));
         world.run(UNDER_WAY);
-        crate::hostile::wait_until_it_owns(&mut world, name);
+        world.wait_until_it_owns(name);
     }
     world.check();
 }

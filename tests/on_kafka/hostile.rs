@@ -33,15 +33,6 @@ fn preloaded(cluster: &Cluster) -> String {
     library
 }
 
-/// Waits until a member holds a shard: it may have come back just now.
-pub(crate) fn wait_until_it_owns(world: &mut World, name: &str) {
-    let World { cluster, client, .. } = world;
-    client.wait("a shard is assigned to it", |_| {
-        let members = cluster.items(&["cluster", "members"]);
-        members.iter().any(|member| member["member"] == name && member["shards"].as_array().is_some_and(|list| !list.is_empty()))
-    });
-}
-
 #[test]
 fn an_end_of_a_transaction_that_arrives_late_ends_no_other() {
     let (kafka, proxy) = Kafka::start_behind_proxy();
@@ -49,7 +40,7 @@ fn an_end_of_a_transaction_that_arrives_late_ends_no_other() {
     for name in ["trigger-a", "allocator-a"] {
         move_behind(&mut world, &proxy, name, &[]);
         for _ in 0..times(2) {
-            wait_until_it_owns(&mut world, name);
+            world.wait_until_it_owns(name);
             world.run(UNDER_WAY);
             let (late, began) = (proxy.late_ends(), clock::monotonic());
             proxy.hold_an_end();
@@ -68,7 +59,7 @@ fn who_is_cut_off_is_replaced_and_comes_back() {
     for name in ["allocator-a", "trigger-a"] {
         move_behind(&mut world, &proxy, name, &[]);
         for _ in 0..times(2) {
-            wait_until_it_owns(&mut world, name);
+            world.wait_until_it_owns(name);
             world.run(UNDER_WAY);
             let began = clock::monotonic();
             proxy.cut();

@@ -110,6 +110,15 @@ impl World {
         self.client.produce(&self.cluster.topic("requests"), 1, Some(run.job.as_str()), &request.to_string());
     }
 
+    /// Waits until a member holds a shard: it may have come back just now.
+    pub(crate) fn wait_until_it_owns(&mut self, name: &str) {
+        let Self { cluster, client, .. } = self;
+        client.wait("a shard is assigned to it", |_| {
+            let members = cluster.items(&["cluster", "members"]);
+            members.iter().any(|member| member["member"] == name && member["shards"].as_array().is_some_and(|list| !list.is_empty()))
+        });
+    }
+
     /// Waits until every event so far has led to the end of a run.
     pub(crate) fn settle(&mut self) {
         let Self { client, causes, .. } = self;

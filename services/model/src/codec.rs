@@ -12,6 +12,8 @@ use std::marker::PhantomData;
 pub const SINGLE_OBJECT: [u8; 2] = [0xC3, 0x01];
 /// Length of the single-object header: marker and fingerprint.
 pub const HEADER_LEN: usize = 10;
+/// What most records and items fit into, so that writing seldom grows.
+const ENCODED_BYTES: usize = 256;
 
 /// Why bytes are not a record of the expected type.
 #[derive(Debug, thiserror::Error)]
@@ -81,19 +83,25 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
 
     /// The record in single-object encoding.
     pub fn encode(&self, record: &T) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
-        out.extend_from_slice(&SINGLE_OBJECT);
-        out.extend_from_slice(&self.fingerprint);
-        avro::write(&mut out, record).expect("types of records have an Avro form, which their tests check");
+        let mut out = Vec::with_capacity(ENCODED_BYTES);
+        out.extend_from_slice(&self.header());
+        write(&mut out, record);
         out
+    }
+
+    /// How single-object encoding begins.
+    pub fn header(&self) -> [u8; HEADER_LEN] {
+        let mut header = [0; HEADER_LEN];
+        header[..2].copy_from_slice(&SINGLE_OBJECT);
+        header[2..].copy_from_slice(&self.fingerprint);
+        header
     }
 
     /// For a record that is one list: one of items that were written before, as by [`encode_item`].
     pub fn encode_items<'i>(&self, items: impl ExactSizeIterator<Item = &'i [u8]> + Clone) -> Vec<u8> {
         let bytes: usize = items.clone().map(<[u8]>::len).sum();
         let mut out = Vec::with_capacity(HEADER_LEN + 16 + bytes);
-        out.extend_from_slice(&SINGLE_OBJECT);
-        out.extend_from_slice(&self.fingerprint);
+        out.extend_from_slice(&self.header());
         avro::write_items(&mut out, items);
         out
     }
@@ -127,7 +135,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
 
     /// True if this header of single-object encoding is of this codec's schema.
     pub fn wrote(&self, header: &[u8; HEADER_LEN]) -> bool {
-        header[..2] == SINGLE_OBJECT && header[2..] == self.fingerprint
+        *header == self.header()
     }
 
     /// Reads one datum, without header, from the front of `rest`.
@@ -154,9 +162,13 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
 
 /// An item of a record that is one list, for [`Codec::encode_items`].
 pub fn encode_item<I: Serialize>(item: &I) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    avro::write(&mut out, item).expect("types of records have an Avro form, which their tests check");
+    let mut out = Vec::with_capacity(ENCODED_BYTES);
+    write(&mut out, item);
     out
+}
+
+fn write<T: Serialize>(out: &mut Vec<u8>, value: &T) {
+    avro::write(out, value).expect("types of records have an Avro form, which their tests check");
 }
 
 /// Reads an Avro long from the front of `rest`.

@@ -7,7 +7,7 @@ mod logic;
 mod positions;
 mod records;
 
-use crate::chain::Written;
+use crate::chain::write_chained;
 
 use crate::membership::logic_of;
 use crate::messages::{Cluster, Outbox, Sender, dead_letter};
@@ -428,15 +428,14 @@ impl<D: Decider> Shard<D> {
         let mut outbox = Outbox::new(&self.cluster);
         let mut chain = std::mem::take(&mut self.head.chain);
         let mut entries = Vec::with_capacity(step.entries.len());
-        for entry in std::mem::take(&mut step.entries) {
-            let (written, entry) = Written::new(D::journal(), if planted(Bug::Unchained) { "" } else { &chain }, entry);
-            chain.clone_from(&written.chain);
+        for mut entry in std::mem::take(&mut step.entries) {
+            entries.push(write_chained(D::journal(), if planted(Bug::Unchained) { "" } else { &chain }, &mut entry));
+            chain.clone_from(&entry.chain);
             let mut messages = Vec::new();
             entry.decisions.iter().for_each(|decision| D::messages(entry.at, decision, &mut messages));
             for (index, message) in messages.into_iter().enumerate() {
                 outbox.add(&self.sender, entry.seq, index as i32, message);
             }
-            entries.push(written);
         }
         let messages = outbox.into_records(&self.sender);
         self.dropped_records = 0;

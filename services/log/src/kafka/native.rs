@@ -6,12 +6,12 @@
 use orrery_model::payload::Payload;
 use orrery_model::record::Record;
 use orrery_model::time::Timestamp;
-use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
 pub(super) use rdkafka::bindings::rd_kafka_IsolationLevel_t as Isolation;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::{ClientConfig, TopicPartitionList};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -162,46 +162,36 @@ pub(super) fn describe<C: ClientContext>(client: &Client<C>, name: &str, at_most
         let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
         let request = Request::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, at_most);
         sys::rd_kafka_DescribeTopics(request.client, topics, request.options, request.queue);
-        let described = request.answer(at_most).and_then(|event| read_description(event));
+        let described = request.answer().and_then(|event| read_description(event));
         sys::rd_kafka_TopicCollection_destroy(topics);
         described
     }
 }
 
-/// Where a partition ends: behind all that is written there (its high watermark), or before the first transaction that is open (its
-/// last stable offset).
-pub(super) fn end<C: ClientContext>(
+/// Where the one place of this list is: its end is behind all that is written there (the high watermark), or before the first
+/// transaction that is open (the last stable offset).
+pub(super) fn offset_of<C: ClientContext>(
     client: &Client<C>,
-    topic: &str,
-    partition: i32,
-    of: Isolation,
+    place: &TopicPartitionList,
+    isolation: Isolation,
     at_most: Duration,
 ) -> Result<i64, KafkaError> {
-    let gone = || KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
-    let Ok(topic) = CString::new(topic) else { return Err(gone()) };
-    // Safety: the list is destroyed after its last use, and holds the one place that is added; an option that is refused would have
-    // to be one of another request; the answer, as long as it says, lives as long as the request.
+    // Safety: the list lives longer than the call; an option that is refused would have to be one of another request; the answer, as
+    // long as it says, lives as long as the request.
     unsafe {
-        let places = sys::rd_kafka_topic_partition_list_new(1);
-        let asked = sys::rd_kafka_topic_partition_list_add(places, topic.as_ptr(), partition);
-        (*asked).offset = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
         let request = Request::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, at_most);
-        sys::rd_kafka_AdminOptions_set_isolation_level(request.options, of);
-        sys::rd_kafka_ListOffsets(request.client, places, request.options, request.queue);
-        let end = request.answer(at_most).and_then(|event| {
-            let mut count = 0;
-            let all = sys::rd_kafka_ListOffsets_result_infos(sys::rd_kafka_event_ListOffsets_result(event), &raw mut count);
-            if all.is_null() || count == 0 {
-                return Err(gone());
-            }
-            let place = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*all);
-            match place.err {
-                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(place.offset),
-                code => Err(KafkaError::OffsetFetch(code.into())),
-            }
-        });
-        sys::rd_kafka_topic_partition_list_destroy(places);
-        end
+        sys::rd_kafka_AdminOptions_set_isolation_level(request.options, isolation);
+        sys::rd_kafka_ListOffsets(request.client, place.ptr(), request.options, request.queue);
+        let mut count = 0;
+        let all = sys::rd_kafka_ListOffsets_result_infos(sys::rd_kafka_event_ListOffsets_result(request.answer()?), &raw mut count);
+        let Some(found) = first(all, count) else {
+            return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
+        };
+        let found = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(found);
+        match found.err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(found.offset),
+            code => Err(KafkaError::OffsetFetch(code.into())),
+        }
     }
 }
 
@@ -214,20 +204,18 @@ pub(super) fn members<C: ClientContext>(client: &Client<C>, group: &str, at_most
     unsafe {
         let request = Request::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, at_most);
         sys::rd_kafka_DescribeConsumerGroups(request.client, groups.as_mut_ptr(), groups.len(), request.options, request.queue);
-        let event = request.answer(at_most)?;
+        let answer = sys::rd_kafka_event_DescribeConsumerGroups_result(request.answer()?);
         let mut count = 0;
-        let all =
-            sys::rd_kafka_DescribeConsumerGroups_result_groups(sys::rd_kafka_event_DescribeConsumerGroups_result(event), &raw mut count);
-        if all.is_null() || count == 0 {
+        let Some(group) = first(sys::rd_kafka_DescribeConsumerGroups_result_groups(answer, &raw mut count), count) else {
             return Ok(Vec::new());
-        }
-        match sys::rd_kafka_error_code(sys::rd_kafka_ConsumerGroupDescription_error(*all)) {
+        };
+        match sys::rd_kafka_error_code(sys::rd_kafka_ConsumerGroupDescription_error(group)) {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND => return Ok(Vec::new()),
             code => return Err(KafkaError::MetadataFetch(code.into())),
         }
         let member = |place| {
-            let member = sys::rd_kafka_ConsumerGroupDescription_member(*all, place);
+            let member = sys::rd_kafka_ConsumerGroupDescription_member(group, place);
             let assignment = sys::rd_kafka_MemberDescription_assignment(member);
             let list = if assignment.is_null() { null() } else { sys::rd_kafka_MemberAssignment_partitions(assignment) };
             let places = match list.as_ref() {
@@ -237,7 +225,7 @@ pub(super) fn members<C: ClientContext>(client: &Client<C>, group: &str, at_most
             let partitions = places.iter().filter_map(|place| u32::try_from(place.partition).ok());
             (text(sys::rd_kafka_MemberDescription_client_id(member)), partitions.collect())
         };
-        Ok((0..sys::rd_kafka_ConsumerGroupDescription_member_count(*all)).map(member).collect())
+        Ok((0..sys::rd_kafka_ConsumerGroupDescription_member_count(group)).map(member).collect())
     }
 }
 
@@ -246,24 +234,25 @@ struct Request {
     client: *mut sys::rd_kafka_t,
     options: *mut sys::rd_kafka_AdminOptions_t,
     queue: *mut sys::rd_kafka_queue_t,
+    at_most: c_int,
     event: Cell<*mut sys::rd_kafka_event_t>,
 }
 
 impl Request {
     fn new<C: ClientContext>(client: &Client<C>, what: sys::rd_kafka_admin_op_t, at_most: Duration) -> Self {
-        let client = client.native_ptr();
+        let (client, at_most) = (client.native_ptr(), millis(at_most));
         // Safety: the handle lives as long as `client`, and what is made here until this is dropped.
         let (options, queue) = unsafe { (sys::rd_kafka_AdminOptions_new(client, what), sys::rd_kafka_queue_new(client)) };
         let mut why = [0; 128];
         // Safety: the text is as long as it says.
-        unsafe { sys::rd_kafka_AdminOptions_set_request_timeout(options, millis(at_most), why.as_mut_ptr(), why.len()) };
-        Self { client, options, queue, event: Cell::new(null_mut()) }
+        unsafe { sys::rd_kafka_AdminOptions_set_request_timeout(options, at_most, why.as_mut_ptr(), why.len()) };
+        Self { client, options, queue, at_most, event: Cell::new(null_mut()) }
     }
 
     /// Waits for the answer, which is ours until this is dropped.
-    fn answer(&self, at_most: Duration) -> Result<*mut sys::rd_kafka_event_t, KafkaError> {
+    fn answer(&self) -> Result<*mut sys::rd_kafka_event_t, KafkaError> {
         // Safety: the queue lives as long as this.
-        let event = unsafe { sys::rd_kafka_queue_poll(self.queue, millis(at_most)) };
+        let event = unsafe { sys::rd_kafka_queue_poll(self.queue, self.at_most) };
         if event.is_null() {
             return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut));
         }
@@ -289,6 +278,12 @@ impl Drop for Request {
     }
 }
 
+/// Safety: an array of so many pointers, or null.
+unsafe fn first<T>(all: *mut *const T, count: usize) -> Option<*const T> {
+    // Safety: as the caller promises.
+    (!all.is_null() && count > 0).then(|| unsafe { *all })
+}
+
 fn millis(duration: Duration) -> c_int {
     c_int::try_from(duration.as_millis()).unwrap_or(c_int::MAX)
 }
@@ -299,10 +294,7 @@ unsafe fn read_description(event: *mut sys::rd_kafka_event_t) -> Result<Option<D
     unsafe {
         let mut count = 0;
         let all = sys::rd_kafka_DescribeTopics_result_topics(sys::rd_kafka_event_DescribeTopics_result(event), &raw mut count);
-        if all.is_null() || count == 0 {
-            return Ok(None);
-        }
-        let topic = *all;
+        let Some(topic) = first(all, count) else { return Ok(None) };
         match sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic)) {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION => return Ok(None),

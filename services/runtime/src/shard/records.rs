@@ -1,7 +1,6 @@
 //! A transaction's entries and rows as records of the log.
 
 use super::Shard;
-use crate::chain::Written;
 use crate::packing::packs;
 use orrery_model::decider::Decider;
 use orrery_model::limits::ENTRY_BYTES;
@@ -9,12 +8,12 @@ use orrery_model::payload::Payload;
 use orrery_model::record::NewRecord;
 
 impl<D: Decider> Shard<D> {
-    pub(super) fn journal_records(&self, entries: &[Written]) -> Vec<NewRecord> {
-        packs(entries, |entry| entry.bytes().len()).map(|batch| self.journal_record(batch)).collect()
+    pub(super) fn journal_records(&self, entries: &[Vec<u8>]) -> Vec<NewRecord> {
+        packs(entries, Vec::len).map(|batch| self.journal_record(batch)).collect()
     }
 
-    fn journal_record(&self, batch: &[Written]) -> NewRecord {
-        let value = D::journal().encode_items(batch.iter().map(Written::bytes));
+    fn journal_record(&self, batch: &[Vec<u8>]) -> NewRecord {
+        let value = D::journal().encode_items(batch.iter().map(Vec::as_slice));
         if value.len() > ENTRY_BYTES {
             // What goes in is bounded so that this does not happen; it has happened, so it is written, as the state has changed.
             tracing::error!(service = D::SERVICE, bytes = value.len(), limit = ENTRY_BYTES, "a journal entry is over the limit");

@@ -120,11 +120,11 @@ impl Readers {
 
     /// The end, unless the brokers say that more was written than readers of committed records may see.
     pub(super) fn settled_end(&self, at: &TopicPartition) -> Result<Offset, LogError> {
-        let partition = i32::try_from(at.partition).unwrap_or(i32::MAX);
-        let end = |of| native::end(self.asker.client(), &at.topic, partition, of, REQUEST_TIMEOUT);
-        let failed = |error| self.failed(at, "asking for ends", &error);
         self.topics.check(&at.topic, at.partition)?;
-        // In this order: what is written between the two makes them differ no less.
+        let failed = |error| self.failed(at, "asking for ends", &error);
+        let place = places(std::iter::once((at, Place::End))).map_err(failed)?;
+        let end = |isolation| native::offset_of(self.asker.client(), &place, isolation, REQUEST_TIMEOUT);
+        // In this order: what is committed between the two does not look as if it were open.
         let written = end(Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED).map_err(failed)?;
         let stable = end(Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED).map_err(failed)?;
         if stable < written {
