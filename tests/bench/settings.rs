@@ -56,7 +56,7 @@ const FULL: Sizes = Sizes {
     placements: 50_000,
     event_jobs: 10_000,
     matched_events: 500_000,
-    restored_runs: 250_000,
+    restored_runs: 500_000,
     audited_events: 180_000,
     idle_seconds: 60,
 };

@@ -72,10 +72,15 @@ impl Cluster {
         running.role
     }
 
+    /// SIGTERM, and does not wait.
+    pub fn tell_to_stop(&self, name: &str) {
+        signal(self.pid(name), libc::SIGTERM);
+    }
+
     /// SIGTERM, and waits for the end.
     pub fn stop(&mut self, name: &str) -> String {
+        self.tell_to_stop(name);
         let mut running = self.running.remove(name).expect("it runs");
-        signal(running.child.id(), libc::SIGTERM);
         let ended = running.child.wait().expect("it ends");
         assert!(ended.success(), "{name} ended with {ended}:\n{}", self.said(name));
         running.role

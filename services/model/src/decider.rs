@@ -64,7 +64,7 @@ pub trait Decider: Default + Send + 'static {
         self.tables().into_iter().for_each(|rows| rows.take_changes(out));
     }
     /// Takes one stored row at restore.
-    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
+    fn load(&mut self, table: u8, key: &[u8], value: &[u8]) -> Result<(), RowError> {
         load_row(self.tables(), table, key, value)
     }
     /// From now on remembers no changes: nobody commits them.

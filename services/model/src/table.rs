@@ -38,7 +38,7 @@ pub fn row_hash(table: u8, key: &[u8], value: &[u8]) -> [u8; 32] {
 }
 
 /// A key with an order-preserving encoding.
-pub trait RowKey: Ord + Clone {
+pub trait RowKey: Ord + Clone + Send {
     /// Bytes that sort as the keys do.
     fn to_bytes(&self) -> Vec<u8>;
     /// Reads the bytes back; `None` if they are not such a key.
@@ -109,11 +109,13 @@ struct Slot<V> {
 }
 
 /// What is the same for all tables of a decider, whatever their rows are.
-pub trait Rows {
+pub trait Rows: Send {
+    /// Table tag.
+    fn tag(&self) -> u8;
     /// Moves the changes since the last call into `out`, in key order; rows that came and went are left out.
     fn take_changes(&mut self, out: &mut Vec<Change>);
-    /// Takes a stored row, if it is this table's. Used by restore only; it marks nothing as changed.
-    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<bool, RowError>;
+    /// Takes a stored row of this table. Used by restore only; it marks nothing as changed.
+    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError>;
     /// From now on remembers no changes: nobody commits them.
     fn forget_changes(&mut self);
 }
@@ -189,7 +191,11 @@ fn remember<K: RowKey, V: Serialize + DeserializeOwned>(
     }
 }
 
-impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Rows for Table<K, V> {
+impl<K: RowKey, V: Serialize + DeserializeOwned + Send + 'static> Rows for Table<K, V> {
+    fn tag(&self) -> u8 {
+        self.tag
+    }
+
     fn take_changes(&mut self, out: &mut Vec<Change>) {
         for (key, old_hash) in self.dirty.as_mut().map(std::mem::take).unwrap_or_default() {
             let bytes = key.to_bytes();
@@ -206,22 +212,12 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Rows for Table<K, V> 
         }
     }
 
-    fn load(&mut self, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<bool, RowError> {
-        if table != self.tag {
-            return Ok(false);
-        }
-        let refused = |why: String| RowError { table, key: crate::codec::hex(key), why };
+    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError> {
+        let refused = |why: String| RowError { table: self.tag, key: crate::codec::hex(key), why };
         let key = K::from_bytes(key).ok_or_else(|| refused("the key does not follow the table's layout".into()))?;
-        match value {
-            Some(bytes) => {
-                let row = self.codec.decode(bytes).map_err(|e| refused(e.to_string()))?;
-                self.rows.insert(key, Box::new(Slot { row, hash: None }));
-            }
-            None => {
-                self.rows.remove(&key);
-            }
-        }
-        Ok(true)
+        let row = self.codec.decode(value).map_err(|e| refused(e.to_string()))?;
+        self.rows.insert(key, Box::new(Slot { row, hash: None }));
+        Ok(())
     }
 
     fn forget_changes(&mut self) {
@@ -241,12 +237,15 @@ pub struct RowError {
     pub why: String,
 }
 
-/// Gives a stored row to that of a decider's tables which it is of.
-pub fn load_row(tables: Vec<&mut dyn Rows>, table: u8, key: &[u8], value: Option<&[u8]>) -> Result<(), RowError> {
-    for rows in tables {
-        if rows.load(table, key, value)? {
-            return Ok(());
-        }
+/// Gives a stored row to that of these tables which it is of.
+pub fn load_row<'t, 'r: 't>(
+    tables: impl IntoIterator<Item = &'t mut (dyn Rows + 'r)>,
+    table: u8,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), RowError> {
+    match tables.into_iter().find(|rows| rows.tag() == table) {
+        Some(rows) => rows.load(key, value),
+        None => Err(RowError { table, key: crate::codec::hex(key), why: "no such table in this version".into() }),
     }
-    Err(RowError { table, key: crate::codec::hex(key), why: "no such table in this version".into() })
 }

@@ -3,21 +3,21 @@
 //! The store is a cache. If it is missing, unreadable, of another lineage, outside the log, too old or does not sum up to the
 //! head's state hash, it is wiped and the changelog is read from its start.
 
+mod load;
+
 use crate::committing::transactional_id;
 use crate::messages::{Cluster, Outbox, Sender};
-use crate::rows::{self, Head, Mark, Position};
+use crate::rows::{self, Head, Position};
 use crate::shard::Restored;
 use crate::standby::Standby;
-use crate::statehash::StateHash;
 use crate::store::{OpenStore, Store, StoreError};
+use load::load;
 use orrery_log::{Log, LogError, TopicPartition, Writer, pieces};
 use orrery_model::decider::Decider;
 use orrery_model::journal::{Entry, Observation, Shards, Source};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
-use orrery_model::table::FIRST_DECIDER_TABLE;
 use orrery_model::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Why a shard could not be acquired.
@@ -146,34 +146,6 @@ fn catch_up(log: &Arc<dyn Log>, standby: &mut Standby, changelog: &TopicPartitio
     }
     metrics::gauge!("orrery_restore_remaining_records", "topic" => changelog.topic.to_string()).set(0.0);
     Ok(())
-}
-
-/// Loads every row of the store into a decider and sums them up.
-fn load<D: Decider>(store: &dyn Store) -> Result<Restored<D>, AcquireError> {
-    let mut decider = D::default();
-    let mut hash = StateHash::default();
-    let mut positions: BTreeMap<(Arc<str>, u32), Position> = BTreeMap::new();
-    let mut marks: BTreeMap<Vec<u8>, Mark> = BTreeMap::new();
-    store.each_row(&mut |table, key, value| {
-        let unreadable = |why: String| store.refused(format!("has an unreadable row in table {table}: {why}"));
-        match table {
-            rows::POSITIONS => {
-                let (topic, partition) = rows::read_position_key(key).ok_or_else(|| unreadable("its key".into()))?;
-                positions.insert((topic.into(), partition), rows::POSITION_ROW.decode(value).map_err(|e| unreadable(e.to_string()))?);
-            }
-            rows::MARKS => {
-                marks.insert(key.to_vec(), rows::MARK_ROW.decode(value).map_err(|e| unreadable(e.to_string()))?);
-            }
-            _ if table >= FIRST_DECIDER_TABLE => {
-                hash.add(table, key, value);
-                decider.load(table, key, Some(value)).map_err(|e| unreadable(e.to_string()))?;
-            }
-            _ => {}
-        }
-        Ok(())
-    })?;
-    let head = store.head()?.map(|(head, _)| head).unwrap_or_default();
-    Ok(Restored { decider, head, hash, positions, marks, moved: BTreeSet::new() })
 }
 
 /// What was loaded, if its rows sum up to its head.

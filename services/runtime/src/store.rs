@@ -8,6 +8,7 @@ pub use rocks::RocksStore;
 
 use crate::rows::Head;
 use orrery_model::payload::Payload;
+use std::ops::RangeInclusive;
 
 /// Why the store cannot be used; the caller wipes it and restores from the changelog.
 #[derive(Debug, thiserror::Error)]
@@ -26,15 +27,15 @@ pub type RowBatch = Vec<(Payload, Option<Payload>)>;
 pub type EachRow<'r> = dyn FnMut(u8, &[u8], &[u8]) -> Result<(), StoreError> + 'r;
 
 /// One shard's store, in a folder of its own: whoever opens it, owner or standby, goes on where the last one stood. What was written last may be lost with the machine, never a part of one write.
-pub trait Store: Send {
+pub trait Store: Send + Sync {
     /// Where it is, for messages.
     fn name(&self) -> String;
     /// The head and the changelog offset of it; none in an empty store.
     fn head(&self) -> Result<Option<(Head, i64)>, StoreError>;
     /// Writes a committed transaction's rows and its head's changelog offset, all or nothing.
     fn write(&mut self, rows: &RowBatch, changelog_offset: i64) -> Result<(), StoreError>;
-    /// Calls `row` for every row but the head, in key order.
-    fn each_row(&self, row: &mut EachRow<'_>) -> Result<(), StoreError>;
+    /// Calls `row` for every row of these tables, in key order; several threads may read at once.
+    fn each_row(&self, tables: RangeInclusive<u8>, row: &mut EachRow<'_>) -> Result<(), StoreError>;
     /// Identity of the changelog that it was filled from ([`CHANGELOG_ID`](crate::rows::CHANGELOG_ID)); none if it does not say.
     fn changelog_id(&self) -> Result<Option<String>, StoreError>;
     /// Its rows as they are now, to be read while it goes on.

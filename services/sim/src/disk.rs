@@ -5,7 +5,7 @@ use orrery_model::payload::Payload;
 use orrery_runtime::rows::{self, CHANGELOG_ID, HEAD, Head, full_key};
 use orrery_runtime::store::{EachRow, Frozen, FullRow, RowBatch, Store, StoreError};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Writes that the disk may still lose.
@@ -121,17 +121,14 @@ impl Store for SimStore {
         Ok(())
     }
 
-    fn each_row(&self, row: &mut EachRow<'_>) -> Result<(), StoreError> {
+    fn each_row(&self, tables: RangeInclusive<u8>, row: &mut EachRow<'_>) -> Result<(), StoreError> {
         // Not under the lock: `row` may come back.
-        let rows = self.disk.lock().rows.clone();
-        for (key, value) in &rows {
-            if let Some((table, rest)) = key.as_bytes().split_first()
-                && *table != HEAD
-            {
-                row(*table, rest, value.as_bytes())?;
-            }
-        }
-        Ok(())
+        let rows: Vec<_> = {
+            let state = self.disk.lock();
+            let from = state.rows.range(Payload::from(&[*tables.start()][..])..);
+            from.take_while(|(key, _)| key.as_bytes()[0] <= *tables.end()).map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        rows.iter().try_for_each(|(key, value)| row(key.as_bytes()[0], &key.as_bytes()[1..], value.as_bytes()))
     }
 
     fn changelog_id(&self) -> Result<Option<String>, StoreError> {

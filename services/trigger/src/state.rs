@@ -59,6 +59,13 @@ pub(crate) struct Index {
     pub answers: BTreeSet<(Timestamp, String)>,
 }
 
+impl Index {
+    fn add_run(&mut self, run: &RunId, row: &RunRow) {
+        self.runs.entry(row.record.job.clone()).or_default().set_of(row).insert((row.order, run.clone()));
+        self.deadlines.extend(run_deadlines(row));
+    }
+}
+
 /// The runs of one job, each set by arrival.
 #[derive(Default)]
 pub(crate) struct JobRuns {
@@ -273,8 +280,12 @@ impl Trigger {
         self.index = Index::default();
         let jobs: Vec<_> = self.jobs.iter().chain(self.catalog.iter()).map(|(_, row)| row.entry.clone()).collect();
         jobs.iter().for_each(|entry| self.index_job(entry));
-        let runs: Vec<RunId> = self.runs.iter().map(|(run, _)| run.clone()).collect();
-        runs.iter().for_each(|run| self.index_run(run));
+        let mut runs: Vec<(&RunId, &RunRow)> = self.runs.iter().collect();
+        // As they are sorted in their sets, so that each goes to the end of one.
+        runs.sort_unstable_by_key(|(_, row)| row.order);
+        runs.into_iter().for_each(|(run, row)| self.index.add_run(run, row));
+        let jobs: Vec<JobName> = self.index.runs.keys().cloned().collect();
+        jobs.iter().for_each(|job| self.index_turn(job));
         self.index.answers = self.answers.iter().map(|(id, row)| (row.at, id.clone())).collect();
         let parked = self.events.iter().filter(|(_, row)| row.next.is_some());
         self.index.deadlines.extend(parked.map(|(_, row)| (AT_ONCE, Deadline::Event(row.event.source(), row.event.offset))));
@@ -335,9 +346,8 @@ impl Trigger {
     /// Adds a run to the index.
     pub(crate) fn index_run(&mut self, run: &RunId) {
         let Some(row) = self.runs.get(run) else { return };
+        self.index.add_run(run, row);
         let job = row.record.job.clone();
-        self.index.runs.entry(job.clone()).or_default().set_of(row).insert((row.order, run.clone()));
-        self.index.deadlines.extend(run_deadlines(row));
         self.index_turn(&job);
     }
 

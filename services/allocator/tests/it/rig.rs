@@ -65,7 +65,7 @@ impl Rig {
     fn rebuilt(&self) -> Allocator {
         let mut rebuilt = Allocator::default();
         for ((table, key), value) in &self.rows {
-            rebuilt.load(*table, key, Some(value)).unwrap();
+            rebuilt.load(*table, key, value).unwrap();
         }
         rebuilt.loaded();
         rebuilt

@@ -74,7 +74,7 @@ fn load<D: Decider>(
     each_row(log, cluster, (D::SERVICE, shard), snapshot, |key, value| {
         let Some((table, key)) = key.split_first() else { return Ok(()) };
         seen(*table, key, value)?;
-        if *table >= FIRST_DECIDER_TABLE { into.load(*table, key, Some(value)).map_err(|e| e.to_string()) } else { Ok(()) }
+        if *table >= FIRST_DECIDER_TABLE { into.load(*table, key, value).map_err(|e| e.to_string()) } else { Ok(()) }
     })
     .map_err(|error| unread::<D>(cluster, shard, error))?;
     into.loaded();

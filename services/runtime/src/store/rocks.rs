@@ -4,6 +4,7 @@ use super::{EachRow, Frozen, FullRow, RowBatch, Store, StoreError};
 use crate::rows::{self, Head, full_key};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{BlockBasedOptions, DB, Direction, IteratorMode, Options, WriteBatch};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// Key of the changelog offset: table tag 0 like the head, told apart by a row key.
@@ -110,13 +111,13 @@ impl Store for RocksStore {
         Ok(Box::new(FrozenRocks { path, db }))
     }
 
-    fn each_row(&self, row: &mut EachRow<'_>) -> Result<(), StoreError> {
-        for item in self.db()?.iterator(IteratorMode::Start) {
+    fn each_row(&self, tables: RangeInclusive<u8>, row: &mut EachRow<'_>) -> Result<(), StoreError> {
+        let first = [*tables.start()];
+        for item in self.db()?.iterator(IteratorMode::From(&first, Direction::Forward)) {
             let (key, value) = item.map_err(|e| self.refused(format!("cannot be read: {e}")))?;
-            if let Some((table, rest)) = key.split_first()
-                && (*table != rows::HEAD)
-            {
-                row(*table, rest, &value)?;
+            match key.split_first() {
+                Some((table, rest)) if tables.contains(table) => row(*table, rest, &value)?,
+                _ => break,
             }
         }
         Ok(())

@@ -64,7 +64,7 @@ impl Rig {
         }
         let mut restored = Trigger::default();
         for ((table, key), value) in &self.rows {
-            restored.load(*table, key, Some(value)).expect("its own rows");
+            restored.load(*table, key, value).expect("its own rows");
         }
         restored.loaded();
         assert_eq!(restored.next_deadline(), self.trigger.next_deadline());
@@ -76,7 +76,7 @@ impl Rig {
     pub(crate) fn restart(&mut self) {
         self.trigger = Trigger::default();
         for ((table, key), value) in &self.rows {
-            self.trigger.load(*table, key, Some(value)).expect("its own rows");
+            self.trigger.load(*table, key, value).expect("its own rows");
         }
         self.trigger.loaded();
     }
