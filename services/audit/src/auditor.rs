@@ -1,4 +1,5 @@
-//! The auditor: follows the journals, verifies them as they grow, signs anchors, and says so when one diverges.
+//! The auditor: follows the journals, verifies them as they grow, and the snapshots as they are written; signs anchors, and says so
+//! when a journal diverges.
 
 use crate::AuditError;
 use crate::anchors::{Anchor, SigningKey};
@@ -210,10 +211,11 @@ impl Journal {
     }
 
     fn measure(&self, is_wrong: bool) {
-        let Report { service, shard, entries, applied_only, .. } = self.verifier.report();
+        let Report { service, shard, entries, applied_only, snapshots, .. } = self.verifier.report();
         let labels = [("service", (*service).to_owned()), ("shard", shard.to_string())];
         counter!("orrery_audit_entries_total", &labels).absolute(u64::try_from(entries - applied_only).unwrap_or_default());
         counter!("orrery_audit_unverified_total", &labels).absolute(u64::try_from(*applied_only).unwrap_or_default());
+        counter!("orrery_audit_snapshots_total", &labels).absolute(u64::try_from(*snapshots).unwrap_or_default());
         gauge!("orrery_audit_verified_seq", &labels).set(self.verifier.last_seq() as f64);
         gauge!("orrery_audit_lag", &labels).set((self.verifier.committed_seq() - self.verifier.last_seq()).max(0) as f64);
         gauge!("orrery_audit_diverged", &labels).set(f64::from(u8::from(is_wrong)));

@@ -3,7 +3,7 @@
 //! Four things are proved for each entry: it follows the one before (seq, epoch, time, hash chain), nothing was left out between
 //! their inputs (positions join), the same input leads to the same decisions, and at the end the rows sum up to the head's state
 //! hash; at snapshots (§9.6) to theirs. Signed anchors prove besides that nobody wrote the whole journal again, nor cut off its
-//! end. A range is verified from a snapshot on. A [`Verifier`] goes on where it stands as the journal grows.
+//! end. A range is verified from a snapshot on. A [`Verifier`] goes on where it stands as journal and snapshots grow.
 
 mod anchored;
 mod deriving;
@@ -21,6 +21,7 @@ use orrery_model::decider::Decider;
 use orrery_model::time::Timestamp;
 use orrery_runtime::messages::Cluster;
 use orrery_runtime::rows::{HEAD, HEAD_ROW, Head};
+use orrery_runtime::snapshots::SnapshotReader;
 use orrery_trigger::Trigger;
 use reading::{Link, Reading, read_and_check};
 use serde::Serialize;
@@ -171,10 +172,11 @@ pub trait Verify: Send {
 /// One journal, and how far it is verified.
 pub struct Verifier<D: Decider> {
     log: Arc<dyn Log>,
-    prefix: String,
+    cluster: Cluster,
     journal: TopicPartition,
     changelog: TopicPartition,
-    /// Where reading goes on in these two.
+    snapshots: SnapshotReader,
+    /// Where reading goes on in journal and changelog.
     next: i64,
     next_row: i64,
     /// The journal's end at the last look.
@@ -190,11 +192,22 @@ impl<D: Decider> Verifier<D> {
         let changelog = TopicPartition::new(&cluster.topic(&format!("{}.changelog", D::SERVICE)), shard);
         let start = |at: &TopicPartition| log.start_offset(at).map_err(AuditError::of_log(at));
         let (next, next_row) = (start(&journal)?, start(&changelog)?);
-        let deriver = Deriver::new(shard, snapshots::find::<D>(log, cluster, shard)?);
-        let prefix = cluster.prefix.clone();
-        let mut verifier = Self { log: log.clone(), prefix, journal, changelog, next, next_row, end: next, previous: None, deriver };
+        let mut verifier = Self {
+            log: log.clone(),
+            cluster: cluster.clone(),
+            journal,
+            changelog,
+            snapshots: SnapshotReader::new(cluster, (D::SERVICE, shard)),
+            next,
+            next_row,
+            end: next,
+            previous: None,
+            deriver: Deriver::new(shard, cluster.snapshots),
+        };
+        verifier.follow_snapshots()?;
+        verifier.deriver.snapshots.must_be_there();
         verifier.follow_head()?;
-        verifier.begin_at_snapshot(cluster, begin.seq)?;
+        verifier.begin_at_snapshot(begin.seq)?;
         let after = verifier.deriver.report.after;
         let mine = begin.anchors.iter().filter(|anchor| anchor.is_of(&cluster.prefix, D::SERVICE, shard));
         let (early, expected): (Vec<&Anchor>, Vec<&Anchor>) = mine.partition(|anchor| anchor.seq <= after);
@@ -203,13 +216,13 @@ impl<D: Decider> Verifier<D> {
         Ok(verifier)
     }
 
-    fn begin_at_snapshot(&mut self, cluster: &Cluster, seq: i64) -> Result<(), AuditError> {
+    fn begin_at_snapshot(&mut self, seq: i64) -> Result<(), AuditError> {
         let mut begin = None;
-        while let Some(snapshot) = self.deriver.snapshots.pop_front_if(|snapshot| snapshot.head.last_seq <= seq) {
+        while let Some(snapshot) = self.deriver.snapshots.next_up_to(seq) {
             begin = Some(snapshot);
         }
         let Some(snapshot) = begin else { return Ok(()) };
-        self.previous = Some(self.deriver.begin_at(&self.log, cluster, &snapshot)?);
+        self.previous = Some(self.deriver.begin_at(&self.log, &self.cluster, &snapshot)?);
         self.next = snapshots::offset_behind::<D>(&self.log, &self.journal, snapshot.head.last_seq)?;
         Ok(())
     }
@@ -239,8 +252,9 @@ impl<D: Decider> Verify for Verifier<D> {
         if self.deriver.report.divergence.is_some() {
             return Ok(());
         }
-        // The head first: the journal then has every entry that it names.
+        // The head and the snapshots first: the journal then has every entry that they name.
         self.follow_head()?;
+        self.follow_snapshots()?;
         self.deriver.compare_head_if_there(self.last_seq());
         self.end = self.log.end_offset(&self.journal).map_err(AuditError::of_log(&self.journal))?;
         if self.end < self.next {
@@ -289,7 +303,7 @@ impl<D: Decider> Verify for Verifier<D> {
     fn sign(&self, key: &SigningKey) -> Option<Anchor> {
         let link = self.previous.as_ref().filter(|_| self.deriver.report.divergence.is_none())?;
         Some(key.sign(Anchor {
-            prefix: self.prefix.clone(),
+            prefix: self.cluster.prefix.clone(),
             service: D::SERVICE.into(),
             shard: self.journal.partition,
             lineage: link.lineage.clone(),

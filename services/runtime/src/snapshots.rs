@@ -43,6 +43,11 @@ impl SnapshotSetting {
     pub const fn is_due(&self, head: &Head) -> bool {
         head.last_seq / self.entries > (head.first_seq - 1) / self.entries
     }
+
+    /// True if one is due with the transaction that holds this entry: [`Self::is_due`], seen from the journal.
+    pub const fn is_due_at(&self, seq: i64) -> bool {
+        seq % self.entries == 0
+    }
 }
 
 /// One record of a snapshot. Epoch and seq say which snapshot it is of.
@@ -199,37 +204,67 @@ struct Partial {
 
 /// All whole snapshots of a shard, as they stand on the log.
 pub fn whole_snapshots(log: &Arc<dyn Log>, cluster: &Cluster, of: (&str, u32)) -> Result<Vec<WholeSnapshot>, AcquireError> {
-    let at = snapshots_of(cluster, of.0, of.1);
-    let refused = |source| AcquireError::Log { doing: "looking for snapshots", source };
-    if log.topic(&at.topic).map_err(refused)?.is_none() {
-        return Ok(Vec::new());
-    }
-    let (start, end) = (log.start_offset(&at).map_err(refused)?, log.end_offset(&at).map_err(refused)?);
-    let mut partial: BTreeMap<(i64, i64), Partial> = BTreeMap::new();
     let mut whole = Vec::new();
-    each_part(log, &at, start..=end, |offset, SnapshotRecord { epoch, seq, part }| {
-        let id = (epoch, seq);
-        match part {
-            SnapshotPart::Begins { head, pieces } => {
-                let snapshot = WholeSnapshot { head, state_hash: String::new(), offsets: offset..=offset };
-                partial.insert(id, Partial { snapshot, hash: StateHash::default(), pieces, found: 0 });
-            }
-            SnapshotPart::Rows { number, rows } => {
-                if let Some(found) = partial.get_mut(&id).filter(|found| found.found == number) {
-                    found.found += 1;
-                    rows.iter().for_each(|row| add(&mut found.hash, row.key.as_bytes(), row.value.as_bytes()));
-                }
-            }
-            SnapshotPart::Ends {} => {
-                whole.extend(partial.remove(&id).filter(|found| found.found == found.pieces).map(|found| found.ends(offset)))
-            }
+    SnapshotReader::new(cluster, of).follow(log, |snapshot| whole.push(snapshot))?;
+    Ok(whole)
+}
+
+/// Reads a shard's snapshots as they are written.
+pub struct SnapshotReader {
+    at: TopicPartition,
+    /// Where reading goes on; none as long as there is no such topic: a cluster that was made before there were snapshots has none.
+    next: Option<Offset>,
+    /// By epoch and entry. One that a dead writer left behind stays: its head, and no rows.
+    partial: BTreeMap<(i64, i64), Partial>,
+}
+
+impl SnapshotReader {
+    /// From the first record on.
+    pub fn new(cluster: &Cluster, (service, shard): (&str, u32)) -> Self {
+        Self { at: snapshots_of(cluster, service, shard), next: None, partial: BTreeMap::new() }
+    }
+
+    /// Calls `whole` with each snapshot that has become whole since the last look. After an error it goes on behind what it has read.
+    pub fn follow(&mut self, log: &Arc<dyn Log>, mut whole: impl FnMut(WholeSnapshot)) -> Result<(), AcquireError> {
+        let refused = |source| AcquireError::Log { doing: "looking for snapshots", source };
+        let from = match self.next {
+            Some(next) => next,
+            None if log.topic(&self.at.topic).map_err(refused)?.is_none() => return Ok(()),
+            None => log.start_offset(&self.at).map_err(refused)?,
+        };
+        let end = log.end_offset(&self.at).map_err(refused)?;
+        each_part(log, &self.at, from..=end - 1, |offset, record| {
+            self.next = Some(offset + 1);
+            take_part(&mut self.partial, offset, record).into_iter().for_each(&mut whole);
+            Ok(())
+        })?;
+        self.next = Some(end.max(from));
+        if planted(Bug::TornSnapshot) {
+            std::mem::take(&mut self.partial).into_values().for_each(|found| whole(found.ends(end)));
         }
         Ok(())
-    })?;
-    if planted(Bug::TornSnapshot) {
-        whole.extend(partial.into_values().map(|found| found.ends(end)));
     }
-    Ok(whole)
+}
+
+/// One more record; returns the snapshot that it completes, if it does.
+fn take_part(partial: &mut BTreeMap<(i64, i64), Partial>, offset: Offset, record: SnapshotRecord) -> Option<WholeSnapshot> {
+    let SnapshotRecord { epoch, seq, part } = record;
+    let id = (epoch, seq);
+    match part {
+        SnapshotPart::Begins { head, pieces } => {
+            let snapshot = WholeSnapshot { head, state_hash: String::new(), offsets: offset..=offset };
+            partial.insert(id, Partial { snapshot, hash: StateHash::default(), pieces, found: 0 });
+            None
+        }
+        SnapshotPart::Rows { number, rows } => {
+            if let Some(found) = partial.get_mut(&id).filter(|found| found.found == number) {
+                found.found += 1;
+                rows.iter().for_each(|row| add(&mut found.hash, row.key.as_bytes(), row.value.as_bytes()));
+            }
+            None
+        }
+        SnapshotPart::Ends {} => partial.remove(&id).filter(|found| found.found == found.pieces).map(|found| found.ends(offset)),
+    }
 }
 
 impl Partial {

@@ -2,13 +2,14 @@
 
 use super::joins::Joins;
 use super::reading::{At, Checked};
+use super::snapshots::Snapshots;
 use super::{Divergence, Report, Stretch};
 use crate::AuditError;
 use crate::anchors::Anchor;
 use orrery_model::decider::Decider;
 use orrery_model::journal::{Entry, Observation};
 use orrery_runtime::rows::Head;
-use orrery_runtime::snapshots::WholeSnapshot;
+use orrery_runtime::snapshots::SnapshotSetting;
 use orrery_runtime::statehash::StateHash;
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
@@ -26,6 +27,7 @@ pub(super) fn derive<D: Decider>(
                 return Ok(());
             }
         }
+        deriver.remember();
     }
     Ok(())
 }
@@ -37,9 +39,8 @@ pub(super) struct Deriver<D: Decider> {
     decisions: Vec<D::Decision>,
     /// The changelog's last head: what the rows are to sum up to.
     pub head: Option<Head>,
+    pub snapshots: Snapshots,
     /// Those that are still to be compared.
-    pub snapshots: VecDeque<WholeSnapshot>,
-    /// The same.
     pub anchors: VecDeque<Anchor>,
     /// The last entry that stands as an anchor says.
     pub anchored: Option<i64>,
@@ -47,7 +48,7 @@ pub(super) struct Deriver<D: Decider> {
 }
 
 impl<D: Decider> Deriver<D> {
-    pub(super) fn new(shard: u32, snapshots: VecDeque<WholeSnapshot>) -> Self {
+    pub(super) fn new(shard: u32, setting: SnapshotSetting) -> Self {
         let report = Report {
             service: D::SERVICE,
             shard,
@@ -64,8 +65,17 @@ impl<D: Decider> Deriver<D> {
             state_hash: "not compared: the journal has no entry that the changelog's head names".into(),
             divergence: None,
         };
-        let (decider, joins, hash) = (D::default(), Joins::default(), StateHash::default());
-        Self { decider, joins, hash, decisions: Vec::new(), head: None, snapshots, anchors: VecDeque::new(), anchored: None, report }
+        Self {
+            decider: D::default(),
+            joins: Joins::default(),
+            hash: StateHash::default(),
+            decisions: Vec::new(),
+            head: None,
+            snapshots: Snapshots::new(setting),
+            anchors: VecDeque::new(),
+            anchored: None,
+            report,
+        }
     }
 
     fn entry(&mut self, checked: Checked<D>) -> Option<Divergence> {
@@ -167,6 +177,7 @@ impl<D: Decider> Deriver<D> {
         if self.head.as_ref().is_some_and(|head| head.last_seq == entry.seq) {
             self.compare_head(place.named::<D>(self.report.shard));
         }
+        self.await_snapshot(entry);
         let diverged = self.report.divergence.take();
         diverged.or_else(|| self.compare_snapshots(entry))
     }

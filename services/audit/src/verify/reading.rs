@@ -63,6 +63,13 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// To this entry.
+    pub(super) fn of<I: Fact, D: Fact>(entry: &Entry<I, D>) -> Self {
+        let mut link = Self::default();
+        link.move_to(entry);
+        link
+    }
+
     fn move_to<I: Fact, D: Fact>(&mut self, entry: &Entry<I, D>) {
         self.lineage.clone_from(&entry.lineage);
         self.chain.clone_from(&entry.chain);

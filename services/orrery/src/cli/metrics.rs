@@ -35,6 +35,7 @@ fn describe() {
     metrics::describe_gauge!("orrery_standby_lag", "Offsets between a changelog's end and where a standby's store stands.");
     metrics::describe_counter!("orrery_audit_entries_total", "Journal entries that the auditor derived again and compared.");
     metrics::describe_counter!("orrery_audit_unverified_total", "Entries that it applied only: their logic version is not compiled in.");
+    metrics::describe_counter!("orrery_audit_snapshots_total", "Snapshots that it compared with the rows that it derived.");
     metrics::describe_counter!("orrery_audit_anchors_total", "Anchors that it signed.");
     metrics::describe_gauge!("orrery_audit_verified_seq", "The last entry that it verified.");
     metrics::describe_gauge!("orrery_audit_lag", "Committed entries that it has not verified yet.");

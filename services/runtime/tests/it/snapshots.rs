@@ -6,8 +6,8 @@ use orrery_model::decider::Decider as _;
 use orrery_model::payload::Payload;
 use orrery_model::record::NewRecord;
 use orrery_model::topics::TRIGGER_SNAPSHOTS;
-use orrery_runtime::rows::{CHANGELOG_ID, full_key};
-use orrery_runtime::snapshots::{SnapshotSetting, WholeSnapshot, each_row, whole_snapshots};
+use orrery_runtime::rows::{CHANGELOG_ID, Head, full_key};
+use orrery_runtime::snapshots::{SnapshotReader, SnapshotSetting, WholeSnapshot, each_row, whole_snapshots};
 use orrery_runtime::store::{RocksStore, Store as _};
 
 /// A snapshot each few entries, in pieces of a row or two.
@@ -74,6 +74,31 @@ fn a_torn_snapshot_is_left_out() {
     assert_eq!(whole(&fixture, 1).len(), 0, "a piece is missing");
     put(&fixture, &values);
     assert_eq!(whole(&fixture, 1).len(), 1, "begun again, it is whole");
+}
+
+#[test]
+fn a_reader_goes_on_where_it_stood() {
+    let (fixture, values) = taken();
+    let mut reader = SnapshotReader::new(&fixture.cluster, (Counting::SERVICE, 1));
+    let mut look = || {
+        let mut found = 0;
+        reader.follow(&fixture.log, |_| found += 1).expect("read");
+        found
+    };
+    put(&fixture, &values[..2]);
+    assert_eq!(look(), 0, "it is not whole yet");
+    put(&fixture, &values[2..]);
+    assert_eq!([look(), look()], [1, 0], "each is told once");
+    put(&fixture, &values);
+    assert_eq!(look(), 1);
+}
+
+#[test]
+fn a_snapshot_is_due_with_the_transaction_that_holds_its_entry() {
+    for (first_seq, last_seq) in [(1, 1), (1, 3), (1, 4), (4, 4), (4, 5), (5, 7), (5, 8), (3, 9)] {
+        let by_entries = (first_seq..=last_seq).any(|seq| OFTEN.is_due_at(seq));
+        assert_eq!(OFTEN.is_due(&Head { first_seq, last_seq, ..Head::default() }), by_entries, "{first_seq} to {last_seq}");
+    }
 }
 
 #[test]
