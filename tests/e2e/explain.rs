@@ -26,19 +26,23 @@ fn a_task_that_fits_nowhere_says_what_would_help() {
     let server = Server::start(&folder.path().join("data"));
     define(&server, &json!({"name": "huge", "command": ["true"], "resources": {"cpus": 4000}}));
     let run = start(&server, "huge");
-    let told = explained(&server, &format!("run/{run}"), |told| has(&told["story"]["next"], "NEVER_FITS"));
+    let counted = |told: &Value| told["waits_in"] == json!({"cell": 0, "agents": 1}) && has(&told["story"]["next"], "NEVER_FITS");
+    let told = explained(&server, &format!("run/{run}"), counted);
     let story = &told["story"];
+    assert_eq!(told["cut_off"], json!([]), "{told}");
     assert_eq!(story["headline"]["word"], "WAITING", "{story}");
     assert!(has(&story["placement"], "NEVER_FITS") && has(&story["placement"], "INSUFFICIENT_CPUS"), "{story}");
     assert!(story["headline"]["place"].as_str().is_some() && story["headline"]["epoch"].as_i64() > Some(0), "{story}");
     let (code, out, errors) = server.cli(&["explain", "run", &run]);
     assert!(code == 0 && out.contains("✗ NEVER_FITS") && out.contains("eligible, not placed"), "{out}{errors}");
+    assert!(out.contains("It waits in cell 0, because") && out.contains("start an agent in cell 0"), "{out}");
     let pending = server.get("/api/v1/explain/pending").body;
     assert_eq!((&pending["count"], &pending["story"]["count"]), (&json!(1), &json!(1)), "{pending}");
     let groups = pending["story"]["groups"].as_array().unwrap();
-    assert!(groups.iter().any(|group| group["code"] == "NEVER_FITS" && group["tasks"] == 1), "{pending}");
+    assert!(groups.iter().any(|group| group["code"] == "NEVER_FITS" && group["cell"] == 0 && group["tasks"] == 1), "{pending}");
+    assert_eq!((&pending["story"]["or_more"], &pending["items"][0]["cell"]), (&json!(false), &json!(0)), "{pending}");
     let (code, out, _) = server.cli(&["explain", "pending"]);
-    assert!(code == 0 && out.contains("NEVER_FITS"), "{out}");
+    assert!(code == 0 && out.starts_with("1 wait") && out.contains("NEVER_FITS           in cell 0: "), "{out}");
 }
 
 #[test]
@@ -162,6 +166,8 @@ fn a_run_that_has_ended_is_told_whole_and_as_of_before() {
     assert_eq!(early.status, 404, "{early:?}");
     let agent = told["recent"][0]["agent"].as_str().unwrap();
     let (code, out, errors) = server.cli(&["explain", "agent", agent]);
-    assert!(code == 0 && out.contains("JOINED") && out.contains("was placed here"), "{out}{errors}");
+    assert!(code == 0 && out.contains("of cell 0 JOINED") && out.contains("was placed here"), "{out}{errors}");
+    let (code, _, errors) = server.cli(&["explain", "run", "abcdefghij234567"]);
+    assert!(code == 3 && errors.contains("for 30 days") && errors.contains("`orrery audit log --run abcdefghij234567`"), "{errors}");
     assert_eq!(server.get("/api/v1/explain/run/abcdefghij234567").status, 404);
 }

@@ -42,7 +42,7 @@ pub(crate) struct Load {
 
 /// A task that another cell may be tried for is handed back if it has had no place here for so long since it came. Room that
 /// comes free sooner is better than another cell's queue.
-pub(crate) const SPILL_AFTER_MS: i64 = 10_000;
+pub const SPILL_AFTER_MS: i64 = 10_000;
 
 /// When a waiting task is handed back, if it may be.
 fn spill(row: &TaskRow) -> Option<(Timestamp, AttemptId)> {

@@ -15,5 +15,6 @@ pub mod rows;
 pub mod state;
 
 pub use facts::{Decision, Input, schema_files};
+pub use index::SPILL_AFTER_MS;
 pub use policy::{Order, Placement, Policy};
 pub use state::Allocator;

@@ -194,6 +194,13 @@ pub fn journal_of(cluster: &Cluster, service: &str, shard: u32) -> TopicPartitio
     TopicPartition::new(&cluster.topic(&format!("{service}.journal")), shard)
 }
 
+/// The first record of a journal that may hold an entry of this time or later.
+pub(crate) fn begin_of(log: &dyn Log, journal: &TopicPartition, since: Timestamp) -> Result<i64, AuditError> {
+    // Where append times are of another clock, an entry's own time may lie behind them.
+    let since = if log.shares_clock() { since } else { since.plus_ms(-SKEW_MS) };
+    log.offset_at(journal, since).map_err(AuditError::of_log(journal))
+}
+
 fn read_as<D: Decider>(
     log: &dyn Log,
     cluster: &Cluster,
@@ -207,9 +214,7 @@ fn read_as<D: Decider>(
     let end = log.end_offset(&journal).map_err(refused)?;
     let mut position = from.max(log.start_offset(&journal).map_err(refused)?);
     if let Some(since) = filter.since {
-        // Where append times are of another clock, an entry's own time may lie behind them.
-        let since = if log.shares_clock() { since } else { since.plus_ms(-SKEW_MS) };
-        position = position.max(log.offset_at(&journal, since).map_err(refused)?);
+        position = position.max(begin_of(log, &journal, since)?);
     }
     let (batches, sieve) = (Batches::<D>::new(), Sieve::new(filter));
     let (mut bytes, mut records) = (0usize, 0usize);

@@ -8,6 +8,7 @@
 pub mod anchors;
 pub mod auditor;
 mod batch;
+mod bounded;
 pub mod entries;
 pub mod explain;
 pub mod export;
@@ -15,6 +16,7 @@ pub mod state;
 pub mod verify;
 pub mod whatif;
 
+pub use bounded::{Limit, Limits, Reading, read_first, read_from};
 pub use entries::{EntryView, Filter, Place, read_entries, read_some};
 pub use verify::{Begin, Divergence, Report, Stretch, Verify, verify, verify_all, verify_from};
 

@@ -78,6 +78,8 @@ pub const LOST: &str = "LOST";
 pub const JOINED: &str = "JOINED";
 /// An agent offers something else.
 pub const CHANGED: &str = "CHANGED";
+/// A journal of which not all was read.
+pub const CUT_OFF: &str = "CUT_OFF";
 /// Another reason than those above.
 pub const OTHER: &str = "OTHER";
 

@@ -24,11 +24,11 @@ pub use event::{EventFacts, EventPlace, EventStory, Trail, Verdict, Watcher, eve
 pub use job::{JobFacts, JobStory, job_story};
 pub use next::next_of_reason;
 pub use pending::{Group, Pending, Waiting, pending};
-pub use rooms::{Room, Running, median_ms, room_at};
-pub use run::{Headline, RunFacts, RunStory, run_story};
+pub use rooms::{Outlook, Room, Running, first_room, median_ms, room_at};
+pub use run::{Counted, Headline, RunFacts, RunStory, run_story};
 pub use topics::{NearEvent, TopicFacts, TopicStory};
 
-use crate::{EntryView, Place};
+use crate::{EntryView, Limit, Place};
 use orrery_model::time::Timestamp;
 use serde::Serialize;
 
@@ -68,6 +68,12 @@ impl Line {
     /// A line without evidence of its own.
     pub(crate) fn new(mark: Mark, code: &'static str, text: impl Into<String>) -> Self {
         Self { mark, code, text: text.into(), at: None, place: None, agents: None }
+    }
+
+    /// A reading of a journal was cut off: at which limit, and what tells the rest.
+    pub fn cut_off((service, shard): (&str, u32), limit: Limit, remedy: &str) -> Self {
+        let text = format!("reading {service}/{shard} was cut off at {limit}: what lies beyond is not told; {remedy}");
+        Self::new(Mark::Bad, codes::CUT_OFF, text)
     }
 
     /// With the entry that it follows from.

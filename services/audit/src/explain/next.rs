@@ -5,23 +5,24 @@ use super::{Line, Mark};
 use orrery_model::id::RunId;
 use orrery_model::messages::Reason;
 
-/// What would let a task be placed, for one reason why it is not.
-pub fn next_of_reason(reason: &Reason) -> String {
+/// What would let a task be placed, for one reason why the cell that it waits in does not.
+pub fn next_of_reason(reason: &Reason, cell: Option<u32>) -> String {
     let Reason { code, detail, agents } = reason;
+    let there = cell.map_or_else(String::new, |cell| format!(" in cell {cell}"));
     match code.as_str() {
-        NO_AGENTS => "start an agent: `orrery serve agent`, or look at those that are lost: `orrery agent list`".to_owned(),
-        NEVER_FITS => "ask for less, or start an agent that is large enough".to_owned(),
+        NO_AGENTS => format!("start an agent{there}: `orrery serve agent`, or look at those that are lost: `orrery agent list`"),
+        NEVER_FITS => format!("ask for less, or start an agent{there} that is large enough"),
         FILTERED_CONSTRAINT => {
             let constraint = detail.split_once("the constraint ").map_or(detail.as_str(), |(_, constraint)| constraint);
-            format!("drop the constraint {constraint} ({agents} agents), or start an agent that satisfies it")
+            format!("drop the constraint {constraint} ({agents} agents), or start an agent{there} that satisfies it")
         }
-        INSUFFICIENT_CPUS | INSUFFICIENT_MEMORY | INSUFFICIENT_DISK => at_most(code, detail),
+        INSUFFICIENT_CPUS | INSUFFICIENT_MEMORY | INSUFFICIENT_DISK => at_most(code, detail, &there),
         _ => "see the entry that says so with `orrery audit show`".to_owned(),
     }
 }
 
 /// "it needs 4 cpus; agent a-1 is closest: 1 of 4 free, 3 short"
-fn at_most(code: &str, detail: &str) -> String {
+fn at_most(code: &str, detail: &str, there: &str) -> String {
     let what = code.strip_prefix("INSUFFICIENT_").unwrap_or(code).to_lowercase();
     let closest = || {
         let (before, after) = detail.split_once(" is closest: ")?;
@@ -32,14 +33,15 @@ fn at_most(code: &str, detail: &str) -> String {
         Some((agent, free)) if !free.starts_with(['0', '-']) || free.starts_with("0.") => {
             format!("ask for at most {free} {what} (agent {agent} now), or wait until tasks end there")
         }
-        Some((agent, _)) => format!("wait until tasks end on agent {agent}, which is closest, or start another agent"),
-        None => "wait until tasks end, or start another agent".to_owned(),
+        Some((agent, _)) => format!("wait until tasks end on agent {agent}, which is closest, or start another agent{there}"),
+        None => format!("wait until tasks end, or start another agent{there}"),
     }
 }
 
 /// A line for each reason: what would unblock it.
-pub(super) fn of_reasons(reasons: &[Reason]) -> Vec<Line> {
-    reasons.iter().map(|reason| Line::new(Mark::Note, codes::known(&reason.code), next_of_reason(reason)).counted(reason.agents)).collect()
+pub(super) fn of_reasons(reasons: &[Reason], cell: Option<u32>) -> Vec<Line> {
+    let line = |reason: &Reason| Line::new(Mark::Note, codes::known(&reason.code), next_of_reason(reason, cell)).counted(reason.agents);
+    reasons.iter().map(line).collect()
 }
 
 /// A line for a reason that the trigger gave in words.

@@ -22,12 +22,23 @@ pub struct RunFacts<'a> {
     pub entries: &'a [EntryView],
     /// The definition that it was made by, where it is still known.
     pub spec: Option<&'a JobSpec>,
-    /// Why it has no place, counted anew; where empty, the journal's own count is told.
-    pub reasons: &'a [Reason],
-    /// The agent that is expected to have room for it first.
-    pub room: Option<&'a Room>,
+    /// Why it has no place, counted anew; where nothing was counted, the journal's own count is told.
+    pub counted: Option<&'a Counted>,
     /// Later entries do not count.
     pub as_of: Timestamp,
+}
+
+/// Why a task has no place: counted over the agents of the cell that it waits in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The cell.
+    pub cell: u32,
+    /// Its agents that may be given tasks.
+    pub agents: usize,
+    /// Why it is given to none of them.
+    pub reasons: Vec<Reason>,
+    /// The first room that is expected for it, there or in a cell that it goes on to.
+    pub room: Option<Room>,
 }
 
 /// The story of a run.
@@ -87,20 +98,30 @@ pub fn run_story(facts: &RunFacts<'_>) -> Option<RunStory> {
     let record = tale.record.take()?;
     let headline = tale.headline(&record, facts.as_of);
     let waits = record.state == RunState::Waiting;
-    let reasons = if waits && tale.wanted_at.is_some() { tale.reasons_now(facts) } else { Vec::new() };
+    let counted = tale.counted(facts);
+    let reasons = if waits && tale.wanted_at.is_some() { tale.reasons_now(counted) } else { Vec::new() };
     let next = tale.next(&record, &reasons);
     let expected = match record.next_attempt_at.filter(|_| waits) {
         Some(at) => Some(Expected { at, because: "its next attempt is due".into() }),
-        None => facts.room.filter(|_| !reasons.is_empty()).map(|room| {
-            let because =
-                format!("run {} on agent {} is expected to end, as the runs of its job took so long before", room.run, room.agent);
-            Expected { at: room.at, because }
-        }),
+        None => counted.filter(|_| !reasons.is_empty()).and_then(of_room),
     };
-    tale.close(&reasons);
+    tale.close(&reasons, counted);
     let Tale { trigger, gates, placement, attempts, .. } = tale;
     let RunRecord { run, job, version, .. } = record;
     Some(RunStory { run, job, version, as_of: facts.as_of, headline, trigger, gates, placement, attempts, next, expected })
+}
+
+/// What is expected to give a waiting task its place.
+fn of_room(counted: &Counted) -> Option<Expected> {
+    let Room { cell, agent, run, at } = counted.room.as_ref()?;
+    let goes_on = if *cell == counted.cell { "" } else { ", which it goes on to," };
+    let because = match run {
+        Some(run) => {
+            format!("run {run} on agent {agent} of cell {cell}{goes_on} is expected to end, as the runs of its job took so long before")
+        }
+        None => format!("agent {agent} of cell {cell}{goes_on} has room"),
+    };
+    Some(Expected { at: *at, because })
 }
 
 /// A story while it is being told.
@@ -117,6 +138,8 @@ struct Tale {
     held: Option<(Timestamp, Line)>,
     /// When the present attempt was wanted; none while there is none.
     wanted_at: Option<Timestamp>,
+    /// The cell that the present attempt is in, or on its way to.
+    cell: Option<u32>,
     /// Why the present attempt has no place, and the line that says so.
     waits: Option<(Line, Vec<Reason>)>,
     agent: Option<AgentId>,
@@ -174,16 +197,20 @@ impl Tale {
         }
     }
 
+    /// What was counted anew, unless that was in another cell than the journal has the attempt in: one of the two was read later.
+    fn counted<'a>(&self, facts: &RunFacts<'a>) -> Option<&'a Counted> {
+        let is_there = |counted: &&Counted| self.cell.is_none_or(|cell| cell == counted.cell);
+        facts.counted.filter(|counted| !counted.reasons.is_empty()).filter(is_there)
+    }
+
     /// Why it has no place: as counted anew, else as the journal has it.
-    fn reasons_now(&self, facts: &RunFacts<'_>) -> Vec<Reason> {
-        if facts.reasons.is_empty() {
-            return self.waits.as_ref().map_or_else(Vec::new, |(_, reasons)| reasons.clone());
-        }
-        facts.reasons.to_vec()
+    fn reasons_now(&self, counted: Option<&Counted>) -> Vec<Reason> {
+        let recorded = || self.waits.as_ref().map_or_else(Vec::new, |(_, reasons)| reasons.clone());
+        counted.map_or_else(recorded, |counted| counted.reasons.clone())
     }
 
     /// Tells what is still as it is.
-    fn close(&mut self, reasons: &[Reason]) {
+    fn close(&mut self, reasons: &[Reason], counted: Option<&Counted>) {
         if let Some((_, line)) = self.held.take() {
             self.gates.push(line);
         }
@@ -193,14 +220,15 @@ impl Tale {
             line.counted(reason.agents)
         });
         let told: Vec<Line> = told.collect();
-        self.placement.push(line);
+        let agents = counted.map(|counted| i32::try_from(counted.agents).unwrap_or(i32::MAX));
+        self.placement.push(Line { agents, ..line });
         self.placement.extend(told);
     }
 
     fn next(&self, record: &RunRecord, reasons: &[Reason]) -> Vec<Line> {
         match (record.state, record.next_attempt_at) {
             (RunState::Waiting, Some(at)) => vec![Line::new(Mark::Note, codes::BACKOFF, format!("the next attempt is due at {at}"))],
-            (RunState::Waiting, None) if self.wanted_at.is_some() => next::of_reasons(reasons),
+            (RunState::Waiting, None) if self.wanted_at.is_some() => next::of_reasons(reasons, self.cell),
             (RunState::Waiting, None) => {
                 let reason = record.reason.iter();
                 reason.filter_map(|reason| next::of_words(record.job.as_str(), reason)).collect()

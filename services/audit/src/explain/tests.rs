@@ -1,6 +1,7 @@
 //! Stories from entries made by hand: only what a story reads is in them.
 
 use super::*;
+use orrery_allocator::rows::TaskRow;
 use orrery_model::id::{AgentId, JobName, RunId};
 use orrery_model::messages::{CatalogEntry, EventData, Reason};
 use serde_json::{Value, json};
@@ -40,8 +41,18 @@ fn wanted() -> Value {
 }
 
 fn story(entries: &[EntryView], second: i64) -> Option<RunStory> {
+    story_with(entries, second, None)
+}
+
+fn story_with(entries: &[EntryView], second: i64, counted: Option<&Counted>) -> Option<RunStory> {
     let run = RunId::parse(RUN).expect("an id");
-    run_story(&RunFacts { run: &run, entries, spec: None, reasons: &[], room: None, as_of: at(second) })
+    run_story(&RunFacts { run: &run, entries, spec: None, counted, as_of: at(second) })
+}
+
+/// A run whose end makes room on an agent.
+fn room(cell: u32, second: i64) -> Room {
+    let (agent, run) = (AgentId::parse("a-1").expect("an id"), RunId::parse("other").expect("an id"));
+    Room { cell, agent, run: Some(run), at: at(second) }
 }
 
 fn told(lines: &[Line]) -> String {
@@ -81,6 +92,24 @@ fn a_waiting_run_names_all_reasons_and_what_would_help() {
     assert!(told(&story.placement).contains("Bad INSUFFICIENT_CPUS it needs 4 cpus; agent a-1 is closest"), "{}", told(&story.placement));
     assert_eq!(told(&story.next), "Note INSUFFICIENT_CPUS ask for at most 1 cpus (agent a-1 now), or wait until tasks end there");
     assert_eq!(story.next[0].agents, Some(2));
+}
+
+#[test]
+fn a_waiting_run_names_the_cell_whose_agents_were_counted() {
+    let reasons = vec![Reason { code: NEVER_FITS.into(), detail: "it is too large".into(), agents: 7 }];
+    let here = Counted { cell: 0, agents: 7, reasons, room: Some(room(0, 60)) };
+    let told_by = |counted: &Counted| story_with(&a_life(), 4, Some(counted)).expect("it was made");
+    let story = told_by(&here);
+    let queued = story.placement.iter().find(|line| line.code == QUEUED).expect("it waits");
+    assert_eq!((queued.text.contains("waits in cell 0"), queued.agents), (true, Some(7)));
+    assert_eq!(told(&story.next), "Note NEVER_FITS ask for less, or start an agent in cell 0 that is large enough");
+    let because = |counted: &Counted| told_by(counted).expected.map(|expected| expected.because).unwrap_or_default();
+    assert!(because(&here).starts_with("run other on agent a-1 of cell 0 is expected to end"), "{}", because(&here));
+    let there = Counted { room: Some(Room { run: None, ..room(2, 60) }), ..here.clone() };
+    assert_eq!(because(&there), "agent a-1 of cell 2, which it goes on to, has room");
+    // The journal has it in cell 0: what another cell counted is older, or newer.
+    let elsewhere = told_by(&Counted { cell: 1, ..here });
+    assert_eq!((elsewhere.next[0].code, elsewhere.expected), (INSUFFICIENT_CPUS, None));
 }
 
 #[test]
@@ -175,16 +204,33 @@ fn an_agent_is_told_as_of_a_time() {
 #[test]
 fn what_waits_is_summed_up_by_reason() {
     let reason = |code: &str| Reason { code: code.into(), detail: format!("because of {code}"), agents: 1 };
-    let one = |subject: &str, codes: &[&str]| Waiting {
+    let one = |subject: &str, cell: Option<u32>, codes: &[&str]| Waiting {
         subject: subject.into(),
         job: "a/b".into(),
+        cell,
         reasons: codes.iter().map(|code| reason(code)).collect(),
     };
-    let waiting = [one("r.1", &[NEVER_FITS, FILTERED_CONSTRAINT]), one("s.1", &[NEVER_FITS, NEVER_FITS])];
-    let told = pending(&waiting, |_, _| None);
-    let groups: Vec<(&str, usize, &str)> =
-        told.groups.iter().map(|group| (group.code.as_str(), group.tasks, group.subject.as_str())).collect();
-    assert_eq!((told.count, groups), (2, vec![(NEVER_FITS, 2, "r.1"), (FILTERED_CONSTRAINT, 1, "r.1")]));
+    let waiting = [
+        one("r.1", Some(0), &[NEVER_FITS, FILTERED_CONSTRAINT]),
+        one("s.1", Some(0), &[NEVER_FITS, NEVER_FITS]),
+        one("t.1", Some(1), &[NEVER_FITS]),
+        one("u", None, &[PAUSED]),
+    ];
+    let told = pending(&waiting, true, |_, _| None);
+    let group = |group: &Group| (group.code.clone(), group.cell, group.tasks, group.subject.clone());
+    let groups: Vec<_> = told.groups.iter().map(group).collect();
+    let wanted = |code: &str, cell, tasks, subject: &str| (code.to_owned(), cell, tasks, subject.to_owned());
+    assert_eq!(
+        groups,
+        [
+            wanted(NEVER_FITS, Some(0), 2, "r.1"),
+            wanted(FILTERED_CONSTRAINT, Some(0), 1, "r.1"),
+            wanted(NEVER_FITS, Some(1), 1, "t.1"),
+            wanted(PAUSED, None, 1, "u"),
+        ]
+    );
+    assert_eq!((told.count, told.or_more), (4, true));
+    assert!(told.groups[2].next.contains("start an agent in cell 1"), "{}", told.groups[2].next);
 }
 
 #[test]
@@ -197,9 +243,54 @@ fn room_comes_with_the_end_that_frees_enough() {
     };
     let agent = AgentId::parse("a-1").expect("an id");
     let tasks = [running("late", 4, Some(30)), running("soon", 1, Some(10)), running("who-knows", 8, None)];
-    let room = |need: i64| room_at(&agent, &resources(1), &resources(need), &tasks).map(|room| (room.run.to_string(), room.at));
-    assert_eq!(room(2), Some(("soon".into(), at(10))));
-    assert_eq!(room(6), Some(("late".into(), at(30))));
-    assert_eq!(room(7), None);
+    let room = |need: i64, second: i64| {
+        let room = room_at((0, &agent), &resources(1), &resources(need), &tasks, at(second))?;
+        Some((room.run.map_or_else(String::new, |run| run.to_string()), room.at))
+    };
+    assert_eq!(room(1, 5), Some((String::new(), at(5))));
+    assert_eq!(room(2, 5), Some(("soon".into(), at(10))));
+    assert_eq!((room(2, 20), room(6, 20)), (None, Some(("late".into(), at(30)))));
+    assert_eq!(room(7, 5), None);
     assert_eq!((median_ms(vec![9, 1, 5]), median_ms(vec![1, 2]), median_ms(vec![])), (Some(5), Some(1), None));
+}
+
+/// It came to its cell at 0.
+fn waiting_task(hop: i32, may_decline: bool) -> TaskRow {
+    let spec = json!({
+        "attempt": format!("{RUN}.1"), "job": "shop/receipt", "version": 1, "hop": hop, "may_decline": may_decline, "role": "*",
+        "principal": null, "priority": 50, "resources": {"cpus": 1, "memory": 0, "disk": 0}, "constraints": [], "argv": ["true"],
+        "env": [], "user": null, "limits": [], "timeout_ms": null, "grace_ms": 1000, "event": null, "avoid": null,
+    });
+    let row = json!({"spec": spec, "order": 1, "wanted_at": at(0), "reasons": [], "place": null, "unwanted": null});
+    serde_json::from_value(row).expect("a row")
+}
+
+#[test]
+fn a_task_has_room_in_the_cell_that_has_it_when_the_room_comes() {
+    let soon = |cell: u32, second: i64| Outlook::Room(Some(room(cell, second)));
+    let first = |task: &TaskRow, outlooks: [Outlook; 3]| {
+        let room = first_room(task, (0, 3), at(2), |cell| outlooks[cell as usize].clone())?;
+        Some((room.cell, room.at, room.run.is_some()))
+    };
+    let roams = waiting_task(0, true);
+    assert_eq!(first(&roams, [soon(0, 9), soon(1, 3), soon(2, 3)]), Some((0, at(9), true)));
+    // A cell that it has left by then does not count; room that is there before it comes is there when it comes.
+    assert_eq!(first(&roams, [soon(0, 30), soon(1, 3), soon(2, 3)]), Some((1, at(10), false)));
+    assert_eq!(first(&roams, [soon(0, 30), soon(1, 40), soon(2, 50)]), Some((2, at(50), true)));
+    // Where no agent could run it, it is handed back at once.
+    assert_eq!(first(&roams, [Outlook::Hopeless, soon(1, 5), soon(2, 3)]), Some((1, at(5), true)));
+    assert_eq!(first(&roams, [Outlook::Hopeless, Outlook::Hopeless, soon(2, 1)]), Some((2, at(2), false)));
+    assert_eq!(first(&roams, [Outlook::Room(None), Outlook::Room(None), Outlook::Hopeless]), None);
+    // The last cell keeps it, as does one that no other may follow.
+    assert_eq!(first(&waiting_task(1, true), [soon(0, 30), soon(1, 40), soon(2, 3)]), Some((1, at(40), true)));
+    assert_eq!(first(&waiting_task(0, false), [soon(0, 30), soon(1, 3), soon(2, 3)]), Some((0, at(30), true)));
+}
+
+#[test]
+fn a_line_says_where_a_reading_was_cut_off_and_what_tells_the_rest() {
+    let line = |limit| Line::cut_off(("allocator", 3), limit, "`orrery audit log --run r` tells all").text;
+    let text = "reading allocator/3 was cut off at 8 MiB: what lies beyond is not told; `orrery audit log --run r` tells all";
+    assert_eq!(line(Limit::Bytes(8 << 20)), text);
+    assert!(line(Limit::Entries(200)).contains("cut off at 200 entries"));
+    assert!(line(Limit::Offsets(5_000)).contains("cut off at 5000 offsets"));
 }

@@ -42,7 +42,8 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Value>, P
         tokio::task::spawn_blocking(read).await??
     };
     let (seen, state) = (app.views.seen(), app.views.read());
-    let (lost, waiting) = (state.lost_agents(), state.waiting().count());
+    let (known, lost) = (state.agents().count(), state.lost_agents());
+    let (tasks, waiting) = (state.task_count(), state.waiting().count());
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "ready": seen.ready && (app.config.shards_ready)(),
@@ -50,8 +51,8 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Value>, P
         "cells": app.config.cluster.cells,
         "jobs": state.jobs.len(),
         "runs": state.runs.counts(),
-        "agents": {"known": state.agents.len(), "lost": lost},
-        "tasks": {"waiting": waiting, "placed": state.tasks.len() - waiting},
+        "agents": {"known": known, "lost": lost},
+        "tasks": {"waiting": waiting, "placed": tasks - waiting},
         "journals": {"trigger": seen.trigger, "allocator": seen.allocator},
         "topics": topics,
     })))
@@ -64,8 +65,8 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     gauge(&mut text, "orrery_jobs", "Accepted definitions.", [("", "", state.jobs.len())]);
     let by_state = state.runs.counts().into_iter().map(|(state, count)| ("state", state, count));
     gauge(&mut text, "orrery_runs", "Runs shown, by state.", by_state);
-    let lost = state.lost_agents();
-    gauge(&mut text, "orrery_agents", "Agents, by state.", [("state", "joined", state.agents.len() - lost), ("state", "lost", lost)]);
+    let (known, lost) = (state.agents().count(), state.lost_agents());
+    gauge(&mut text, "orrery_agents", "Agents, by state.", [("state", "joined", known - lost), ("state", "lost", lost)]);
     let pending = pending_by_reason(&state);
     gauge(
         &mut text,
@@ -93,8 +94,8 @@ const SCRAPED_TASKS: usize = 1_000;
 fn pending_by_reason(state: &crate::views::ViewState) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     let agents = state.candidates();
-    for (_, task) in state.waiting().take(SCRAPED_TASKS) {
-        for reason in orrery_allocator::place::reasons(&agents, &task.spec) {
+    for (cell, _, task) in state.waiting().take(SCRAPED_TASKS) {
+        for reason in orrery_allocator::place::reasons(&agents[&cell], &task.spec) {
             *counts.entry(reason.code).or_default() += 1;
         }
     }

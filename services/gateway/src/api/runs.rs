@@ -5,7 +5,7 @@ use super::jobs::answer;
 use super::position_header;
 use crate::App;
 use crate::problem::{Answer, Problem};
-use crate::views::RunFilter;
+use crate::views::{RUNS_SHOWN, RunFilter};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -77,12 +77,15 @@ pub(super) async fn get(
 
 /// The run's record.
 pub(super) fn known(app: &App, run: &RunId) -> Answer<RunRecord> {
-    let state = app.views.read();
-    state
-        .runs
-        .get(run)
-        .cloned()
-        .ok_or_else(|| Problem::new("not_found", format!("there is no run {run}")).try_this("list runs with GET /api/v1/runs"))
+    app.views.read().runs.get(run).cloned().ok_or_else(|| unknown(run))
+}
+
+/// It may have been there: the journals are kept for longer than what is shown.
+fn unknown(run: &RunId) -> Problem {
+    let detail = format!("there is no run {run} here: a run is shown for 30 days after its last change, if not more than {RUNS_SHOWN} are");
+    let older = "of one that is older the journals tell, or an export of them (--data-dir)";
+    let hint = format!("list runs with GET /api/v1/runs; {older}: `orrery audit log --run {run}`");
+    Problem::new("not_found", detail).hint(hint)
 }
 
 /// Waits until the run has ended, or as long as may be.

@@ -19,8 +19,8 @@ use std::sync::{Arc, PoisonError};
 /// Bytes of one read.
 const READ_BYTES: usize = 1 << 20;
 
-/// Takes a record into the views.
-type Take = fn(&mut ViewState, &Record);
+/// Takes a record of a partition into the views.
+type Take = fn(&mut ViewState, u32, &Record);
 
 /// What is followed, and into what.
 const FOLLOWED: [(&str, Take); 3] = [(topics::CATALOG, take_job), (topics::RUNS, take_run), (topics::ALLOCATOR_CHANGELOG, take_row)];
@@ -93,13 +93,7 @@ fn partitions(log: &Arc<dyn Log>, cluster: &Cluster, topic: &str) -> Result<Vec<
 }
 
 /// Reads one topic to its present end; on a gap it goes on behind it, since only the newest of each key is shown.
-fn follow(
-    log: &dyn Log,
-    at: &TopicPartition,
-    take: fn(&mut ViewState, &Record),
-    position: &mut i64,
-    views: &Views,
-) -> Result<bool, LogError> {
+fn follow(log: &dyn Log, at: &TopicPartition, take: Take, position: &mut i64, views: &Views) -> Result<bool, LogError> {
     let mut any = false;
     loop {
         let fetch = match log.read(at, *position, READ_BYTES) {
@@ -115,7 +109,7 @@ fn follow(
         }
         any = true;
         let mut state = views.state.write().unwrap_or_else(PoisonError::into_inner);
-        fetch.records.iter().for_each(|record| take(&mut state, record));
+        fetch.records.iter().for_each(|record| take(&mut state, at.partition, record));
     }
 }
 
@@ -139,7 +133,7 @@ fn text_key(record: &Record) -> Option<&str> {
     record.key.as_ref().and_then(|key| key.text())
 }
 
-fn take_job(state: &mut ViewState, record: &Record) {
+fn take_job(state: &mut ViewState, _shard: u32, record: &Record) {
     let Some(job) = text_key(record).and_then(|key| JobName::parse(key).ok()) else { return };
     match record.value.as_ref().map(|value| messages::CATALOG.decode(value.as_bytes())) {
         Some(Ok(entry)) => drop(state.jobs.insert(job, entry)),
@@ -149,7 +143,7 @@ fn take_job(state: &mut ViewState, record: &Record) {
     }
 }
 
-fn take_run(state: &mut ViewState, record: &Record) {
+fn take_run(state: &mut ViewState, _shard: u32, record: &Record) {
     match record.value.as_ref().map(|value| messages::RUN.decode(value.as_bytes())) {
         Some(Ok(run)) => state.runs.take(run),
         Some(Err(error)) => tracing::warn!(%error, "a run cannot be shown"),
@@ -161,22 +155,23 @@ fn take_run(state: &mut ViewState, record: &Record) {
     }
 }
 
-fn take_row(state: &mut ViewState, record: &Record) {
+pub(super) fn take_row(state: &mut ViewState, cell: u32, record: &Record) {
     let Some((table, key)) = record.key.as_ref().and_then(|key| key.as_bytes().split_first()) else { return };
     let value = record.value.as_ref().map(|value| value.as_bytes());
+    let view = state.cells.entry(cell).or_default();
     match *table {
         allocator_rows::AGENTS => {
             let Some(agent) = AgentId::from_bytes(key) else { return };
             match value.and_then(|value| allocator_rows::AGENT.decode(value).ok()) {
-                Some(row) => drop(state.agents.insert(agent, row)),
-                None => drop(state.agents.remove(&agent)),
+                Some(row) => drop(view.agents.insert(agent, row)),
+                None => drop(view.agents.remove(&agent)),
             }
         }
         allocator_rows::TASKS => {
             let Some(attempt) = AttemptId::from_bytes(key) else { return };
             match value.and_then(|value| allocator_rows::TASK.decode(value).ok()) {
-                Some(row) => drop(state.tasks.insert(attempt, row)),
-                None => drop(state.tasks.remove(&attempt)),
+                Some(row) => drop(view.tasks.insert(attempt, row)),
+                None => drop(view.tasks.remove(&attempt)),
             }
         }
         _ => {}

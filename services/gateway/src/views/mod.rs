@@ -1,18 +1,20 @@
 //! What the API shows: runs, jobs, agents and tasks, followed from the log; rebuilt from it at every start.
 
 mod answers;
+mod cells;
 mod follow;
 mod runs;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use answers::{Decided, Expectation};
+pub use cells::CellView;
 pub use follow::Follower;
-pub use runs::{RunFilter, RunPage, RunsView};
+pub use runs::{RUNS_SHOWN, RunFilter, RunPage, RunsView};
 
 use answers::Answers;
-use orrery_allocator::place::{Candidate, candidates};
-use orrery_allocator::rows::{AgentRow, TaskRow};
 use orrery_log::{Bell, Log, LogError};
-use orrery_model::id::{AgentId, AttemptId, JobName};
+use orrery_model::id::JobName;
 use orrery_model::messages::CatalogEntry;
 use orrery_runtime::messages::Cluster;
 use std::collections::BTreeMap;
@@ -39,29 +41,8 @@ pub struct ViewState {
     pub runs: RunsView,
     /// Accepted definitions.
     pub jobs: BTreeMap<JobName, CatalogEntry>,
-    /// Agents, as the allocator knows them.
-    pub agents: BTreeMap<AgentId, AgentRow>,
-    /// Tasks that wait or are placed.
-    pub tasks: BTreeMap<AttemptId, TaskRow>,
-}
-
-impl ViewState {
-    /// Tasks without a place.
-    pub fn waiting(&self) -> impl Iterator<Item = (&AttemptId, &TaskRow)> {
-        self.tasks.iter().filter(|(_, task)| task.place.is_none())
-    }
-    /// Tasks of an agent.
-    pub fn tasks_of<'v>(&'v self, agent: &'v AgentId) -> impl Iterator<Item = (&'v AttemptId, &'v TaskRow)> {
-        self.tasks.iter().filter(move |(_, task)| task.place.as_ref().is_some_and(|place| place.agent == *agent))
-    }
-    /// Agents that may be given tasks.
-    pub fn candidates(&self) -> Vec<Candidate<'_>> {
-        candidates(self.agents.iter(), self.tasks.values())
-    }
-    /// Number of agents that are lost.
-    pub fn lost_agents(&self) -> usize {
-        self.agents.values().filter(|agent| agent.lost.is_some()).count()
-    }
+    /// Agents and tasks, by cell.
+    pub cells: BTreeMap<u32, CellView>,
 }
 
 /// How far the views have come: ends of the journals whose effects they show.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// Runs that are shown; beyond it the oldest that have ended go. All are in the topic `runs` for its 30 days.
-const RUNS_SHOWN: usize = 200_000;
+pub const RUNS_SHOWN: usize = 200_000;
 
 type Place = (Timestamp, RunId);
 

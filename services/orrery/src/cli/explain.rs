@@ -89,6 +89,7 @@ fn pending(context: &Context, answer: &Value) -> Result<ExitCode> {
         &[
             column("ATTEMPT", |task| text(&task["attempt"])),
             column("JOB", |task| text(&task["job"])),
+            column("CELL", |task| text(&task["cell"])),
             column("PRIORITY", |task| text(&task["priority"])),
             column("WAITS BECAUSE", |task| {
                 let reasons = task["reasons"].as_array().into_iter().flatten();

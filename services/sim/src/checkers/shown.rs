@@ -25,14 +25,16 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
         for entry in outcome.journal::<Allocator>(cell) {
             entry.decisions.iter().for_each(|decision| allocator.apply(entry.at, decision));
         }
-        let wrong = allocator.agents().filter(|(agent, row)| state.agents.get(*agent) != Some(*row));
+        let shown = state.cells.get(&cell);
+        let wrong = allocator.agents().filter(|(agent, row)| shown.and_then(|shown| shown.agents.get(*agent)) != Some(*row));
         found.extend(wrong.map(|(agent, _)| format!("agent {agent} is not shown as it is")));
-        let wrong = allocator.tasks().filter(|(attempt, row)| state.tasks.get(*attempt) != Some(*row));
+        let wrong = allocator.tasks().filter(|(attempt, row)| shown.and_then(|shown| shown.tasks.get(*attempt)) != Some(*row));
         found.extend(wrong.map(|(attempt, _)| format!("task {attempt} is not shown as it is")));
         (agents, tasks) = (agents + allocator.agents().count(), tasks + allocator.tasks().count());
     }
-    if (state.agents.len(), state.tasks.len()) != (agents, tasks) {
-        found.push(format!("{} agents and {} tasks are shown; there are {agents} and {tasks}", state.agents.len(), state.tasks.len()));
+    let shown = (state.agents().count(), state.task_count());
+    if shown != (agents, tasks) {
+        found.push(format!("{} agents and {} tasks are shown; there are {agents} and {tasks}", shown.0, shown.1));
     }
     found
 }

@@ -12,6 +12,7 @@ impl Tale {
         self.wanted_at = Some(decided.entry.at);
         (self.waits, self.agent) = (None, None);
         let (attempt, cell) = (record.attempts, decided.number("cell").unwrap_or(0));
+        self.cell = u32::try_from(cell).ok();
         let needs = decided.read::<TaskSpec>("spec").map_or_else(String::new, |spec| needs(&spec));
         let text = format!("attempt {attempt} was sent to cell {cell}{needs}");
         self.placement.push(Line::new(Mark::Note, codes::SENT, text).of(decided.entry));
@@ -46,6 +47,7 @@ impl Tale {
 
     fn waits_now(&mut self, decided: &Decided<'_>, n: &str) {
         let (reasons, cell) = (decided.reasons(), decided.entry.place.shard);
+        self.cell = Some(cell);
         let line = Line::new(Mark::Bad, codes::QUEUED, format!("attempt {n} waits in cell {cell}: no agent has room for it now"));
         self.waits = Some((line.of(decided.entry), reasons));
         self.show(decided.entry);

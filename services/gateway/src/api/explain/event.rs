@@ -1,15 +1,15 @@
 //! One event: its topic says what it is, the journal of the shard that reads its partition whether it was read, and the journals of
 //! the shards that own the jobs which it matches what became of that.
 
-use super::{ENTRIES, reading};
+use super::reading;
 use crate::App;
 use crate::problem::{Answer, Problem};
 use crate::views::{RunFilter, ViewState};
 use axum::Json;
 use axum::extract::{Path, State};
 use orrery_audit::entries::{SKEW_MS, journal_of};
-use orrery_audit::explain::{EventFacts, EventPlace, Trail, Watcher, event_story};
-use orrery_audit::{EntryView, Filter, read_some};
+use orrery_audit::explain::{EventFacts, EventPlace, Line, Trail, Watcher, event_story};
+use orrery_audit::{EntryView, Filter, Limit, read_some};
 use orrery_log::{TopicPartition, pieces};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{JobSpec, did_you_mean};
@@ -42,14 +42,18 @@ fn told(app: &App, place: &EventPlace) -> Answer<Value> {
     let mut found = find(app, place)?;
     let definitions = watching(app, &place.topic);
     let reader = app.config.cluster.reader_of(&place.topic, place.partition);
-    let mut trail = follow_reader(app, reader, place, found.event.as_ref(), &definitions)?;
+    let (mut trail, limit) = follow_reader(app, reader, place, found.event.as_ref(), &definitions)?;
     // The topic does not say which of its generations it is; the journal does.
     let kept = trail.event();
     let generation = kept.as_ref().map_or(0, |event| event.generation);
     found.event.iter_mut().chain(&mut found.before).for_each(|event| event.generation = generation);
     let event = found.event.or(kept);
     let (watchers, others) = watchers(app, &trail, (place, event.as_ref()), definitions);
-    follow_owners(app, &mut trail, &watchers)?;
+    let limits = follow_owners(app, &mut trail, &watchers)?;
+    let limits = limit.into_iter().map(|limit| (reader, limit)).chain(limits);
+    let since = event.as_ref().map_or_else(String::new, |event| format!(" --since {}", event.appended));
+    let remedy = format!("`orrery audit log --service trigger{since}` tells all");
+    let cut_off: Vec<Line> = limits.map(|(shard, limit)| Line::cut_off(("trigger", shard), limit, &remedy)).collect();
     let story = event_story(&EventFacts {
         place,
         event: event.as_ref(),
@@ -60,7 +64,7 @@ fn told(app: &App, place: &EventPlace) -> Answer<Value> {
         watchers: &watchers,
         others,
     });
-    Ok(json!({"event": event, "story": story, "decisions": reading::by_time(trail.into_entries())}))
+    Ok(json!({"event": event, "story": story, "cut_off": cut_off, "decisions": reading::by_time(trail.into_entries())}))
 }
 
 /// What a topic has of an event.
@@ -143,30 +147,42 @@ fn watching(app: &App, topic: &str) -> Vec<Definition> {
 }
 
 /// Follows an event through the journal of the shard that reads its partition: from when it was appended on, and, where that is
-/// not known any more or lies too far back, from when it made a run. Else the last entries say how far its partition was read.
-fn follow_reader(app: &App, reader: u32, place: &EventPlace, event: Option<&EventData>, definitions: &[Definition]) -> Answer<Trail> {
+/// not known any more or lies too far back, from when it made a run. Else the last entries say how far its partition was read. Tells
+/// the limit that a reading ended at before it was known what became of the event.
+fn follow_reader(
+    app: &App,
+    reader: u32,
+    place: &EventPlace,
+    event: Option<&EventData>,
+    definitions: &[Definition],
+) -> Answer<(Trail, Option<Limit>)> {
     let mut trail = Trail::new(place.clone());
     let appended = event.map(|event| event.appended);
     let made = {
         let (state, name) = (app.views.read(), place.to_string());
         definitions.iter().filter_map(|(entry, _)| run_of(&state, entry, &name, appended)).map(|run| run.created_at).min()
     };
+    let mut limit = None;
     for since in appended.into_iter().chain(made) {
         if !trail.is_accounted_for() {
-            follow(app, reader, since, &mut trail, &Trail::is_settled)?;
+            limit = limit.or(follow(app, reader, since, &mut trail, &Trail::is_settled)?);
         }
     }
     if !trail.is_accounted_for() {
-        let at = ("trigger", reader);
-        for entry in reading::newest(app, at, reading::back_from(app, at, None)?, &of_topic(place))? {
+        let last = reading::newest(app, ("trigger", reader), None, &of_topic(place))?;
+        for entry in last.entries {
             trail.take(entry);
         }
+        // Where it was read from a time on, that reading has said whether it was cut off.
+        limit = if appended.or(made).is_some() { limit } else { last.limit };
     }
-    Ok(trail)
+    let limit = limit.filter(|_| !trail.is_settled());
+    Ok((trail, limit))
 }
 
-/// Follows an event to the owners of jobs, as far as its reader's journal does not say what became of it there.
-fn follow_owners(app: &App, trail: &mut Trail, watchers: &[Watcher]) -> Answer<()> {
+/// Follows an event to the owners of jobs, as far as its reader's journal does not say what became of it there. Tells which of their
+/// journals were not read far enough.
+fn follow_owners(app: &App, trail: &mut Trail, watchers: &[Watcher]) -> Answer<Vec<(u32, Limit)>> {
     let mut open: BTreeMap<u32, (Timestamp, Vec<&JobName>)> = BTreeMap::new();
     for watcher in watchers.iter().filter(|watcher| !trail.is_decided(&watcher.job)) {
         let made = watcher.run.as_ref().map(|run| run.created_at);
@@ -175,24 +191,29 @@ fn follow_owners(app: &App, trail: &mut Trail, watchers: &[Watcher]) -> Answer<(
         *first = since.min(*first);
         jobs.push(&watcher.job);
     }
+    let mut limits = Vec::new();
     for (shard, (since, jobs)) in open {
-        follow(app, shard, since, trail, &|trail: &Trail| jobs.iter().all(|job| trail.is_decided(job)))?;
+        let limit = follow(app, shard, since, trail, &|trail: &Trail| jobs.iter().all(|job| trail.is_decided(job)))?;
+        limits.extend(limit.map(|limit| (shard, limit)));
     }
-    Ok(())
+    Ok(limits)
 }
 
-/// Takes in what a trigger shard's journal says of an event, from a time on, until that is enough.
-fn follow(app: &App, shard: u32, since: Timestamp, trail: &mut Trail, is_enough: &dyn Fn(&Trail) -> bool) -> Answer<()> {
-    let (log, cluster) = (&*app.config.log, &app.config.cluster);
+/// Takes in what a trigger shard's journal says of an event, from a time on, until that is enough; or up to the limit that it tells.
+fn follow(app: &App, shard: u32, since: Timestamp, trail: &mut Trail, is_enough: &dyn Fn(&Trail) -> bool) -> Answer<Option<Limit>> {
+    let (log, cluster, limits) = (&*app.config.log, &app.config.cluster, reading::limits(app));
     // Both the event and the entries have the log's append times: where these are of several machines, they may be apart.
     let lead = if log.shares_clock() { reading::LEAD_MS } else { SKEW_MS };
-    let from = log.offset_at(&journal_of(cluster, "trigger", shard), since.plus_ms(-lead))?;
+    let journal = journal_of(cluster, "trigger", shard);
+    let (from, end) = (log.offset_at(&journal, since.plus_ms(-lead))?, log.end_offset(&journal)?);
     let filter = of_topic(trail.place());
-    read_some(log, cluster, ("trigger", shard), (from, reading::reach(app)), &filter, &mut |entry: EntryView| {
-        let is_done = trail.take(entry) && (is_enough(trail) || trail.entries().len() >= ENTRIES);
+    let read = read_some(log, cluster, ("trigger", shard), (from, limits.bytes), &filter, &mut |entry: EntryView| {
+        let is_done = trail.take(entry) && (is_enough(trail) || trail.entries().len() >= limits.entries);
         if is_done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
-    Ok(())
+    let is_full = trail.entries().len() >= limits.entries;
+    let limit = if is_full { Limit::Entries(limits.entries) } else { Limit::Bytes(limits.bytes) };
+    Ok((read < end && !is_enough(trail)).then_some(limit))
 }
 
 fn of_topic(place: &EventPlace) -> Filter {

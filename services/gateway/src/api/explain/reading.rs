@@ -4,8 +4,8 @@ use super::ENTRIES;
 use crate::App;
 use crate::problem::Answer;
 use orrery_audit::entries::{SKEW_MS, journal_of};
-use orrery_audit::explain::TopicFacts;
-use orrery_audit::{EntryView, Filter, read_some};
+use orrery_audit::explain::{Line, TopicFacts};
+use orrery_audit::{EntryView, Filter, Limit, Limits, Place, read_first, read_from, read_some};
 use orrery_log::{TopicPartition, pieces};
 use orrery_model::id::{AgentId, JobName, RunId};
 use orrery_model::job::JobSpec;
@@ -19,47 +19,43 @@ use std::sync::Arc;
 /// What a cell decided on a run lies at most so long before what the trigger made of it; milliseconds.
 pub(super) const LEAD_MS: i64 = 1_000;
 
-/// Bytes of a journal that one reading looks at: where clocks may be apart it begins earlier, and needs more.
-pub(super) fn reach(app: &App) -> usize {
-    if app.config.log.shares_clock() { 8 << 20 } else { 32 << 20 }
+/// What one reading of a journal may come to: where clocks may be apart it begins earlier, and needs more.
+pub(super) fn limits(app: &App) -> Limits {
+    Limits { entries: ENTRIES, bytes: if app.config.log.shares_clock() { 8 << 20 } else { 32 << 20 } }
 }
 
-/// Journal records read back from a time, to find what was in force.
-const BACK_RECORDS: i64 = 5_000;
+/// Offsets of a journal that are read back from a time, to find what was in force.
+const BACK_OFFSETS: i64 = 5_000;
 /// Events of one partition before a time, and at or behind it.
 pub(super) const NEAR: i64 = 20;
 /// Partitions of one topic that are looked at.
 const PARTITIONS: u32 = 64;
 
+/// Entries of several journals by time, and a line for each journal of which not all that matters was read.
+pub(super) type Read = (Vec<EntryView>, Vec<Line>);
+
 /// The entries about a run, of its job's shard and of all cells, by time.
-pub(super) async fn of_run(app: &Arc<App>, record: &RunRecord) -> Answer<Vec<EntryView>> {
+pub(super) async fn of_run(app: &Arc<App>, record: &RunRecord) -> Answer<Read> {
     let last = record.ended_at.unwrap_or(record.updated_at).max(record.updated_at);
     let until = record.state.is_final().then(|| last.plus_ms(LEAD_MS + SKEW_MS));
     let owner = app.config.cluster.owner_of_job(&record.job);
-    let record_created = record.created_at;
-    let (run, begins) = (
-        record.run.clone(),
-        [
-            record.created_at,
-            record.started_at.unwrap_or(record.created_at).min(record.updated_at).plus_ms(-LEAD_MS),
-            record.updated_at.plus_ms(-LEAD_MS),
-        ],
-    );
+    // Where the first reading does not reach what came last, the next one begins there.
+    let begins = [
+        record.created_at,
+        record.started_at.unwrap_or(record.created_at).min(record.updated_at).plus_ms(-LEAD_MS),
+        record.updated_at.plus_ms(-LEAD_MS),
+    ];
+    let begins = begins.map(|begin| begin.max(record.created_at));
+    let filter = Filter { run: Some(record.run.to_string()), until, ..Filter::default() };
+    let remedy = format!("`orrery audit log --run {}` tells all", record.run);
     blocking(app, move |app| {
-        let mut found = BTreeMap::new();
-        for (service, shard) in shards(app, Some(owner)) {
-            // Where the first reading does not reach what came last, the next one begins there.
-            for begin in begins {
-                let since = Some(begin.max(record_created));
-                let filter = Filter { run: Some(run.to_string()), since, until, ..Filter::default() };
-                let (entries, whole) = oldest(app, (service, shard), 0, &filter)?;
-                found.extend(entries.into_iter().map(|entry| (entry.place.clone(), entry)));
-                if whole {
-                    break;
-                }
-            }
+        let (mut found, mut cut_off) = (Vec::new(), Vec::new());
+        for at in shards(app, owner) {
+            let (entries, limit) = read_from(&*app.config.log, &app.config.cluster, at, &begins, limits(app), &filter)?;
+            found.extend(entries);
+            cut_off.extend(limit.map(|limit| Line::cut_off(at, limit, &remedy)));
         }
-        Ok(by_time(found.into_values().collect()))
+        Ok((by_time(found), cut_off))
     })
     .await
 }
@@ -70,51 +66,64 @@ pub(super) async fn of_job(
     job: &JobName,
     around: Option<Timestamp>,
     (since, until): (Option<Timestamp>, Option<Timestamp>),
-) -> Answer<Vec<EntryView>> {
+) -> Answer<Read> {
     let owner = app.config.cluster.owner_of_job(job);
     let filter = Filter { job: Some(job.to_string()), since, until, ..Filter::default() };
+    let remedy = format!("`orrery audit log --job {job}` tells all");
     blocking(app, move |app| {
-        let mut found = BTreeMap::new();
-        for at in shards(app, Some(owner)) {
-            // A busy journal has more around a time than one reading holds: what lies at the time itself is read as well, and
-            // without a time, what came last.
-            let near = around.map(|around| Filter { since: Some(around.plus_ms(-LEAD_MS)), ..filter.clone() });
-            let back = back_from(app, at, filter.until)?;
-            let mut entries = match &near {
-                Some(near) => oldest(app, at, 0, near)?.0,
-                None => newest(app, at, back, &filter)?.into(),
+        let (mut found, mut cut_off) = (Vec::new(), Vec::new());
+        for at in shards(app, owner) {
+            let (entries, limit) = match (since, around) {
+                // A busy journal has more around a time than one reading holds: what lies at the time itself is read as well.
+                (Some(since), Some(around)) => {
+                    let begins = [since, around.plus_ms(-LEAD_MS)];
+                    read_from(&*app.config.log, &app.config.cluster, at, &begins, limits(app), &filter)?
+                }
+                _ => first_and_last(app, at, &filter)?,
             };
-            entries.extend(oldest(app, at, if filter.since.is_none() { back } else { 0 }, &filter)?.0);
-            found.extend(entries.into_iter().map(|entry| (entry.place.clone(), entry)));
+            found.extend(entries);
+            cut_off.extend(limit.map(|limit| Line::cut_off(at, limit, &remedy)));
         }
-        Ok(by_time(found.into_values().collect()))
+        Ok((by_time(found), cut_off))
     })
     .await
 }
 
-/// The entry that last defined a job before a time.
-pub(super) async fn definition_before(app: &Arc<App>, job: &JobName, at: Timestamp) -> Answer<Option<EntryView>> {
+/// The entries that are wanted, at least those that came last; where it is said since when they are wanted, the first ones as well.
+fn first_and_last(app: &App, at: (&str, u32), filter: &Filter) -> Answer<(Vec<EntryView>, Option<Limit>)> {
+    let last = newest(app, at, None, filter)?;
+    let mut found: BTreeMap<Place, EntryView> = last.entries.into_iter().map(|entry| (entry.place.clone(), entry)).collect();
+    if filter.since.is_none() {
+        return Ok((found.into_values().collect(), None));
+    }
+    let first = read_first(&*app.config.log, &app.config.cluster, at, 0, limits(app), filter)?;
+    found.extend(first.entries.into_iter().map(|entry| (entry.place.clone(), entry)));
+    Ok((found.into_values().collect(), first.limit.filter(|_| first.next < last.from)))
+}
+
+/// The entry that last defined a job before a time; a line where it was not found in what was read.
+pub(super) async fn definition_before(app: &Arc<App>, job: &JobName, at: Timestamp) -> Answer<(Option<EntryView>, Option<Line>)> {
     let owner = app.config.cluster.owner_of_job(job);
     let filter = Filter { job: Some(job.to_string()), kind: Some("job_defined".into()), until: Some(at.plus_ms(1)), ..Filter::default() };
+    let remedy = format!("`orrery audit log --job {job} --kind job_defined` tells all definitions");
     blocking(app, move |app| {
-        let from = back_from(app, ("trigger", owner), Some(at))?;
-        Ok(newest(app, ("trigger", owner), from, &filter)?.pop_back())
+        let mut read = newest(app, ("trigger", owner), Some(at), &filter)?;
+        let found = read.entries.pop_back();
+        let cut_off = read.limit.filter(|_| found.is_none()).map(|limit| Line::cut_off(("trigger", owner), limit, &remedy));
+        Ok((found, cut_off))
     })
     .await
 }
 
-/// The newest entries about an agent, up to a time, of all cells, by time.
-pub(super) async fn of_agent(app: &Arc<App>, agent: &AgentId, at: Option<Timestamp>) -> Answer<Vec<EntryView>> {
+/// The newest entries about an agent of a cell, up to a time; and, where not all were read, a line that says so.
+pub(super) async fn of_agent(app: &Arc<App>, (cell, agent): (u32, &AgentId), at: Option<Timestamp>) -> Answer<Read> {
     let filter = Filter { agent: Some(agent.to_string()), until: at.map(|at| at.plus_ms(1)), ..Filter::default() };
+    let then = at.map_or_else(String::new, |at| format!(" --at {at}"));
+    let remedy = format!("`orrery audit state{then} agent {agent}` tells how it stood");
     blocking(app, move |app| {
-        let mut found = Vec::new();
-        for place in shards(app, None) {
-            let from = back_from(app, place, at)?;
-            found.extend(newest(app, place, from, &filter)?);
-        }
-        let mut found = by_time(found);
-        found.drain(..found.len().saturating_sub(ENTRIES));
-        Ok(found)
+        let read = newest(app, ("allocator", cell), at, &filter)?;
+        let cut_off = read.limit.map(|limit| Line::cut_off(("allocator", cell), limit, &remedy));
+        Ok((read.entries.into(), cut_off.into_iter().collect()))
     })
     .await
 }
@@ -171,43 +180,42 @@ pub(super) fn event(topic: &str, topic_id: &str, partition: u32, record: Record)
 }
 
 /// The journals to read: that of a trigger shard, and those of all cells.
-fn shards(app: &App, owner: Option<u32>) -> Vec<(&'static str, u32)> {
-    let cells = (0..app.config.cluster.cells).map(|cell| ("allocator", cell));
-    owner.map(|owner| ("trigger", owner)).into_iter().chain(cells).collect()
+fn shards(app: &App, owner: u32) -> impl Iterator<Item = (&'static str, u32)> {
+    std::iter::once(("trigger", owner)).chain((0..app.config.cluster.cells).map(|cell| ("allocator", cell)))
 }
 
-/// The first entries that are wanted, and whether these are all.
-fn oldest(app: &App, at: (&str, u32), from: i64, filter: &Filter) -> Answer<(Vec<EntryView>, bool)> {
-    let mut found = Vec::new();
-    let end = app.config.log.end_offset(&journal_of(&app.config.cluster, at.0, at.1))?;
-    let read = read_some(&*app.config.log, &app.config.cluster, at, (from, reach(app)), filter, &mut |entry| {
-        found.push(entry);
-        if found.len() >= ENTRIES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    Ok((found, read >= end))
+/// The last entries that are wanted.
+pub(super) struct Newest {
+    pub entries: VecDeque<EntryView>,
+    /// From this record on these are all.
+    pub from: i64,
+    /// Why there may be more before it.
+    pub limit: Option<Limit>,
 }
 
-/// The last entries that are wanted, from a place on that lies not far before the end.
-pub(super) fn newest(app: &App, at: (&str, u32), from: i64, filter: &Filter) -> Answer<VecDeque<EntryView>> {
-    let mut found = VecDeque::new();
-    read_some(&*app.config.log, &app.config.cluster, at, (from, usize::MAX), filter, &mut |entry| {
-        found.push_back(entry);
-        if found.len() > ENTRIES {
-            found.pop_front();
+/// The last entries that are wanted, up to a time, as far back as so many offsets reach.
+pub(super) fn newest(app: &App, at: (&str, u32), until: Option<Timestamp>, filter: &Filter) -> Answer<Newest> {
+    let (log, journal) = (&*app.config.log, journal_of(&app.config.cluster, at.0, at.1));
+    let to = match until {
+        Some(until) => log.offset_at(&journal, until)?,
+        None => log.end_offset(&journal)?,
+    };
+    let (start, from) = (log.start_offset(&journal)?, to - BACK_OFFSETS);
+    let limit = (from > start).then_some(Limit::Offsets(BACK_OFFSETS));
+    let mut read = Newest { entries: VecDeque::new(), from: from.max(start), limit };
+    read_some(log, &app.config.cluster, at, (read.from, usize::MAX), filter, &mut |entry| {
+        read.entries.push_back(entry);
+        if read.entries.len() > ENTRIES {
+            read.entries.pop_front();
+            read.limit = Some(Limit::Entries(ENTRIES));
         }
         ControlFlow::Continue(())
     })?;
-    Ok(found)
-}
-
-/// Where to begin, to read what came last before a time.
-pub(super) fn back_from(app: &App, (service, shard): (&str, u32), until: Option<Timestamp>) -> Answer<i64> {
-    let journal = journal_of(&app.config.cluster, service, shard);
-    let to = match until {
-        Some(until) => app.config.log.offset_at(&journal, until)?,
-        None => app.config.log.end_offset(&journal)?,
-    };
-    Ok((to - BACK_RECORDS).max(0))
+    if let (Some(Limit::Entries(_)), Some(first)) = (read.limit, read.entries.front()) {
+        // Others of its record may be left out.
+        read.from = first.place.offset + 1;
+    }
+    Ok(read)
 }
 
 pub(super) fn by_time(mut entries: Vec<EntryView>) -> Vec<EntryView> {

@@ -1,10 +1,10 @@
 //! The answer in one paragraph, and what is said of runs that the trigger holds.
 
-use orrery_audit::explain::{BACKOFF, CONCURRENCY, OTHER, PAUSED, Waiting};
+use orrery_audit::explain::{BACKOFF, CONCURRENCY, Counted, OTHER, PAUSED, Waiting};
 use orrery_model::messages::{CatalogEntry, Reason, RunRecord, RunState};
 
 /// Why a run is as it is.
-pub(super) fn of_run(record: &RunRecord, waits: &[Reason]) -> String {
+pub(super) fn of_run(record: &RunRecord, counted: Option<&Counted>) -> String {
     let cause = match record.cause.split_once(':') {
         Some(("time", nominal)) => format!("Its schedule was due at {nominal}."),
         Some(("event", place)) => format!("The event {place} matched its trigger."),
@@ -15,9 +15,11 @@ pub(super) fn of_run(record: &RunRecord, waits: &[Reason]) -> String {
     let agent = record.agent.as_ref().map_or_else(String::new, |agent| format!(" on {agent}"));
     let state = match record.state {
         RunState::Waiting => {
-            let told = waits.iter().map(|reason| reason.detail.as_str()).collect::<Vec<_>>().join("; ");
+            let cell = counted.map_or_else(String::new, |counted| format!(" in cell {}", counted.cell));
+            let reasons = counted.into_iter().flat_map(|counted| &counted.reasons);
+            let told = reasons.map(|reason| reason.detail.as_str()).collect::<Vec<_>>().join("; ");
             let why = record.reason.clone().into_iter().chain((!told.is_empty()).then_some(told)).collect::<Vec<_>>().join("; ");
-            format!("It waits{}.", because((!why.is_empty()).then_some(&why)))
+            format!("It waits{cell}{}.", because((!why.is_empty()).then_some(&why)))
         }
         RunState::Starting => format!("It is about to start{agent}."),
         RunState::Running => format!("It runs{agent}."),

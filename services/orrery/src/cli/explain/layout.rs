@@ -25,6 +25,7 @@ pub(super) fn run(answer: &Value) -> Vec<String> {
     if story["expected"].is_object() {
         lines.push(format!(" {:WIDTH$} {}: {}", "expected", text(&story["expected"]["at"]), text(&story["expected"]["because"])));
     }
+    lines.extend(cut_off(answer));
     lines
 }
 
@@ -50,6 +51,7 @@ pub(super) fn job(answer: &Value) -> Vec<String> {
         items(&topic["events"]).for_each(|event| lines.extend(of_event(event)));
     }
     lines.extend(lines_of("next", &story["next"]));
+    lines.extend(cut_off(answer));
     lines
 }
 
@@ -69,28 +71,32 @@ pub(super) fn event(answer: &Value) -> Vec<String> {
         lines.push(format!(" {:WIDTH$} and {others} other jobs that watch its topic", ""));
     }
     lines.extend(lines_of("next", &story["next"]));
+    lines.extend(cut_off(answer));
     lines
 }
 
 /// An agent's session and its tasks.
 pub(super) fn agent(answer: &Value) -> Vec<String> {
     let story = &answer["story"];
-    let count = items(&story["attempts"]).count();
-    let mut lines =
-        vec![format!("{} {} as of {}, with {count} attempts", text(&story["agent"]), text(&story["word"]), text(&story["as_of"]))];
+    let (count, cell) = (items(&story["attempts"]).count(), text(&answer["agent"]["cell"]));
+    let (word, as_of) = (text(&story["word"]), text(&story["as_of"]));
+    let mut lines = vec![format!("{} of cell {cell} {word} as of {as_of}, with {count} attempts", text(&story["agent"]))];
     for section in ["session", "tasks"] {
         lines.extend(lines_of(section, &story[section]));
     }
+    lines.extend(cut_off(answer));
     lines
 }
 
 /// What waits, by reason.
 pub(super) fn pending(answer: &Value) -> Vec<String> {
     let story = &answer["story"];
-    let mut lines = vec![format!("{} wait", text(&story["count"]))];
+    let or_more = if story["or_more"] == true { " or more" } else { "" };
+    let mut lines = vec![format!("{}{or_more} wait", text(&story["count"]))];
     for group in items(&story["groups"]) {
+        let cell = group["cell"].as_u64().map_or_else(String::new, |cell| format!("in cell {cell}: "));
         lines.push(format!(
-            "{:>6}  {:<20} {} ({})",
+            "{:>6}  {:<20} {cell}{} ({})",
             text(&group["tasks"]),
             text(&group["code"]),
             text(&group["example"]),
@@ -100,6 +106,11 @@ pub(super) fn pending(answer: &Value) -> Vec<String> {
     }
     lines.push(String::new());
     lines
+}
+
+/// The journals of which not all was read.
+fn cut_off(answer: &Value) -> Vec<String> {
+    lines_of("cut off", &answer["cut_off"])
 }
 
 /// The lines of a section; its name stands before the first.
@@ -192,6 +203,16 @@ mod tests {
         assert_eq!(told[3], " trigger    ✓ TRIGGER_MATCH        event t/0/1 matched   (trigger/0@5.0)");
         assert!(told[4].starts_with(" placement  ✗ NEVER_FITS") && told[5].starts_with("            · SENT"), "{told:?}");
         assert_eq!(told.last().map(String::as_str), Some(" expected   2026-11-21T02:31:00Z: a run ends"));
+    }
+
+    #[test]
+    fn what_was_not_read_or_not_counted_is_said() {
+        let line = json!({"mark": "bad", "code": "CUT_OFF", "text": "reading allocator/3 was cut off at 8 MiB"});
+        let told = run(&json!({"story": {}, "cut_off": [line]}));
+        assert_eq!(told, [" cut off    ✗ CUT_OFF              reading allocator/3 was cut off at 8 MiB"]);
+        let group = json!({"code": "NEVER_FITS", "cell": 1, "tasks": 2, "example": "too large", "subject": "r.1", "next": "ask for less"});
+        let told = pending(&json!({"story": {"count": 10000, "or_more": true, "groups": [group]}}));
+        assert_eq!(told[..2], ["10000 or more wait", "     2  NEVER_FITS           in cell 1: too large (r.1)"]);
     }
 
     #[test]
