@@ -2,7 +2,7 @@
 
 use crate::AuditError;
 use orrery_log::{Log, TopicPartition, pieces};
-use orrery_model::codec::{Codec, HEADER_LEN, read_long};
+use orrery_model::codec::{HEADER_LEN, decode_item, read_long};
 use orrery_model::decider::Decider;
 use orrery_model::journal::Entry;
 use std::ops::ControlFlow;
@@ -28,34 +28,29 @@ pub(crate) fn each_entry<D: Decider>(
     Ok(())
 }
 
-/// Reads records of one service's journals.
-pub(crate) struct Batches<D: Decider> {
-    items: Codec<Entry<D::Input, D::Decision>>,
-}
+/// How an entry was written: the record's header, and the bytes between it and the next entry. None where the record was written by
+/// another schema, or in another way.
+pub(crate) type Written<'v> = Option<(&'v [u8; HEADER_LEN], &'v [u8])>;
 
-/// An entry, and how it was written: the record's header, and the bytes between it and the next entry. None where the record was
-/// written by another schema, or in another way.
-pub(crate) type Written<'v, D> = (Entry<<D as Decider>::Input, <D as Decider>::Decision>, Option<(&'v [u8; HEADER_LEN], &'v [u8])>);
-
-impl<D: Decider> Batches<D> {
-    pub(crate) fn new() -> Self {
-        Self { items: D::journal().items().expect("a journal record is a list of entries") }
-    }
-
-    /// The entries of a record's value, or what is wrong with it.
-    pub(crate) fn read<'v>(&self, value: &'v [u8]) -> Result<Vec<Written<'v, D>>, String> {
-        let Some((header, mut rest)) = value.split_first_chunk::<HEADER_LEN>() else { return Err("it is too short".into()) };
-        let count = read_long(&mut rest).filter(|count| *count >= 0);
-        let Some(count) = count.filter(|_| D::journal().wrote(header)) else {
-            let batch = D::journal().decode(value).map_err(|e| e.to_string())?;
-            return Ok(batch.entries.into_iter().map(|entry| (entry, None)).collect());
-        };
-        let mut read = Vec::new();
-        for _ in 0..count {
-            let before = rest;
-            let entry = self.items.read_datum(&mut rest).map_err(|e| e.to_string())?;
-            read.push((entry, Some((header, &before[..before.len() - rest.len()]))));
+/// Calls `take` with each entry of a record's value and its number therein, until it breaks; or says what is wrong with the value.
+pub(crate) fn each_written<'v, D: Decider, B>(
+    value: &'v [u8],
+    mut take: impl FnMut(usize, Entry<D::Input, D::Decision>, Written<'v>) -> ControlFlow<B>,
+) -> Result<ControlFlow<B>, String> {
+    let Some((header, mut rest)) = value.split_first_chunk::<HEADER_LEN>() else { return Err("it is too short".into()) };
+    let count = read_long(&mut rest).and_then(|count| usize::try_from(count).ok());
+    let Some(count) = count.filter(|_| D::journal().wrote(header)) else {
+        let batch = D::journal().decode(value).map_err(|e| e.to_string())?;
+        return Ok(batch.entries.into_iter().enumerate().try_for_each(|(item, entry)| take(item, entry, None)));
+    };
+    for item in 0..count {
+        let before = rest;
+        let entry = decode_item(&mut rest).map_err(|e| e.to_string())?;
+        let taken = take(item, entry, Some((header, &before[..before.len() - rest.len()])));
+        if taken.is_break() {
+            return Ok(taken);
         }
-        if rest == [0] || (count == 0 && rest.is_empty()) { Ok(read) } else { Err("something is left over behind its entries".into()) }
     }
+    let is_whole = rest == [0] || (count == 0 && rest.is_empty());
+    if is_whole { Ok(ControlFlow::Continue(())) } else { Err("something is left over behind its entries".into()) }
 }

@@ -1,7 +1,7 @@
 //! Journal entries for readers: where they stand, and their content as JSON.
 
 use crate::AuditError;
-use crate::batch::Batches;
+use crate::batch::each_written;
 use memchr::memmem::Finder;
 use orrery_allocator::Allocator;
 use orrery_log::{Log, TopicPartition, pieces};
@@ -216,7 +216,7 @@ fn read_as<D: Decider>(
     if let Some(since) = filter.since {
         position = position.max(begin_of(log, &journal, since)?);
     }
-    let (batches, sieve) = (Batches::<D>::new(), Sieve::new(filter));
+    let sieve = Sieve::new(filter);
     let (mut bytes, mut records) = (0usize, 0usize);
     for piece in pieces(log, &journal, position, end) {
         for record in piece.map_err(refused)? {
@@ -229,22 +229,22 @@ fn read_as<D: Decider>(
                 position = record.offset + 1;
                 continue;
             }
-            let entries = batches.read(value.as_bytes()).map_err(|why| AuditError::unreadable(&journal, record.offset, why))?;
             position = record.offset + 1;
-            for (item, (entry, written)) in entries.iter().enumerate() {
+            let read = each_written::<D, _>(value.as_bytes(), |item, entry, written| {
                 // A shard's time never goes back.
                 if filter.until.is_some_and(|until| entry.at >= until) {
-                    return Ok(position.max(end));
+                    return ControlFlow::Break(position.max(end));
                 }
                 let is_early = filter.since.is_some_and(|since| entry.at < since);
                 if is_early || written.is_some_and(|(_, bytes)| !sieve.may_take(bytes)) {
-                    continue;
+                    return ControlFlow::Continue(());
                 }
                 let place = Place { service: D::SERVICE.into(), shard, offset: record.offset, item };
-                let view = view::<D>(&place, entry);
-                if filter.takes(&view) && found(view).is_break() {
-                    return Ok(position);
-                }
+                let view = view::<D>(&place, &entry);
+                if filter.takes(&view) && found(view).is_break() { ControlFlow::Break(position) } else { ControlFlow::Continue(()) }
+            });
+            if let ControlFlow::Break(next) = read.map_err(|why| AuditError::unreadable(&journal, record.offset, why))? {
+                return Ok(next);
             }
         }
     }

@@ -8,13 +8,14 @@
 mod anchored;
 mod deriving;
 mod joins;
-mod reading;
+mod link;
 mod snapshots;
 
 use crate::AuditError;
 use crate::anchors::{Anchor, SigningKey};
 use crate::entries::journal_of;
-use deriving::{Deriver, derive};
+use deriving::Deriver;
+use link::Link;
 use orrery_allocator::Allocator;
 use orrery_log::{Log, TopicPartition, pieces};
 use orrery_model::decider::Decider;
@@ -23,14 +24,9 @@ use orrery_runtime::messages::Cluster;
 use orrery_runtime::rows::{HEAD, HEAD_ROW, Head};
 use orrery_runtime::snapshots::SnapshotReader;
 use orrery_trigger::Trigger;
-use reading::{Link, Reading, read_and_check};
 use serde::Serialize;
 pub(crate) use snapshots::{load_newest, offset_behind};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
-
-/// Batches that reading may be ahead.
-const AHEAD: usize = 64;
 
 /// What verifying a journal came to.
 #[derive(Debug, Clone, Serialize)]
@@ -264,12 +260,19 @@ impl<D: Decider> Verify for Verifier<D> {
             return Ok(());
         }
         let end = self.end.min(self.next.saturating_add(offsets));
-        let (log, journal, next, previous) = (&self.log, &self.journal, &mut self.next, &mut self.previous);
-        let (batches, checked) = sync_channel(AHEAD);
-        std::thread::scope(|scope| {
-            scope.spawn(move || read_and_check::<D>(log, journal, Reading { next, previous }, end, batches));
-            derive(checked, &mut self.deriver)
-        })
+        for piece in pieces(&*self.log, &self.journal, self.next, end) {
+            for record in piece.map_err(AuditError::of_log(&self.journal))? {
+                let Some(value) = &record.value else { continue };
+                let derived = self.deriver.record((record.offset, value.as_bytes()), &mut self.previous);
+                derived.map_err(|why| AuditError::unreadable(&self.journal, record.offset, why))?;
+                if self.deriver.report.divergence.is_some() {
+                    return Ok(());
+                }
+                self.next = record.offset + 1;
+            }
+        }
+        self.next = end;
+        Ok(())
     }
 
     fn is_at_end(&self) -> bool {

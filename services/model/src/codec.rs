@@ -64,18 +64,14 @@ pub enum CodecError {
 pub struct Codec<T> {
     name: String,
     fingerprint: [u8; 8],
-    schema: &'static Schema,
+    schema: Schema,
     record: PhantomData<fn() -> T>,
 }
 
 impl<T: Serialize + DeserializeOwned> Codec<T> {
     /// Compiles a schema file. Schemas are compiled in, so a bad one is a defect of this build and panics at first use.
     pub fn new(avsc: &str) -> Self {
-        Self::of(Schema::parse_str(avsc).expect("schemas/*.avsc are valid Avro, which a test checks"))
-    }
-
-    fn of(schema: Schema) -> Self {
-        let schema: &'static Schema = Box::leak(Box::new(schema));
+        let schema = Schema::parse_str(avsc).expect("schemas/*.avsc are valid Avro, which a test checks");
         let mut fingerprint = [0; 8];
         fingerprint.copy_from_slice(&schema.fingerprint::<Rabin>().bytes);
         Self { name: schema.name().map_or_else(|| "unnamed".into(), ToString::to_string), fingerprint, schema, record: PhantomData }
@@ -119,18 +115,11 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
             });
         }
         let mut rest = &bytes[HEADER_LEN..];
-        let record = self.read_datum(&mut rest)?;
+        let record = avro::read(&mut rest).map_err(|source| CodecError::Avro { name: self.name.clone(), source })?;
         if !rest.is_empty() {
             return Err(CodecError::LeftOver { name: self.name.clone(), left: rest.len() });
         }
         Ok(record)
-    }
-
-    /// For a record that is one list: the codec of its items, to read them one by one. Made once and kept, as each codec.
-    pub fn items<U: Serialize + DeserializeOwned>(&self) -> Option<Codec<U>> {
-        let Schema::Record(record) = self.schema else { return None };
-        let Schema::Array(list) = &record.fields.first()?.schema else { return None };
-        Some(Codec::of((*list.items).clone()))
     }
 
     /// True if this header of single-object encoding is of this codec's schema.
@@ -138,15 +127,10 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
         *header == self.header()
     }
 
-    /// Reads one datum, without header, from the front of `rest`.
-    pub fn read_datum(&self, rest: &mut &[u8]) -> Result<T, CodecError> {
-        avro::read(rest).map_err(|source| CodecError::Avro { name: self.name.clone(), source })
-    }
-
     /// What a reader sees that has the schema alone, through the Avro library: tests hold our encoding to it.
     pub fn as_others_read(&self, bytes: &[u8]) -> Result<apache_avro::types::Value, String> {
         let mut rest = bytes.get(HEADER_LEN..).ok_or("shorter than its header")?;
-        let reader = GenericDatumReader::builder(self.schema).build().map_err(|e| e.to_string())?;
+        let reader = GenericDatumReader::builder(&self.schema).build().map_err(|e| e.to_string())?;
         let value = reader.read_value(&mut rest).map_err(|e| e.to_string())?;
         if rest.is_empty() { Ok(value) } else { Err(format!("{} bytes are left over", rest.len())) }
     }
@@ -165,6 +149,11 @@ pub fn encode_item<I: Serialize>(item: &I) -> Vec<u8> {
     let mut out = Vec::with_capacity(ENCODED_BYTES);
     write(&mut out, item);
     out
+}
+
+/// Reads an item of such a record from the front of `rest`.
+pub fn decode_item<I: DeserializeOwned>(rest: &mut &[u8]) -> Result<I, AvroError> {
+    avro::read(rest)
 }
 
 fn write<T: Serialize>(out: &mut Vec<u8>, value: &T) {
@@ -188,9 +177,12 @@ pub fn read_long(rest: &mut &[u8]) -> Option<i64> {
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut out = String::with_capacity(2 * bytes.len());
-    out.extend(bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])));
-    out
+    let digit = |value: u8| DIGITS[usize::from(value)];
+    let mut out = vec![0; 2 * bytes.len()];
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    String::from_utf8(out).expect("digits are ASCII")
 }
 
 /// Gives a type that serde writes as text the Avro schema `string`.

@@ -103,7 +103,9 @@ fn plain_rule(text: &str) -> Result<(), String> {
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err("it must begin with a letter or digit".into());
     }
-    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    // By bytes, as ids are read with every record: what begins at an illegal one is a character.
+    match text.bytes().position(|byte| !legal(byte)).and_then(|at| text[at..].chars().next()) {
         Some(c) => Err(format!("{c:?} is not allowed; use letters, digits, '.', '_' and '-'")),
         None => Ok(()),
     }

@@ -98,14 +98,27 @@ pub struct Table<K, V: 'static> {
     codec: &'static Codec<V>,
     /// Apart from the map's nodes, which are half empty where keys only grow, and whose rows move when one comes between.
     rows: BTreeMap<K, Box<Slot<V>>>,
-    /// Rows that changed since the last commit, with the hashes of what they were then; none where nobody commits.
-    dirty: Option<BTreeMap<K, Option<[u8; 32]>>>,
+    /// Rows that changed since the last commit, as they did, with the hashes of what they were before; none where nobody commits. Of
+    /// a row that went and came again it is the first that counts.
+    changed: Option<Vec<Changed<K>>>,
 }
 
-/// A row, and its hash where it is known: what was encoded once for a commit need not be encoded again when it changes.
+/// A row's key, and its hash before it changed if it was there.
+type Changed<K> = (K, Option<[u8; 32]>);
+
 struct Slot<V> {
     row: V,
-    hash: Option<[u8; 32]>,
+    since: Since,
+}
+
+/// What became of a row since the last commit.
+enum Since {
+    /// It was loaded, and nothing more.
+    Loaded,
+    /// Nothing: what was encoded for that commit, with this hash, need not be encoded again when it changes.
+    Committed([u8; 32]),
+    /// It stands among the changed ones.
+    Changed,
 }
 
 /// What is the same for all tables of a decider, whatever their rows are.
@@ -124,7 +137,7 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
     /// An empty table; `tag` is 16 or more and never reused.
     pub fn new(tag: u8, codec: &'static Codec<V>) -> Self {
         assert!(tag >= FIRST_DECIDER_TABLE, "tables 0 to 15 are the shell's");
-        Self { tag, codec, rows: BTreeMap::new(), dirty: Some(BTreeMap::new()) }
+        Self { tag, codec, rows: BTreeMap::new(), changed: Some(Vec::new()) }
     }
 
     /// The row.
@@ -151,28 +164,30 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
     /// Writes a row.
     pub fn insert(&mut self, key: K, row: V) {
         let place = self.rows.entry(key);
-        if let Some(dirty) = &mut self.dirty {
-            let old = if let Entry::Occupied(old) = &place { Some(&**old.get()) } else { None };
-            remember(dirty, (self.tag, self.codec), place.key(), old);
+        if let Some(changed) = &mut self.changed {
+            match &place {
+                Entry::Occupied(old) => remember(changed, (self.tag, self.codec), old.key(), old.get()),
+                Entry::Vacant(new) => changed.push((new.key().clone(), None)),
+            }
         }
-        place.insert_entry(Box::new(Slot { row, hash: None }));
+        place.insert_entry(Box::new(Slot { row, since: Since::Changed }));
     }
 
     /// Changes a row in place; nothing happens if it is not there.
     pub fn modify<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         let slot = self.rows.get_mut(key)?;
-        if let Some(dirty) = &mut self.dirty {
-            remember(dirty, (self.tag, self.codec), key, Some(slot));
+        if let Some(changed) = &mut self.changed {
+            remember(changed, (self.tag, self.codec), key, slot);
         }
-        slot.hash = None;
+        slot.since = Since::Changed;
         Some(change(&mut slot.row))
     }
 
     /// Deletes a row and returns it.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let slot = self.rows.remove(key)?;
-        if let Some(dirty) = &mut self.dirty {
-            remember(dirty, (self.tag, self.codec), key, Some(&slot));
+        if let Some(changed) = &mut self.changed {
+            remember(changed, (self.tag, self.codec), key, &slot);
         }
         Some(slot.row)
     }
@@ -180,15 +195,17 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
 
 /// Remembers what a row was at the last commit, when it changes first.
 fn remember<K: RowKey, V: Serialize + DeserializeOwned>(
-    dirty: &mut BTreeMap<K, Option<[u8; 32]>>,
+    changed: &mut Vec<Changed<K>>,
     (tag, codec): (u8, &Codec<V>),
     key: &K,
-    old: Option<&Slot<V>>,
+    old: &Slot<V>,
 ) {
-    if !dirty.contains_key(key) {
-        let hash = |slot: &Slot<V>| slot.hash.unwrap_or_else(|| row_hash(tag, &key.to_bytes(), &codec.encode(&slot.row)));
-        dirty.insert(key.clone(), old.map(hash));
-    }
+    let hash = match old.since {
+        Since::Loaded => row_hash(tag, &key.to_bytes(), &codec.encode(&old.row)),
+        Since::Committed(hash) => hash,
+        Since::Changed => return,
+    };
+    changed.push((key.clone(), Some(hash)));
 }
 
 impl<K: RowKey, V: Serialize + DeserializeOwned + Send + 'static> Rows for Table<K, V> {
@@ -197,7 +214,11 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + Send + 'static> Rows for Table
     }
 
     fn take_changes(&mut self, out: &mut Vec<Change>) {
-        for (key, old_hash) in self.dirty.as_mut().map(std::mem::take).unwrap_or_default() {
+        let mut changed = self.changed.as_mut().map(std::mem::take).unwrap_or_default();
+        // Stable: of several, the first is what was committed.
+        changed.sort_by(|(one, _), (other, _)| one.cmp(other));
+        changed.dedup_by(|(later, _), (first, _)| later == first);
+        for (key, old_hash) in changed {
             let bytes = key.to_bytes();
             let slot = self.rows.get_mut(&key);
             if slot.is_none() && old_hash.is_none() {
@@ -205,8 +226,9 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + Send + 'static> Rows for Table
             }
             let (value, new_hash) = slot.map_or((None, None), |slot| {
                 let value = self.codec.encode(&slot.row);
-                slot.hash = Some(row_hash(self.tag, &bytes, &value));
-                (Some(value), slot.hash)
+                let hash = row_hash(self.tag, &bytes, &value);
+                slot.since = Since::Committed(hash);
+                (Some(value), Some(hash))
             });
             out.push(Change { table: self.tag, key: bytes, value, old_hash, new_hash });
         }
@@ -216,12 +238,12 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + Send + 'static> Rows for Table
         let refused = |why: String| RowError { table: self.tag, key: crate::codec::hex(key), why };
         let key = K::from_bytes(key).ok_or_else(|| refused("the key does not follow the table's layout".into()))?;
         let row = self.codec.decode(value).map_err(|e| refused(e.to_string()))?;
-        self.rows.insert(key, Box::new(Slot { row, hash: None }));
+        self.rows.insert(key, Box::new(Slot { row, since: Since::Loaded }));
         Ok(())
     }
 
     fn forget_changes(&mut self) {
-        self.dirty = None;
+        self.changed = None;
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn history(context: &mut Context) -> Result<Vec<Metric>> {
     Ok(vec![metric("history_runs_per_s", rate, "1/s")])
 }
 
-/// `audit verify` of that history. Each journal is derived on a thread of its own, behind one that reads.
+/// `audit verify` of that history. Each journal is verified on a thread of its own.
 pub(crate) fn verify(context: &mut Context) -> Result<Vec<Metric>> {
     let (told, _) = orrery(&["audit", "verify", "--data-dir", &folder(context)?])?;
     let number = |name: &str| told[name].as_f64().ok_or_else(|| format!("no {name}: {told}"));

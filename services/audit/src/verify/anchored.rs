@@ -2,7 +2,7 @@
 
 use super::Divergence;
 use super::deriving::Deriver;
-use super::reading::At;
+use super::link::At;
 use crate::anchors::Anchor;
 use orrery_model::decider::Decider;
 use orrery_model::journal::Entry;

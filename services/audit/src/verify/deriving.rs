@@ -1,36 +1,21 @@
 //! Deriving decisions again, entry by entry, and comparing what they lead to with heads, snapshots and anchors.
 
 use super::joins::Joins;
-use super::reading::{At, Checked};
+use super::link::{At, Link, check_link};
 use super::snapshots::Snapshots;
 use super::{Divergence, Report, Stretch};
-use crate::AuditError;
 use crate::anchors::Anchor;
+use crate::batch::each_written;
 use orrery_model::decider::Decider;
 use orrery_model::journal::{Entry, Observation};
 use orrery_runtime::rows::Head;
 use orrery_runtime::snapshots::SnapshotSetting;
 use orrery_runtime::statehash::StateHash;
 use std::collections::VecDeque;
-use std::sync::mpsc::Receiver;
+use std::ops::ControlFlow;
 
-/// Re-derives the decisions, entry by entry, up to the first divergence. It owns its end of the channel: a reader that is ahead must
-/// not wait for somebody who takes no more.
-pub(super) fn derive<D: Decider>(
-    batches: Receiver<Result<Vec<Checked<D>>, AuditError>>,
-    deriver: &mut Deriver<D>,
-) -> Result<(), AuditError> {
-    while let Ok(batch) = batches.recv() {
-        for checked in batch? {
-            deriver.report.divergence = deriver.entry(checked);
-            if deriver.report.divergence.is_some() {
-                return Ok(());
-            }
-        }
-        deriver.remember();
-    }
-    Ok(())
-}
+/// Rows that changed are followed at least this often: they are many, and each is looked for when it changes.
+const FOLLOWED_EVERY: i64 = 10_000;
 
 pub(super) struct Deriver<D: Decider> {
     pub decider: D,
@@ -78,8 +63,22 @@ impl<D: Decider> Deriver<D> {
         }
     }
 
-    fn entry(&mut self, checked: Checked<D>) -> Option<Divergence> {
-        let Checked { place, entry, fault } = checked;
+    /// Derives the entries of one record of the journal again, up to the first divergence; `previous` is the entry before.
+    pub(super) fn record(&mut self, (offset, value): (i64, &[u8]), previous: &mut Option<Link>) -> Result<(), String> {
+        let read = each_written::<D, _>(value, |item, entry, written| {
+            let place = At { offset, item };
+            let fault = check_link::<D>(previous.as_ref(), (self.report.shard, place), &entry, written);
+            previous.get_or_insert_default().move_to(&entry);
+            self.report.divergence = self.entry(place, &entry, fault);
+            if self.report.divergence.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if read.is_continue() {
+            self.remember();
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, place: At, entry: &Entry<D::Input, D::Decision>, fault: Option<Divergence>) -> Option<Divergence> {
         self.report.from = self.report.from.or(Some(entry.at));
         self.report.to = Some(entry.at);
         let shard = self.report.shard;
@@ -88,7 +87,7 @@ impl<D: Decider> Deriver<D> {
         if fault.is_some() {
             return fault;
         }
-        if let Some(anchored) = self.compare_anchors(place, &entry) {
+        if let Some(anchored) = self.compare_anchors(place, entry) {
             return Some(anchored);
         }
         let joined = self.joins.follow(&entry.source, &entry.dropped, D::observation(&entry.input));
@@ -98,10 +97,13 @@ impl<D: Decider> Deriver<D> {
         }
         entry.decisions.iter().filter_map(D::begins).for_each(|start| self.joins.begin(start));
         self.report.entries += 1;
+        if self.report.entries % FOLLOWED_EVERY == 0 {
+            self.follow_changes();
+        }
         self.report.decisions += entry.decisions.len() as i64;
         if !D::LOGIC_VERSIONS.contains(&entry.logic_version) || entry.tz_version != D::tz_version() {
-            self.apply_only(&entry);
-            return self.compare_rows(place, &entry);
+            self.apply_only(entry);
+            return self.compare_rows(place, entry);
         }
         if let Some(Observation::LogicSwitched { hash_before, .. }) = D::observation(&entry.input) {
             let derived = self.hash_now();
@@ -114,7 +116,7 @@ impl<D: Decider> Deriver<D> {
         self.decisions.clear();
         self.decider.handle(entry.at, &entry.input, &mut self.decisions);
         if self.decisions == entry.decisions {
-            return self.compare_rows(place, &entry);
+            return self.compare_rows(place, entry);
         }
         let json = |decisions: &[D::Decision]| serde_json::to_value(decisions).expect("decisions have only text keys");
         at("the input leads to other decisions".into(), json(&entry.decisions), json(&self.decisions))
@@ -136,10 +138,14 @@ impl<D: Decider> Deriver<D> {
 
     /// The state hash of what was derived so far.
     pub(super) fn hash_now(&mut self) -> String {
+        self.follow_changes();
+        self.hash.to_hex()
+    }
+
+    fn follow_changes(&mut self) {
         let mut changes = Vec::new();
         self.decider.take_changes(&mut changes);
         changes.iter().for_each(|change| self.hash.follow(change));
-        self.hash.to_hex()
     }
 
     /// Number of the last entry that was derived.

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 /// Where each input stands.
 #[derive(Default)]
 pub(super) struct Joins {
-    positions: BTreeMap<(String, i32), Standing>,
+    /// By topic and partition.
+    positions: BTreeMap<String, BTreeMap<i32, Standing>>,
 }
 
 #[derive(Clone, Copy)]
@@ -24,31 +25,44 @@ type Gap = (String, Value, Value);
 impl Joins {
     /// Where an input stands before the first entry that is followed.
     pub(super) fn stands_at(&mut self, topic: String, partition: i32, generation: i64, next: i64) {
-        self.positions.insert((topic, partition), Standing { generation, next });
+        self.positions.entry(topic).or_default().insert(partition, Standing { generation, next });
+    }
+
+    fn at(&self, topic: &str, partition: i32) -> Option<&Standing> {
+        self.positions.get(topic)?.get(&partition)
+    }
+
+    fn at_mut(&mut self, topic: &str, partition: i32) -> Option<&mut Standing> {
+        self.positions.get_mut(topic)?.get_mut(&partition)
     }
 
     pub(super) fn follow(&mut self, source: &Source, dropped: &[Dropped], observed: Option<&Observation>) -> Result<(), Gap> {
         for range in dropped {
-            let generation = self.positions.get(&(range.topic.clone(), range.partition)).map_or(0, |standing| standing.generation);
+            let generation = self.at(&range.topic, range.partition).map_or(0, |standing| standing.generation);
             self.range(&range.topic, range.partition, generation, range.from, range.to)?;
         }
         if let Source::FromRecord { topic, partition, generation, offset, prev, item } = source {
-            let key = (topic.clone(), *partition);
             let same_record =
-                self.positions.get(&key).is_some_and(|at| at.generation == *generation && at.next == offset.saturating_add(1));
+                self.at(topic, *partition).is_some_and(|at| at.generation == *generation && at.next == offset.saturating_add(1));
             if !(same_record && *item > 0) {
                 self.range(topic, *partition, *generation, *prev, offset.saturating_add(1))?;
             }
         }
         match observed {
             Some(Observation::Gap { topic, partition, to, .. }) => {
-                self.positions.entry((topic.clone(), *partition)).and_modify(|standing| standing.next = *to);
+                if let Some(standing) = self.at_mut(topic, *partition) {
+                    standing.next = *to;
+                }
             }
             // A topic made again begins anew; what is dropped first of it names no generation.
             Some(Observation::TopicRecreated { topic, generation, partition, .. }) => {
-                let key = (topic.clone(), *partition);
-                self.positions.entry(key).and_modify(|standing| *standing = Standing { generation: *generation, next: 0 });
-                self.positions.retain(|(known, of), _| of != partition || reread_of(known).is_none_or(|(of_topic, _)| of_topic != topic));
+                if let Some(standing) = self.at_mut(topic, *partition) {
+                    *standing = Standing { generation: *generation, next: 0 };
+                }
+                let rereads = self.positions.iter_mut().filter(|(known, _)| reread_of(known).is_some_and(|(of, _)| of == topic));
+                rereads.for_each(|(_, standings)| {
+                    standings.remove(partition);
+                });
             }
             Some(Observation::CaughtUp { topic, partition }) => return self.caught_up(topic, *partition),
             _ => {}
@@ -59,12 +73,12 @@ impl Joins {
     /// An input is read from this place on.
     pub(super) fn begin(&mut self, start: &StartPosition) {
         let StartPosition { topic, generation, partition, offset, .. } = start.clone();
-        self.positions.insert((topic, partition), Standing { generation, next: offset });
+        self.stands_at(topic, partition, generation, offset);
     }
 
     /// The shell said that it stands there, and what was decided rests on it.
     pub(super) fn stands(&self, read: &StartPosition) -> Result<(), Gap> {
-        match self.positions.get(&(read.topic.clone(), read.partition)) {
+        match self.at(&read.topic, read.partition) {
             Some(standing) if (standing.generation, standing.next) != (read.generation, read.offset) => {
                 let what = format!("the shard stands elsewhere in {}/{} than the input says", read.topic, read.partition);
                 Err((what, json!({ "offset": read.offset }), json!({ "offset": standing.next })))
@@ -75,8 +89,9 @@ impl Joins {
 
     /// A re-read has left nothing out if it ends where its topic partition is read.
     fn caught_up(&mut self, name: &str, partition: i32) -> Result<(), Gap> {
-        let Some(reread) = self.positions.remove(&(name.to_owned(), partition)) else { return Ok(()) };
-        let read = self.positions.get(&(topic_of(name).to_owned(), partition)).map_or(reread.next, |standing| standing.next);
+        let Some(reread) = self.positions.get_mut(name).and_then(|partitions| partitions.remove(&partition)) else { return Ok(()) };
+        self.positions.retain(|_, partitions| !partitions.is_empty());
+        let read = self.at(topic_of(name), partition).map_or(reread.next, |standing| standing.next);
         if reread.next == read {
             return Ok(());
         }
@@ -86,8 +101,7 @@ impl Joins {
 
     /// A range begins where the last one ended. Of items of one record the first carries its range, the others an empty one.
     fn range(&mut self, topic: &str, partition: i32, generation: i64, from: i64, to: i64) -> Result<(), Gap> {
-        let key = (topic.to_owned(), partition);
-        match self.positions.get_mut(&key) {
+        match self.at_mut(topic, partition) {
             Some(standing) if standing.generation == generation => {
                 if from != standing.next {
                     let what = format!("records of {topic}/{partition} are neither taken nor accounted for, or are taken twice");
@@ -95,9 +109,7 @@ impl Joins {
                 }
                 standing.next = to;
             }
-            _ => {
-                self.positions.insert(key, Standing { generation, next: to });
-            }
+            _ => self.stands_at(topic.into(), partition, generation, to),
         }
         Ok(())
     }

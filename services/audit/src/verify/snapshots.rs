@@ -4,7 +4,7 @@
 //! journal has derived the entry by then, and compares it with what was remembered there.
 
 use super::deriving::Deriver;
-use super::reading::Link;
+use super::link::Link;
 use super::{Divergence, Verifier};
 use crate::AuditError;
 use orrery_log::{Log, TopicPartition};
