@@ -51,7 +51,7 @@ fn an_event_of_an_ordinary_client_fires_a_run_and_its_result_is_read_from_runs()
     let (code, out, errors) = cluster.cli(&["audit", "verify", "--trust", &format!("{key}.pub"), "--anchors", file]);
     assert_eq!(code, 0, "{out}{errors}");
     assert!(out.contains(" 0 divergences") && out.contains("anchored entries stand as they were signed"), "{out}");
-    explained_by_a_gateway(&mut cluster, &mut client, &causes);
+    explained_by_a_gateway(&mut cluster, &mut client, &orders, &causes);
     tools_show_members_and_lag(&cluster, &mut client);
     monitors_answer(&cluster);
     // Handed over in order, everything ends without force.
@@ -72,7 +72,7 @@ fn start_auditor(cluster: &mut Cluster) -> (String, String) {
 }
 
 /// Of whichever shard and cell a run was, the story has it from its event to its end.
-fn explained_by_a_gateway(cluster: &mut Cluster, client: &mut Client, causes: &[String]) {
+fn explained_by_a_gateway(cluster: &mut Cluster, client: &mut Client, orders: &str, causes: &[String]) {
     cluster.start("gateway", "gateway", &[]);
     let token = cluster.folder().join("gateway/token").display().to_string();
     let settings = [("ORRERY_URL", cluster.ready("gateway").to_owned()), ("ORRERY_TOKEN_FILE", token)];
@@ -105,7 +105,29 @@ fn explained_by_a_gateway(cluster: &mut Cluster, client: &mut Client, causes: &[
             code == 0 && ["✓ READ", "✓ RUN", "SUCCEEDED", &run].iter().all(|part| out.contains(part))
         });
     }
+    what_waits_names_its_cell(cluster, &settings, client, orders);
     cluster.stop("gateway");
+}
+
+/// No agent of either cell is large enough: the first one hands the task on, the last one keeps it.
+fn what_waits_names_its_cell(cluster: &Cluster, settings: &[(&str, &str)], client: &mut Client, orders: &str) {
+    let trigger = json!({"event": orders, "when": "data.n == 1000"});
+    client.define(&json!({"name": "shop/huge", "command": ["true"], "resources": {"cpus": 1000}, "triggers": [trigger]}), 0);
+    client.wait("a run that waits", |client| {
+        client.produce(orders, 0, None, r#"{"n": 1000}"#);
+        client.runs.values().any(|run| run.job.as_str() == "shop/huge")
+    });
+    let run = client.runs.values().find(|run| run.job.as_str() == "shop/huge").map(|run| run.run.to_string()).unwrap();
+    client.wait("why it waits", |_| {
+        let (code, out, _) = cluster.cli_with(settings, &["explain", "run", &run, "-o", "json"]);
+        let told: serde_json::Value = serde_json::from_str(&out).unwrap_or_default();
+        let next = told["story"]["next"].to_string();
+        let waits_in = &told["waits_in"];
+        let says_where = waits_in["cell"].as_i64().is_some_and(|cell| next.contains(&format!("in cell {cell}")));
+        code == 0 && waits_in["agents"] == 1 && says_where && next.contains("NEVER_FITS")
+    });
+    let (code, out, errors) = cluster.cli_with(settings, &["explain", "pending"]);
+    assert!(code == 0 && out.contains("NEVER_FITS") && out.contains("in cell "), "{out}{errors}");
 }
 
 /// Every process tells whether it is ready, and its metrics.
