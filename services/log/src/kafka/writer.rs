@@ -65,8 +65,9 @@ fn fenced(config: &KafkaConfig, id: &str) -> Result<Reaped<Sender>, LogError> {
         .set("retry.backoff.ms", "2");
     let producer: Sender = client.create_with_context(Acknowledged::default()).map_err(|error| config.refused(&error))?;
     let producer = Reaped::new(producer);
-    // The coordinator is asked for at once only if a broker is connected; else after half a second. Any topic will do to find out.
-    let connected = producer.client().fetch_metadata(Some(&format!("{}{MEMBERS}", config.prefix)), FENCE_TIMEOUT);
+    // The coordinator is asked for at once only if a broker is connected, and the one of the bootstrap does not count; else after half a
+    // second. Any partition will do: its leader answers.
+    let connected = producer.client().fetch_watermarks(&format!("{}{MEMBERS}", config.prefix), 0, FENCE_TIMEOUT);
     connected.map_err(|error| unreachable(&format!("fencing {id}"), &error))?;
     producer.init_transactions(FENCE_TIMEOUT).map_err(|error| unreachable(&format!("fencing {id}"), &error))?;
     Ok(producer)

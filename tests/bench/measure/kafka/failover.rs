@@ -53,6 +53,7 @@ fn gap(role: &str, end: impl FnOnce(&mut Site, &str)) -> Result<i64> {
         }
         site.borrow().stamp(n, 1)
     })?;
-    let longest = taken.iter().copied().max().unwrap_or(0);
+    // Those before are not delayed by what happens.
+    let longest = taken[BEFORE..].iter().copied().max().unwrap_or(0);
     Ok(longest - percentile(&taken[..BEFORE], 50)?)
 }
