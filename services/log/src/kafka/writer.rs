@@ -65,12 +65,21 @@ fn fenced(config: &KafkaConfig, id: &str) -> Result<Reaped<Sender>, LogError> {
         .set("retry.backoff.ms", "2");
     let producer: Sender = client.create_with_context(Acknowledged::default()).map_err(|error| config.refused(&error))?;
     let producer = Reaped::new(producer);
-    // The coordinator is asked for at once only if a broker is connected, and the one of the bootstrap does not count; else after half a
-    // second. Any partition will do: its leader answers.
-    let connected = producer.client().fetch_watermarks(&format!("{}{MEMBERS}", config.prefix), 0, FENCE_TIMEOUT);
-    connected.map_err(|error| unreachable(&format!("fencing {id}"), &error))?;
-    producer.init_transactions(FENCE_TIMEOUT).map_err(|error| unreachable(&format!("fencing {id}"), &error))?;
+    connect(&producer, &format!("{}{MEMBERS}", config.prefix))
+        .and_then(|()| producer.init_transactions(FENCE_TIMEOUT))
+        .map_err(|error| unreachable(&format!("fencing {id}"), &error))?;
     Ok(producer)
+}
+
+/// The coordinator is asked for at once only if a broker is connected, and the bootstrap's connection does not count; else after half
+/// a second. The leader of any partition will do, if there is such a topic.
+fn connect(producer: &Sender, topic: &str) -> Result<(), KafkaError> {
+    let client = producer.client();
+    let known = client.fetch_metadata(Some(topic), FENCE_TIMEOUT)?;
+    if known.topics().iter().any(|found| !found.partitions().is_empty()) {
+        client.fetch_watermarks(topic, 0, FENCE_TIMEOUT)?;
+    }
+    Ok(())
 }
 
 fn try_commit(producer: &Sender, records: &[NewRecord]) -> Result<Vec<Offset>, Failed> {
