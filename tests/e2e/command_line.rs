@@ -35,6 +35,11 @@ fn jobs_and_runs() {
     let place = out.lines().next().unwrap();
     let (code, out, _) = server.cli(&["audit", "show", place]);
     assert!(code == 0 && out.contains(run), "{out}");
+    let (_, agents, _) = server.cli(&["agent", "list", "-o", "name"]);
+    let (code, out, errors) = server.cli(&["audit", "log", "--agent", agents.trim(), "--run", run]);
+    assert!(code == 0 && out.contains("placed") && out.contains(" allocator/"), "{out}{errors}");
+    let (code, out, errors) = server.cli(&["audit", "log", "--agent", "no-such-agent"]);
+    assert_eq!((code, out.as_str()), (0, ""), "{errors}");
     for args in [
         &["agent", "list"][..],
         &["cluster", "status"],

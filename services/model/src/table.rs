@@ -101,7 +101,11 @@ pub struct Table<K, V: 'static> {
     /// Rows that changed since the last commit, as they did, with the hashes of what they were before; none where nobody commits. Of
     /// a row that went and came again it is the first that counts.
     changed: Option<Vec<Changed<K>>>,
+    /// Rows that are being loaded, until they are joined.
+    parts: Vec<KeyedRows<K, V>>,
 }
+
+type KeyedRows<K, V> = Vec<(K, Box<Slot<V>>)>;
 
 /// A row's key, and its hash before it changed if it was there.
 type Changed<K> = (K, Option<[u8; 32]>);
@@ -127,17 +131,27 @@ pub trait Rows: Send {
     fn tag(&self) -> u8;
     /// Moves the changes since the last call into `out`, in key order; rows that came and went are left out.
     fn take_changes(&mut self, out: &mut Vec<Change>);
-    /// Takes a stored row of this table. Used by restore only; it marks nothing as changed.
+    /// Takes a stored row of this table; it marks nothing as changed.
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError>;
+    /// This many parts of a table that is empty, to be loaded side by side. No row goes into two of them.
+    fn parts(&mut self, count: usize) -> Vec<Box<dyn Part + '_>>;
+    /// The rows of all parts become the table's.
+    fn join_parts(&mut self);
     /// From now on remembers no changes: nobody commits them.
     fn forget_changes(&mut self);
+}
+
+/// A part of a table while it is loaded.
+pub trait Part: Send {
+    /// Takes a stored row; it marks nothing as changed.
+    fn load(&mut self, table: u8, key: &[u8], value: &[u8]) -> Result<(), RowError>;
 }
 
 impl<K: RowKey, V: Serialize + DeserializeOwned + 'static> Table<K, V> {
     /// An empty table; `tag` is 16 or more and never reused.
     pub fn new(tag: u8, codec: &'static Codec<V>) -> Self {
         assert!(tag >= FIRST_DECIDER_TABLE, "tables 0 to 15 are the shell's");
-        Self { tag, codec, rows: BTreeMap::new(), changed: Some(Vec::new()) }
+        Self { tag, codec, rows: BTreeMap::new(), changed: Some(Vec::new()), parts: Vec::new() }
     }
 
     /// The row.
@@ -235,16 +249,55 @@ impl<K: RowKey, V: Serialize + DeserializeOwned + Send + 'static> Rows for Table
     }
 
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError> {
-        let refused = |why: String| RowError { table: self.tag, key: crate::codec::hex(key), why };
-        let key = K::from_bytes(key).ok_or_else(|| refused("the key does not follow the table's layout".into()))?;
-        let row = self.codec.decode(value).map_err(|e| refused(e.to_string()))?;
-        self.rows.insert(key, Box::new(Slot { row, since: Since::Loaded }));
+        let (key, slot) = read_row((self.tag, self.codec), key, value)?;
+        self.rows.insert(key, slot);
         Ok(())
+    }
+
+    fn parts(&mut self, count: usize) -> Vec<Box<dyn Part + '_>> {
+        let of = (self.tag, self.codec);
+        self.parts.resize_with(count, Vec::new);
+        self.parts.iter_mut().map(|rows| Box::new(TablePart { of, rows }) as Box<dyn Part>).collect()
+    }
+
+    fn join_parts(&mut self) {
+        // From all rows at once the map is built without looking for the place of each.
+        self.rows.append(&mut std::mem::take(&mut self.parts).into_iter().flatten().collect());
     }
 
     fn forget_changes(&mut self) {
         self.changed = None;
     }
+}
+
+struct TablePart<'t, K, V: 'static> {
+    of: (u8, &'static Codec<V>),
+    rows: &'t mut KeyedRows<K, V>,
+}
+
+impl<K: RowKey, V: Serialize + DeserializeOwned + Send + 'static> Part for TablePart<'_, K, V> {
+    fn load(&mut self, table: u8, key: &[u8], value: &[u8]) -> Result<(), RowError> {
+        if table != self.of.0 {
+            return Err(unknown_table(table, key));
+        }
+        self.rows.push(read_row(self.of, key, value)?);
+        Ok(())
+    }
+}
+
+fn read_row<K: RowKey, V: Serialize + DeserializeOwned>(
+    (table, codec): (u8, &Codec<V>),
+    key: &[u8],
+    value: &[u8],
+) -> Result<(K, Box<Slot<V>>), RowError> {
+    let refused = |why: String| RowError { table, key: crate::codec::hex(key), why };
+    let key = K::from_bytes(key).ok_or_else(|| refused("the key does not follow the table's layout".into()))?;
+    let row = codec.decode(value).map_err(|e| refused(e.to_string()))?;
+    Ok((key, Box::new(Slot { row, since: Since::Loaded })))
+}
+
+fn unknown_table(table: u8, key: &[u8]) -> RowError {
+    RowError { table, key: crate::codec::hex(key), why: "no such table in this version".into() }
 }
 
 /// A stored row that cannot be read: the store is not this version's.
@@ -268,6 +321,6 @@ pub fn load_row<'t, 'r: 't>(
 ) -> Result<(), RowError> {
     match tables.into_iter().find(|rows| rows.tag() == table) {
         Some(rows) => rows.load(key, value),
-        None => Err(RowError { table, key: crate::codec::hex(key), why: "no such table in this version".into() }),
+        None => Err(unknown_table(table, key)),
     }
 }

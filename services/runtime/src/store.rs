@@ -23,6 +23,28 @@ pub struct StoreError {
 /// Rows as keys with values or deletions.
 pub type RowBatch = Vec<(Payload, Option<Payload>)>;
 
+/// Full keys from one on, up to but without another, or to the last one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The first.
+    pub from: Vec<u8>,
+    /// The first that is not in it.
+    pub to: Option<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// Those of these tables.
+    pub fn of_tables(tables: RangeInclusive<u8>) -> Self {
+        Self { from: vec![*tables.start()], to: tables.end().checked_add(1).map(|next| vec![next]) }
+    }
+    /// Divided before these keys, which lie in it and ascend.
+    pub fn divided(self, before: Vec<Vec<u8>>) -> Vec<Self> {
+        let from = std::iter::once(self.from).chain(before.clone());
+        let to = before.into_iter().map(Some).chain([self.to]);
+        from.zip(to).map(|(from, to)| Self { from, to }).collect()
+    }
+}
+
 /// Takes (table, key, value) of a row.
 pub type EachRow<'r> = dyn FnMut(u8, &[u8], &[u8]) -> Result<(), StoreError> + 'r;
 
@@ -34,8 +56,10 @@ pub trait Store: Send + Sync {
     fn head(&self) -> Result<Option<(Head, i64)>, StoreError>;
     /// Writes a committed transaction's rows and its head's changelog offset, all or nothing.
     fn write(&mut self, rows: &RowBatch, changelog_offset: i64) -> Result<(), StoreError>;
-    /// Calls `row` for every row of these tables, in key order; several threads may read at once.
-    fn each_row(&self, tables: RangeInclusive<u8>, row: &mut EachRow<'_>) -> Result<(), StoreError>;
+    /// Calls `row` for every row of these keys, in their order; several threads may read at once.
+    fn each_row(&self, keys: &KeyRange, row: &mut EachRow<'_>) -> Result<(), StoreError>;
+    /// The first and the last of these keys that there is a row of.
+    fn ends(&self, keys: &KeyRange) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError>;
     /// Identity of the changelog that it was filled from ([`CHANGELOG_ID`](crate::rows::CHANGELOG_ID)); none if it does not say.
     fn changelog_id(&self) -> Result<Option<String>, StoreError>;
     /// Its rows as they are now, to be read while it goes on.

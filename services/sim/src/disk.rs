@@ -3,9 +3,9 @@
 use crate::crash::{CrashPoints, Point};
 use orrery_model::payload::Payload;
 use orrery_runtime::rows::{self, CHANGELOG_ID, HEAD, Head, full_key};
-use orrery_runtime::store::{EachRow, Frozen, FullRow, RowBatch, Store, StoreError};
+use orrery_runtime::store::{EachRow, Frozen, FullRow, KeyRange, RowBatch, Store, StoreError};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::{Bound, RangeInclusive};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Writes that the disk may still lose.
@@ -121,14 +121,18 @@ impl Store for SimStore {
         Ok(())
     }
 
-    fn each_row(&self, tables: RangeInclusive<u8>, row: &mut EachRow<'_>) -> Result<(), StoreError> {
+    fn each_row(&self, keys: &KeyRange, row: &mut EachRow<'_>) -> Result<(), StoreError> {
         // Not under the lock: `row` may come back.
-        let rows: Vec<_> = {
-            let state = self.disk.lock();
-            let from = state.rows.range(Payload::from(&[*tables.start()][..])..);
-            from.take_while(|(key, _)| key.as_bytes()[0] <= *tables.end()).map(|(key, value)| (key.clone(), value.clone())).collect()
-        };
+        let rows: Vec<_> = self.disk.lock().rows.range(bounds(keys)).map(|(key, value)| (key.clone(), value.clone())).collect();
         rows.iter().try_for_each(|(key, value)| row(key.as_bytes()[0], &key.as_bytes()[1..], value.as_bytes()))
+    }
+
+    fn ends(&self, keys: &KeyRange) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let state = self.disk.lock();
+        let mut found = state.rows.range(bounds(keys)).map(|(key, _)| key.as_bytes().to_vec());
+        let Some(first) = found.next() else { return Ok(None) };
+        let last = found.next_back().unwrap_or_else(|| first.clone());
+        Ok(Some((first, last)))
     }
 
     fn changelog_id(&self) -> Result<Option<String>, StoreError> {
@@ -145,6 +149,11 @@ impl Store for SimStore {
         *state = State { full, ..State::default() };
         Ok(())
     }
+}
+
+fn bounds(keys: &KeyRange) -> (Bound<Payload>, Bound<Payload>) {
+    let payload = |key: &Vec<u8>| Payload::from(key.as_slice());
+    (Bound::Included(payload(&keys.from)), keys.to.as_ref().map_or(Bound::Unbounded, |to| Bound::Excluded(payload(to))))
 }
 
 /// A copy of the rows.

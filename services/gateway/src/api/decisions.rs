@@ -47,10 +47,11 @@ fn filter(query: &BTreeMap<String, String>) -> Answer<Filter> {
     Ok(Filter {
         job: job.map(|job| job.to_string()),
         run: query.get("run").cloned(),
+        agent: query.get("agent").cloned(),
+        topic: query.get("topic").cloned(),
         kind: query.get("kind").cloned(),
         since: input::time("since", query.get("since"))?,
         until: input::time("until", query.get("until"))?,
-        ..Filter::default()
     })
 }
 

@@ -63,6 +63,12 @@ pub(crate) struct Which {
     /// Entries that speak of this run
     #[arg(long)]
     run: Option<String>,
+    /// Entries that speak of this agent
+    #[arg(long)]
+    agent: Option<String>,
+    /// Entries that speak of this topic, or of a record of it
+    #[arg(long)]
+    topic: Option<String>,
     /// Entries with a decision or input of this kind (run_created, event_arrived)
     #[arg(long)]
     kind: Option<String>,
@@ -128,10 +134,11 @@ impl Which {
         Ok(Filter {
             job: self.job.as_deref().map(JobName::with_default_namespace).transpose()?.map(|job| job.to_string()),
             run: self.run.clone(),
+            agent: self.agent.clone(),
+            topic: self.topic.clone(),
             kind: self.kind.clone(),
             since: time("since", &self.since)?,
             until: time("until", &self.until)?,
-            ..Filter::default()
         })
     }
 }
@@ -163,7 +170,8 @@ fn print_entry(format: Format, view: &Value) {
 
 fn follow(context: &Context, which: &Which) -> Result<ExitCode> {
     let service = which.service.clone().or_else(|| Some("trigger".into()));
-    let parameters = [("service", service), ("job", which.job.clone()), ("run", which.run.clone()), ("kind", which.kind.clone())];
+    let named = [("job", &which.job), ("run", &which.run), ("agent", &which.agent), ("topic", &which.topic), ("kind", &which.kind)];
+    let parameters: Vec<_> = [("service", service)].into_iter().chain(named.map(|(name, value)| (name, value.clone()))).collect();
     let path = format!("/api/v1/decisions{}", super::client::query(&parameters));
     let stream = BufReader::new(context.client()?.stream(&path, "text/event-stream")?);
     for line in stream.lines() {

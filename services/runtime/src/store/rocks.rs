@@ -1,16 +1,17 @@
 //! The store in RocksDB: one write batch per transaction; no fsync, because what is missing is read again from the changelog.
 
-use super::{EachRow, Frozen, FullRow, RowBatch, Store, StoreError};
+use super::{EachRow, Frozen, FullRow, KeyRange, RowBatch, Store, StoreError};
 use crate::rows::{self, Head, full_key};
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{BlockBasedOptions, DB, Direction, IteratorMode, Options, WriteBatch};
-use std::ops::RangeInclusive;
+use rocksdb::{BlockBasedOptions, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch};
 use std::path::{Path, PathBuf};
 
 /// Key of the changelog offset: table tag 0 like the head, told apart by a row key.
 const OFFSET_KEY: &[u8] = b"\0offset";
 /// Memory for rows not yet in files.
 const WRITE_BUFFER_BYTES: usize = 4 << 20;
+/// Read from a file at once where all of it is wanted.
+const READ_AHEAD_BYTES: usize = 1 << 20;
 
 /// One shard's store in a folder of its own.
 pub struct RocksStore {
@@ -111,17 +112,38 @@ impl Store for RocksStore {
         Ok(Box::new(FrozenRocks { path, db }))
     }
 
-    fn each_row(&self, tables: RangeInclusive<u8>, row: &mut EachRow<'_>) -> Result<(), StoreError> {
-        let first = [*tables.start()];
-        for item in self.db()?.iterator(IteratorMode::From(&first, Direction::Forward)) {
-            let (key, value) = item.map_err(|e| self.refused(format!("cannot be read: {e}")))?;
-            match key.split_first() {
-                Some((table, rest)) if tables.contains(table) => row(*table, rest, &value)?,
-                _ => break,
-            }
+    fn each_row(&self, keys: &KeyRange, row: &mut EachRow<'_>) -> Result<(), StoreError> {
+        let mut at = self.db()?.raw_iterator_opt(reading(keys));
+        at.seek_to_first();
+        while let Some((key, value)) = at.item() {
+            let (table, key) = key.split_first().ok_or_else(|| self.refused("has a row without a table".into()))?;
+            row(*table, key, value)?;
+            at.next();
         }
-        Ok(())
+        at.status().map_err(|e| self.refused(format!("cannot be read: {e}")))
     }
+
+    fn ends(&self, keys: &KeyRange) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let mut at = self.db()?.raw_iterator_opt(reading(keys));
+        at.seek_to_first();
+        let first = at.key().map(<[u8]>::to_vec);
+        at.seek_to_last();
+        let last = at.key().map(<[u8]>::to_vec);
+        at.status().map_err(|e| self.refused(format!("cannot be read: {e}")))?;
+        Ok(first.zip(last))
+    }
+}
+
+/// For a reading of these keys from end to end, each once.
+fn reading(keys: &KeyRange) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(keys.from.clone());
+    if let Some(to) = &keys.to {
+        options.set_iterate_upper_bound(to.clone());
+    }
+    options.set_readahead_size(READ_AHEAD_BYTES);
+    options.fill_cache(false);
+    options
 }
 
 /// Hard links to the files of a store; there is at most one of each, until it is dropped.

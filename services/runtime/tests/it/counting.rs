@@ -21,6 +21,8 @@ pub(crate) const PANIC: i64 = 666;
 pub(crate) static PANICKING: AtomicBool = AtomicBool::new(false);
 /// How often it did.
 pub(crate) static PANICS: AtomicU32 = AtomicU32::new(0);
+/// Numbers from here on are kept, each in a row of its own.
+pub(crate) const KEPT: i64 = 1_000_000;
 /// Table of the sums.
 pub(crate) const SUMS: u8 = 16;
 
@@ -28,7 +30,7 @@ pub(crate) const SUMS: u8 = 16;
 #[serde(rename_all = "snake_case")]
 #[avro(repr = "bare_union")]
 pub(crate) enum Input {
-    /// Add this; 0 changes nothing, and hundreds want a tick.
+    /// Add this; 0 changes nothing, hundreds want a tick, and those from [`KEPT`] on are kept.
     Add {
         n: i64,
     },
@@ -156,6 +158,9 @@ impl Decider for Counting {
         match decision {
             Decision::Added { n, total } => {
                 self.set("total", *total);
+                if *n >= KEPT {
+                    self.set(&n.to_string(), *n);
+                }
                 if n % 100 == 0 {
                     self.set("due", at.0);
                 }

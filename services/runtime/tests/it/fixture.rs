@@ -62,8 +62,17 @@ impl Fixture {
     }
 
     pub(crate) fn append(&self, topic: &str, partition: u32, value: &[u8], headers: Vec<(String, orrery_model::payload::Payload)>) {
-        let record = NewRecord { topic: self.cluster.topic(topic), partition, key: None, value: Some(value.into()), headers };
-        self.log.append(vec![record]).expect("appended");
+        self.log.append(vec![self.record(topic, partition, value, headers)]).expect("appended");
+    }
+
+    pub(crate) fn record(
+        &self,
+        topic: &str,
+        partition: u32,
+        value: &[u8],
+        headers: Vec<(String, orrery_model::payload::Payload)>,
+    ) -> NewRecord {
+        NewRecord { topic: self.cluster.topic(topic), partition, key: None, value: Some(value.into()), headers }
     }
 
     pub(crate) fn start(&self, shard: u32) -> ShardHandle {

@@ -1,8 +1,9 @@
 //! The store is a cache: without it, or with a wrong one, the changelog says the same.
 
-use crate::counting::{SUM_ROW, SUMS, Sum};
+use crate::counting::{KEPT, SUM_ROW, SUMS, Sum};
 use crate::fixture::{Fixture, Hand};
 use crate::joins;
+use orrery_model::topics;
 use orrery_runtime::rows::full_key;
 use orrery_runtime::store::{RocksStore, Store as _};
 
@@ -59,4 +60,21 @@ fn a_store_that_is_no_database_is_restored() {
     let fixture = counted();
     std::fs::write(fixture.store(0).join("CURRENT"), "rubbish").expect("written");
     restores_exactly(&fixture);
+}
+
+#[test]
+fn a_store_that_is_loaded_in_pieces_has_every_row_once() {
+    // More rows than one thread loads; the first bytes of their keys differ.
+    let numbers: Vec<i64> = (0..21_000).map(|n| KEPT + 1 + 100 * n).collect();
+    let fixture = Fixture::new(1);
+    fixture.add(0, &["1"]);
+    let records = numbers.iter().map(|n| fixture.record(topics::JOBS, 0, n.to_string().as_bytes(), Vec::new()));
+    fixture.log.append(records.collect()).expect("appended");
+    Hand::acquire(&fixture, &fixture.log).expect("acquired").finish().expect("clean");
+    // Acquired only if the hash of what was loaded is the head's.
+    let (hand, _) = Hand::restore(&fixture).expect("restored");
+    assert!(hand.found_store && hand.head.rows > numbers.len() as i64, "{:?}", hand.head);
+    let sums = hand.shard.decider();
+    assert!(numbers.iter().all(|n| sums.sum(&n.to_string()) == *n));
+    assert_eq!(sums.sum("total"), 1 + numbers.iter().sum::<i64>());
 }
