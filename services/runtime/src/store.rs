@@ -45,6 +45,9 @@ impl KeyRange {
     }
 }
 
+/// Full keys of two rows.
+pub type FirstAndLast = (Vec<u8>, Vec<u8>);
+
 /// Takes (table, key, value) of a row.
 pub type EachRow<'r> = dyn FnMut(u8, &[u8], &[u8]) -> Result<(), StoreError> + 'r;
 
@@ -59,7 +62,7 @@ pub trait Store: Send + Sync {
     /// Calls `row` for every row of these keys, in their order; several threads may read at once.
     fn each_row(&self, keys: &KeyRange, row: &mut EachRow<'_>) -> Result<(), StoreError>;
     /// The first and the last of these keys that there is a row of.
-    fn ends(&self, keys: &KeyRange) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn ends(&self, keys: &KeyRange) -> Result<Option<FirstAndLast>, StoreError>;
     /// Identity of the changelog that it was filled from ([`CHANGELOG_ID`](crate::rows::CHANGELOG_ID)); none if it does not say.
     fn changelog_id(&self) -> Result<Option<String>, StoreError>;
     /// Its rows as they are now, to be read while it goes on.

@@ -3,7 +3,7 @@
 use crate::crash::{CrashPoints, Point};
 use orrery_model::payload::Payload;
 use orrery_runtime::rows::{self, CHANGELOG_ID, HEAD, Head, full_key};
-use orrery_runtime::store::{EachRow, Frozen, FullRow, KeyRange, RowBatch, Store, StoreError};
+use orrery_runtime::store::{EachRow, FirstAndLast, Frozen, FullRow, KeyRange, RowBatch, Store, StoreError};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -127,7 +127,7 @@ impl Store for SimStore {
         rows.iter().try_for_each(|(key, value)| row(key.as_bytes()[0], &key.as_bytes()[1..], value.as_bytes()))
     }
 
-    fn ends(&self, keys: &KeyRange) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn ends(&self, keys: &KeyRange) -> Result<Option<FirstAndLast>, StoreError> {
         let state = self.disk.lock();
         let mut found = state.rows.range(bounds(keys)).map(|(key, _)| key.as_bytes().to_vec());
         let Some(first) = found.next() else { return Ok(None) };

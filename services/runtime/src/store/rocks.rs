@@ -1,6 +1,6 @@
 //! The store in RocksDB: one write batch per transaction; no fsync, because what is missing is read again from the changelog.
 
-use super::{EachRow, Frozen, FullRow, KeyRange, RowBatch, Store, StoreError};
+use super::{EachRow, FirstAndLast, Frozen, FullRow, KeyRange, RowBatch, Store, StoreError};
 use crate::rows::{self, Head, full_key};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{BlockBasedOptions, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch};
@@ -123,7 +123,7 @@ impl Store for RocksStore {
         at.status().map_err(|e| self.refused(format!("cannot be read: {e}")))
     }
 
-    fn ends(&self, keys: &KeyRange) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn ends(&self, keys: &KeyRange) -> Result<Option<FirstAndLast>, StoreError> {
         let mut at = self.db()?.raw_iterator_opt(reading(keys));
         at.seek_to_first();
         let first = at.key().map(<[u8]>::to_vec);
