@@ -9,3 +9,4 @@ mod crash;
 mod explain;
 mod export;
 mod paths;
+mod week;

@@ -35,7 +35,7 @@ impl Answer {
     }
 }
 
-/// A standalone in a process of its own. Dropping it kills it and what it left behind, by their pids.
+/// A standalone in a process of its own, or a gateway over what one has left. Dropping it kills it and what it left behind, by their pids.
 pub struct Server {
     child: Child,
     folder: PathBuf,
@@ -47,14 +47,23 @@ pub struct Server {
 impl Server {
     /// Starts it in this folder, on any free port, and waits until it is ready.
     pub fn start(folder: &Path) -> Self {
-        let (child, url) = spawn(folder);
+        Self::serving(folder, &["standalone"])
+    }
+
+    /// Shows a data folder that nobody runs.
+    pub fn over_copy(folder: &Path) -> Self {
+        Self::serving(folder, &["serve", "gateway"])
+    }
+
+    fn serving(folder: &Path, role: &[&str]) -> Self {
+        let (child, url) = spawn(folder, role);
         let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30))).build();
         Self { child, folder: folder.to_owned(), url, agent: config.into() }
     }
 
     /// Starts it again after [`Server::kill`], beside what its supervisor has gone on with.
     pub fn start_again(&mut self) {
-        (self.child, self.url) = spawn(&self.folder);
+        (self.child, self.url) = spawn(&self.folder, &["standalone"]);
     }
 
     /// Process id.
@@ -139,14 +148,14 @@ impl Server {
     }
 }
 
-/// Starts a standalone in this folder and waits for the line that says where it serves.
-fn spawn(folder: &Path) -> (Child, String) {
+/// Starts a server of this folder and waits for the line that says where it serves.
+fn spawn(folder: &Path, role: &[&str]) -> (Child, String) {
     let said = folder.with_extension("stderr");
     let errors = std::fs::OpenOptions::new().create(true).append(true).open(&said).expect("a file for its errors");
     let mut command = Command::new(binary());
-    command.arg("--data-dir").arg(folder).args(["standalone", "--listen", "127.0.0.1:0"]);
+    command.arg("--data-dir").arg(folder).args(role).args(["--listen", "127.0.0.1:0"]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().expect("the binary starts");
-    let url = wait_until_ready(&mut child, "standalone", &said);
+    let url = wait_until_ready(&mut child, role[role.len() - 1], &said);
     (child, url)
 }
 

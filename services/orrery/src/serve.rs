@@ -1,6 +1,7 @@
-//! One service of a cluster on Kafka, in a process of its own.
+//! One service of a cluster on Kafka, in a process of its own; or a gateway over a data folder that nobody runs.
 
 mod connection;
+mod copy;
 mod members;
 
 pub(crate) use connection::{Connection, wishes};
@@ -16,8 +17,8 @@ use orrery_agent::{AgentConfig, ReadLogError};
 use orrery_allocator::Allocator;
 use orrery_audit::Begin;
 use orrery_audit::auditor::{Auditor, AuditorConfig, Signing};
-use orrery_gateway::GatewayConfig;
 use orrery_gateway::monitor::{Monitor, MonitorConfig};
+use orrery_gateway::{GatewayConfig, GatewayHandle, ReadOutput};
 use orrery_log::Log;
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
@@ -26,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Which service.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Role {
     /// Decides when jobs run
     Trigger,
@@ -56,8 +57,11 @@ impl Role {
 pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
     metrics::install()?;
     let settings = Settings::from_config(config)?;
-    make_folder(&settings.data_dir)?;
     let mut signals = Signals::new()?;
+    if role == Role::Gateway && config.kafka()?.is_none() {
+        return copy::serve(config, &settings, signals);
+    }
+    make_folder(&settings.data_dir)?;
     let Some(connection) = Connection::wait(config, &mut signals)? else { return Ok(()) };
     match role {
         Role::Trigger => serve_shards(config, &Members::start::<Trigger>(config, &connection, role.name())?, signals),
@@ -105,16 +109,26 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
 }
 
 fn serve_gateway(config: &Config, settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
-    let gateway = orrery_gateway::start(GatewayConfig {
-        log: connection.port(),
-        cluster: connection.cluster.clone(),
+    // Output lies where its task ran.
+    let read_output: Arc<ReadOutput> = Arc::new(|attempt, _, _, _| Err(ReadLogError::NoSandbox { attempt: attempt.clone() }));
+    let gateway = start_gateway(settings, (connection.port(), connection.cluster.clone()), read_output)?;
+    show(config, &gateway, signals)
+}
+
+fn start_gateway(settings: &Settings, (log, cluster): (Arc<dyn Log>, Cluster), read_output: Arc<ReadOutput>) -> Result<GatewayHandle> {
+    Ok(orrery_gateway::start(GatewayConfig {
+        log,
+        cluster,
         listen: settings.listen,
         token: token(&settings.data_dir.join("token"))?,
-        // Output lies where its task ran.
-        read_output: Arc::new(|attempt, _, _, _| Err(ReadLogError::NoSandbox { attempt: attempt.clone() })),
+        read_output,
         shards_ready: Arc::new(|| true),
         render_metrics: Arc::new(metrics::render),
-    })?;
+    })?)
+}
+
+/// Says where a gateway serves, until a signal comes.
+fn show(config: &Config, gateway: &GatewayHandle, signals: Signals) -> Result<()> {
     let views = gateway.views().clone();
     let monitor = monitor(config, Arc::new(move || views.seen().ready))?;
     say_ready(&watched(&format!("http://{}", gateway.address()), monitor.as_ref()))?;

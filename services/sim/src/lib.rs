@@ -14,5 +14,7 @@ pub mod log;
 pub mod machine;
 pub mod plan;
 pub mod run;
+pub mod script;
 pub mod sweep;
+pub mod week;
 pub mod world;

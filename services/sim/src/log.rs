@@ -65,6 +65,8 @@ struct Inner {
     unsynced: Vec<(String, u32, Offset)>,
     stray: Option<(TopicPartition, usize)>,
     compaction: Compaction,
+    /// Offsets have gaps.
+    gaps: bool,
 }
 
 struct Held {
@@ -97,6 +99,7 @@ impl SimLog {
             unsynced: Vec::new(),
             stray: None,
             compaction: Compaction::default(),
+            gaps: true,
         };
         Self { inner: Arc::new(Mutex::new(inner)), crash, clock }
     }
@@ -156,6 +159,11 @@ impl SimLog {
     /// How its topics compact from now on.
     pub fn set_compaction(&self, compaction: Compaction) {
         self.lock().compaction = compaction;
+    }
+
+    /// Without gaps, the n-th record of a partition stands at its offset n from now on: people can name places beforehand.
+    pub fn set_gaps(&self, gaps: bool) {
+        self.lock().gaps = gaps;
     }
 
     /// Unreachable, it refuses everything: nobody of the cluster has a log.
@@ -229,7 +237,7 @@ impl Inner {
         let mut touched: Vec<(String, u32)> = Vec::new();
         let mut offsets = Vec::with_capacity(records.len());
         // Control records of a broker take offsets too: nobody may count on contiguity.
-        let gap = i64::from(self.chance.u8(0..8) == 0);
+        let gap = i64::from(self.gaps && self.chance.u8(0..8) == 0);
         for record in records {
             let Some(held) = self.topics.get_mut(&record.topic) else { continue };
             offsets.push(held.partitions[record.partition as usize].append(&record, self.last_append, gap));
@@ -237,7 +245,7 @@ impl Inner {
                 touched.push((record.topic, record.partition));
             }
         }
-        if self.chance.u8(0..4) == 0 {
+        if self.gaps && self.chance.u8(0..4) == 0 {
             for (topic, partition) in &touched {
                 self.topics.get_mut(topic).expect("it was written to").partitions[*partition as usize].skip();
             }

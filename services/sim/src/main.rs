@@ -1,4 +1,5 @@
-//! `orrery-sim`: runs worlds, one seed after the other, and says which promises were not kept.
+//! `orrery-sim`: runs worlds, one seed after the other, and says which promises were not kept; or makes a demonstration cluster's
+//! week.
 
 use clap::Parser;
 use orrery_log::clock;
@@ -9,6 +10,7 @@ use orrery_sim::export::export;
 use orrery_sim::plan::Plan;
 use orrery_sim::run::{Report, run};
 use orrery_sim::sweep::{Sweep, names, shrink, sweep};
+use orrery_sim::week;
 use orrery_sim::world::World;
 use std::path::Path;
 use std::process::ExitCode;
@@ -47,6 +49,9 @@ struct Arguments {
     /// Where a failing world's log goes, for `orrery audit --data-dir`
     #[arg(long, default_value = "target/sim")]
     out: std::path::PathBuf,
+    /// Makes a demonstration cluster's week, from 2026-10-26 on, as a data folder: for `orrery audit` and `orrery serve gateway`
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["seed", "plant", "defects"])]
+    week: Option<std::path::PathBuf>,
 }
 
 impl Arguments {
@@ -57,6 +62,9 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(folder) = &arguments.week {
+        return make_week(folder);
+    }
     let bug = match arguments.plant.as_deref().map(find_bug).transpose() {
         Ok(bug) => bug,
         Err(why) => {
@@ -72,6 +80,20 @@ fn main() -> ExitCode {
         (None, Some(bug)) => find(bug, arguments.first),
         (None, None) if arguments.defects => all_defects(arguments.threads()),
         (None, None) => many(&arguments),
+    }
+}
+
+fn make_week(folder: &Path) -> ExitCode {
+    match week::make(folder) {
+        Ok(week) => {
+            println!("{} to {}: {} records, {} processes", week.from, week.until, week.records, week.starts);
+            println!("show it: orrery --data-dir {} serve gateway", folder.display());
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
     }
 }
 

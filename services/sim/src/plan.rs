@@ -2,6 +2,7 @@
 
 use crate::crash::Point;
 use crate::log::Fate;
+use crate::script::Script;
 use fastrand::Rng;
 use orrery_model::topics::Compaction;
 use orrery_runtime::snapshots::SnapshotSetting;
@@ -24,6 +25,8 @@ pub struct Plan {
     pub members: usize,
     /// Agents.
     pub agents: usize,
+    /// When time begins; all times of the plan count from the same zero.
+    pub begins: i64,
     /// Faults strike until then.
     pub faults_until: i64,
     /// Load comes until then, and the world ends at `ends`.
@@ -42,6 +45,8 @@ pub struct Plan {
     pub snapshots: SnapshotSetting,
     /// What goes wrong, in order of time.
     pub faults: Vec<(i64, Fault)>,
+    /// Load that is written down, instead of what is drawn.
+    pub script: Option<Script>,
 }
 
 /// What goes wrong.
@@ -217,6 +222,7 @@ impl Plan {
             cells: 2,
             members: chance.usize(2..=4),
             agents: 8,
+            begins: 0,
             faults_until,
             ends: faults_until + 20 * MINUTE,
             dead_after: if chance.u8(0..4) == 0 { 200 * SECOND } else { 6 * SECOND },
@@ -226,6 +232,7 @@ impl Plan {
             clean_every: 30 * MINUTE,
             snapshots: SnapshotSetting { entries: chance.i64(500..3_000), piece_bytes: chance.usize(2_000..30_000) },
             faults: Vec::new(),
+            script: None,
         };
         // Drawn apart, so that it changes no other choice.
         let mut apart = Rng::with_seed(!seed);

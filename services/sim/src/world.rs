@@ -9,6 +9,7 @@ mod gateway;
 mod lives;
 pub(crate) mod load;
 mod members;
+mod script;
 mod stores;
 
 use crate::crash::CrashPoints;
@@ -76,6 +77,8 @@ pub(crate) enum Happening {
     Switch(usize),
     /// A client sends a record, late or again: an event with its number, or something else.
     Sends(NewRecord, Option<i64>),
+    /// What the script says happens: its place there.
+    Acts(usize),
     /// Late commits arrive at the log.
     LateCommits,
     /// The log is cleaned.
@@ -109,11 +112,12 @@ pub struct World {
 impl World {
     /// The world of a plan, before its first moment.
     pub fn new(plan: Plan) -> Self {
-        let now = Arc::new(AtomicI64::new(0));
+        let now = Arc::new(AtomicI64::new(plan.begins));
         let crash = Arc::new(CrashPoints::default());
         let broker = now.clone();
         let log = SimLog::new(plan.seed, crash.clone(), Arc::new(move || wall(broker.load(Ordering::Relaxed))));
         log.set_compaction(plan.compaction);
+        log.set_gaps(plan.script.is_none());
         let cluster = Cluster {
             trigger_shards: plan.trigger_shards,
             cells: plan.cells,
@@ -157,13 +161,20 @@ impl World {
         self.begin_members();
         self.begin_announcing();
         self.begin_agents();
-        self.define_jobs();
+        let is_scripted = self.plan.script.is_some();
+        if is_scripted {
+            self.begin_script();
+        } else {
+            self.define_jobs();
+        }
         self.after(SECOND, Happening::GatewayLooks(0));
         for (place, (at, _)) in self.plan.faults.clone().into_iter().enumerate() {
             self.at(at, Happening::Strikes(place));
         }
-        self.at(MINUTE, Happening::Event);
-        self.at(MINUTE, Happening::Request);
+        if !is_scripted {
+            self.at(MINUTE, Happening::Event);
+            self.at(MINUTE, Happening::Request);
+        }
         self.at(self.plan.clean_every, Happening::Clean);
         self.at(10 * SECOND, Happening::Control);
     }
@@ -210,6 +221,7 @@ impl World {
             Happening::GatewayLooks(life) => self.gateway_looks(life),
             Happening::Switch(which) => self.switch(which),
             Happening::Sends(record, event) => self.send_record(record, event),
+            Happening::Acts(place) => self.act(place),
             Happening::LateCommits => self.log.settle_late(),
             Happening::Clean => {
                 self.log.clean();

@@ -1,9 +1,10 @@
 //! Worlds of known seeds: the same seed gives the same bytes, nothing is found in production code, and every planted defect is.
 
 use orrery_model::planted::{Bug, plant};
-use orrery_sim::plan::{Fault, Plan, SECOND};
+use orrery_sim::plan::{Fault, MINUTE, Plan, SECOND};
 use orrery_sim::run::run;
 use orrery_sim::sweep::names;
+use orrery_sim::week;
 use orrery_sim::world::World;
 
 /// A defect, the seed whose world shows it, and a checker that says so.
@@ -62,6 +63,20 @@ fn the_same_seed_gives_the_same_bytes() {
         assert_eq!(world(seed).fingerprint(), world(seed).fingerprint(), "seed {seed}");
     }
     assert_ne!(world(7).fingerprint(), world(12).fingerprint(), "two seeds are two worlds");
+}
+
+#[test]
+fn a_written_week_begins_the_same_each_time() {
+    let begun = || {
+        let plan = week::plan();
+        let mut world = World::new(Plan { ends: plan.begins + 180 * MINUTE, ..plan });
+        world.run();
+        world
+    };
+    let (first, second) = (begun(), begun());
+    assert_eq!(first.fingerprint(), second.fingerprint());
+    let history = first.history();
+    assert!(history.starts.len() > 4 && history.stopped.is_empty(), "{:?}", history.stopped);
 }
 
 #[test]

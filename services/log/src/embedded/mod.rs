@@ -12,6 +12,7 @@ mod catalog;
 mod clean;
 mod cleaner;
 mod combine;
+mod copying;
 mod encoding;
 mod group;
 mod keys;

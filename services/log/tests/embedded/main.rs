@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod cleanup;
+mod copying;
 mod crash;
 mod opening;
 

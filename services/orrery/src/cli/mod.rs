@@ -73,7 +73,7 @@ struct Global {
 enum Command {
     /// Run all services in one process, on the embedded log
     Standalone(serve::Standalone),
-    /// Run one service of a cluster on Kafka
+    /// Run one service of a cluster on Kafka; or, without brokers, a gateway that shows a copied data folder
     Serve(serve::Serve),
     /// Plan, make and check the cluster's topics on Kafka
     #[command(subcommand)]

@@ -6,7 +6,7 @@ use crate::machine::{Fortune, Machine, wall};
 use crate::plan::SECOND;
 use orrery_agent::core::{AgentCore, CommandRecord, CoreConfig, Effect, HEARTBEAT_MS, Input, LEASE_MS, Node as Offer, Now, RESEND_MS};
 use orrery_agent::journal::{Line, Recovered};
-use orrery_agent::wire::Event;
+use orrery_agent::wire::{Event, StartTask};
 use orrery_log::{Bell, Log, LogError, TopicPartition};
 use orrery_model::id::AgentId;
 use orrery_model::messages::{Attribute, EndKind, HEARTBEAT, Heartbeat, STATUS, StatusBatch};
@@ -135,6 +135,11 @@ impl World {
         }
     }
 
+    /// The agents and what they offer.
+    pub fn agents(&self) -> Vec<(String, Offer)> {
+        self.nodes.iter().map(|node| (node.name(), node.offer())).collect()
+    }
+
     pub(super) fn agent_starts(&mut self, n: usize) {
         let commands = self.commands_of(n);
         let node = &mut self.nodes[n];
@@ -254,7 +259,7 @@ impl World {
             Effect::Journal { lines, sync } => self.nodes[n].folder.append(lines, sync),
             Effect::Start(tasks) => {
                 for task in tasks {
-                    let fortune = self.fortune();
+                    let fortune = self.fortune(&task);
                     let event = self.nodes[n].machine.start(&task, fortune, &agent, now, &mut self.history);
                     self.tell_agent(n, vec![event]);
                 }
@@ -276,7 +281,11 @@ impl World {
     }
 
     /// How long a process will run, and how it will end.
-    fn fortune(&mut self) -> Fortune {
+    fn fortune(&mut self, task: &StartTask) -> Fortune {
+        if let Some(script) = &self.plan.script {
+            let fortune = script.fortune(task, self.now());
+            return Fortune { runs_us: fortune.runs_us + self.chance.i64(0..SECOND), ..fortune };
+        }
         let seconds = if self.chance.u8(0..10) == 0 { self.chance.i64(60..400) } else { self.chance.i64(0..30) };
         let kind = if self.chance.u8(0..12) == 0 { EndKind::Failed } else { EndKind::Succeeded };
         Fortune { runs_us: seconds * SECOND + self.chance.i64(1_000..SECOND), kind }
