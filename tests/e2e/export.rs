@@ -135,6 +135,10 @@ fn the_exported_log_verifies_without_the_server() {
             assert!(journal["entries"].as_i64() > Some(5) && journal["state_hash"] == "equal", "{journal}");
         }
     }
+    // The same places: what an answer named is found in the copy.
+    let log = |folder: &Path| Command::new(binary()).args(["audit", "log", "-o", "json", "--data-dir"]).arg(folder).output().unwrap().stdout;
+    let told = log(&folder.path().join("data"));
+    assert!(!told.is_empty() && told == log(&moved), "other entries, or at other places");
     let (code, _, errors) = server.cli(&["audit", "export", "--format", "log", "--out", moved.to_str().unwrap()]);
     assert!(code == 1 && errors.contains("is there already"), "{errors}");
 }

@@ -1,6 +1,6 @@
 //! The story of an agent: joined, changed, lost, and what was placed on it and ended there.
 
-use super::reading::{Decided, decisions};
+use super::reading::{Decided, decisions, took};
 use super::{Line, Mark, codes};
 use crate::EntryView;
 use orrery_model::id::AgentId;
@@ -91,7 +91,7 @@ impl AgentStory {
         self.gone(attempt);
         let good = end.kind == orrery_model::messages::EndKind::Succeeded;
         let code = end.code.map_or_else(String::new, |code| format!(", exit code {code}"));
-        let text = format!("{attempt} has ended ({}{code}) after {}", end.kind.word(), format_span_ms(end.wall_ms));
+        let text = format!("{attempt} has ended ({}{code}){}", end.kind.word(), took(&end));
         let (mark, code) = if good { (Mark::Good, codes::SUCCEEDED) } else { (Mark::Bad, codes::FAILED) };
         self.tasks.push(Line::new(mark, code, text).of(decided.entry));
     }

@@ -1,7 +1,7 @@
 //! Entries as JSON, read as far as stories need them: what cannot be read is left out, as a story is told for people.
 
 use crate::EntryView;
-use orrery_model::messages::{Reason, RunRecord};
+use orrery_model::messages::{End, Reason, RunRecord};
 use orrery_model::time::{Timestamp, format_span_ms};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -63,4 +63,9 @@ impl<'e> Decided<'e> {
 pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
     let ms = to.since_ms(from).max(0);
     format_span_ms(if ms >= 10_000 { ms - ms % 1_000 } else { ms })
+}
+
+/// How long an attempt ran, as the end of a sentence; nothing where nobody saw its end.
+pub(super) fn took(end: &End) -> String {
+    if end.wall_ms > 0 { format!(" after {}", format_span_ms(end.wall_ms)) } else { String::new() }
 }

@@ -1,12 +1,11 @@
 //! What `audit verify` needs, as a log of its own: journals, changelogs and snapshots, with all their partitions.
 //!
-//! Offsets become others, as each log gives its own: entries keep their numbers (`seq`), their places do not. Append times become
-//! those of the copy, which nothing that is verified depends on.
+//! Offsets and append times stay what they are: a place that an answer or a signature names is the same one in the copy.
 
 use super::{ExportError, Written, make_folder, refuse_existing};
 use orrery_log::embedded::EmbeddedLog;
 use orrery_log::{Log, LogError, Topic, TopicPartition, pieces};
-use orrery_model::record::{NewRecord, Record};
+use orrery_model::record::Record;
 use orrery_model::topics;
 use orrery_runtime::messages::Cluster;
 use std::path::Path;
@@ -35,7 +34,7 @@ pub fn export_log(log: &dyn Log, cluster: &Cluster, path: &Path) -> Result<Vec<W
     for name in COPIED {
         // A cluster that was made before there were snapshots has no topics for them.
         if let Some(topic) = log.topic(&cluster.topic(name))? {
-            written.push(copy_topic(log, &*copy, &topic)?);
+            written.push(copy_topic(log, &copy, &topic)?);
         }
     }
     drop(copy);
@@ -43,7 +42,7 @@ pub fn export_log(log: &dyn Log, cluster: &Cluster, path: &Path) -> Result<Vec<W
     Ok(written)
 }
 
-fn copy_topic(log: &dyn Log, copy: &dyn Log, topic: &Topic) -> Result<Written, LogError> {
+fn copy_topic(log: &dyn Log, copy: &EmbeddedLog, topic: &Topic) -> Result<Written, LogError> {
     copy.ensure_topic(&topic.name, topic.partitions, topic.cleanup)?;
     let mut written = Written { name: topic.name.clone(), rows: 0, bytes: 0 };
     for partition in 0..topic.partitions {
@@ -53,16 +52,8 @@ fn copy_topic(log: &dyn Log, copy: &dyn Log, topic: &Topic) -> Result<Written, L
             let records = piece?;
             written.rows += records.len() as u64;
             written.bytes += records.iter().map(Record::bytes).sum::<usize>() as u64;
-            if !records.is_empty() {
-                copy.append(records.into_iter().map(|record| fresh(&at, record)).collect())?;
-            }
+            copy.copy_in(&at, records)?;
         }
     }
     Ok(written)
-}
-
-/// The same record, to be written.
-fn fresh(at: &TopicPartition, record: Record) -> NewRecord {
-    let Record { key, value, headers, .. } = record;
-    NewRecord { topic: at.topic.to_string(), partition: at.partition, key, value, headers }
 }

@@ -163,7 +163,10 @@ fn print_entry(format: Format, view: &Value) {
             let decisions = view["entry"]["decisions"].as_array().into_iter().flatten().filter_map(|d| d.as_object()?.iter().next());
             let told: Vec<String> = decisions.map(|(kind, decision)| format!("{kind} {}", about(decision))).collect();
             let told = if told.is_empty() { text(&view["kinds"][0]) } else { told.join(" | ") };
-            println!("{} {} {told}", text(&view["at"]), text(&view["place"]));
+            let actor = text(&view["entry"]["actor"]);
+            // What nobody asked for is the service's own.
+            let by = if actor == text(&view["service"]) { String::new() } else { format!(" by={actor}") };
+            println!("{} {}{by} {told}", text(&view["at"]), text(&view["place"]));
         }
     }
 }

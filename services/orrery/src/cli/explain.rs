@@ -119,6 +119,7 @@ pub(super) fn about(decision: &Value) -> String {
     let mut parts: Vec<String> = names.iter().filter_map(|name| of(decision, name).or_else(|| of(record, name))).collect();
     parts.extend(of(&decision["spec"], "attempt").filter(|part| !parts.contains(part)));
     parts.extend(decision["entry"]["job"].as_str().map(|job| format!("job={job}")));
+    parts.extend(decision["entry"]["version"].as_i64().map(|version| format!("version={version}")));
     for reason in decision["reasons"].as_array().into_iter().flatten() {
         parts.push(text(&reason["code"]));
     }

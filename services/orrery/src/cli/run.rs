@@ -148,7 +148,9 @@ const COLUMNS: [output::Column; 9] = [
     column("STATE", |run| text(&run["state"])),
     column("CAUSE", |run| text(&run["cause"])),
     column("STARTED", |run| time(&run["started_at"])),
-    column("TOOK", |run| run["end"]["wall_ms"].as_i64().map_or_else(|| "-".into(), orrery_model::time::format_span_ms)),
+    column("TOOK", |run| {
+        run["end"]["wall_ms"].as_i64().filter(|ms| *ms > 0).map_or_else(|| "-".into(), orrery_model::time::format_span_ms)
+    }),
     column("AGENT", |run| text(&run["agent"])),
     wide("ATTEMPTS", |run| text(&run["attempts"])),
     wide("REASON", |run| text(&run["reason"])),

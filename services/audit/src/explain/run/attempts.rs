@@ -1,10 +1,9 @@
 //! Starts and ends of a run's attempts.
 
 use super::Tale;
-use crate::explain::reading::Decided;
+use crate::explain::reading::{Decided, took};
 use crate::explain::{Line, Mark, codes};
 use orrery_model::messages::{End, EndKind, RunRecord, RunState};
-use orrery_model::time::format_span_ms;
 
 impl Tale {
     pub(super) fn progressed(&mut self, decided: &Decided<'_>, record: &RunRecord) {
@@ -70,5 +69,5 @@ fn ended(record: &RunRecord, end: &End) -> String {
     };
     let agent = record.agent.as_ref().map_or_else(String::new, |agent| format!(" on {agent}"));
     let why = end.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-    format!("attempt {} {how}{agent} after {}{why}", record.attempts, format_span_ms(end.wall_ms))
+    format!("attempt {} {how}{agent}{}{why}", record.attempts, took(end))
 }
