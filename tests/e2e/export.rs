@@ -136,7 +136,8 @@ fn the_exported_log_verifies_without_the_server() {
         }
     }
     // The same places: what an answer named is found in the copy.
-    let log = |folder: &Path| Command::new(binary()).args(["audit", "log", "-o", "json", "--data-dir"]).arg(folder).output().unwrap().stdout;
+    let log =
+        |folder: &Path| Command::new(binary()).args(["audit", "log", "-o", "json", "--data-dir"]).arg(folder).output().unwrap().stdout;
     let told = log(&folder.path().join("data"));
     assert!(!told.is_empty() && told == log(&moved), "other entries, or at other places");
     let (code, _, errors) = server.cli(&["audit", "export", "--format", "log", "--out", moved.to_str().unwrap()]);

@@ -179,7 +179,7 @@ pub struct End {
     pub signal: Option<i32>,
     /// In words where the class does not say all ("No such file or directory").
     pub reason: Option<String>,
-    /// Start to end, milliseconds; 0 where it did not start or nobody saw its end.
+    /// Start to end, milliseconds.
     pub wall_ms: i64,
     /// User and system time of the whole tree, milliseconds.
     pub cpu_ms: i64,

@@ -242,36 +242,40 @@ impl Plan {
             plan.compaction = Compaction { lag_ms: 60_000, tombstones_ms: chance.i64(4..10) * 60_000 };
             plan.clean_every = 3 * MINUTE;
         }
+        plan.draw_faults(&mut chance);
+        plan.draw_open_transactions(&mut apart);
+        plan
+    }
+
+    fn draw_faults(&mut self, chance: &mut Rng) {
         // Some kinds only, each seed others: many faults of few kinds find what few of many do not.
         let kinds: Vec<u32> = (0..KINDS).filter(|_| chance.u8(0..3) == 0).collect();
         let mean = chance.i64(10..50) * SECOND;
         // The first minute is calm: jobs are defined, agents join.
         let mut at = MINUTE;
-        while at < faults_until && !kinds.is_empty() {
+        while at < self.faults_until && !kinds.is_empty() {
             let kind = kinds[chance.usize(..kinds.len())];
-            let fault = draw(kind, &plan, &mut chance);
+            let fault = draw(kind, self, chance);
             // What has piled up must be worked off before the end.
-            let bursts = plan.faults.iter().filter(|(_, fault)| matches!(fault, Fault::Burst(_))).count();
-            if !matches!(fault, Fault::Burst(_)) || (bursts < BURSTS_MAX && at < faults_until / 2) {
-                plan.faults.push((at, fault));
+            let bursts = self.faults.iter().filter(|(_, fault)| matches!(fault, Fault::Burst(_))).count();
+            if !matches!(fault, Fault::Burst(_)) || (bursts < BURSTS_MAX && at < self.faults_until / 2) {
+                self.faults.push((at, fault));
             }
             // A way that was slow and then breaks: whoever counts from the answer counts too long.
             if let Fault::Lag(agent, span) = fault
                 && chance.bool()
             {
-                plan.faults.push((at + 2 * span + SECOND, Fault::Cut(agent, 120 * SECOND)));
+                self.faults.push((at + 2 * span + SECOND, Fault::Cut(agent, 120 * SECOND)));
             }
             // Who takes over from an owner that is slow finds what a slow owner does when it comes back.
             if let Fault::SlowCommits(shard, span) = fault
                 && chance.bool()
             {
-                let to = chance.usize(..plan.members);
-                plan.faults.push((at + span, Fault::Reassign(shard, to, 10 * SECOND)));
+                let to = chance.usize(..self.members);
+                self.faults.push((at + span, Fault::Reassign(shard, to, 10 * SECOND)));
             }
             at += chance.i64(SECOND..2 * mean);
         }
-        plan.draw_open_transactions(&mut apart);
-        plan
     }
 
     /// Somebody acquires what cannot be read to its end.
