@@ -172,7 +172,8 @@ impl Inputs {
         done.map(|(_, name, partition, _)| Observation::CaughtUp { topic: name.to_string(), partition: partition as i32 })
     }
 
-    /// What is readable now, fairly over the inputs, at most one step's worth; true if there was as much.
+    /// What is readable now, fairly over the inputs, at most one step's worth; true if there was as much, or so much of one input
+    /// that more of it lies behind: records may be large.
     pub(super) fn poll<D: Decider>(&mut self, shard: &mut Shard<D>, arrivals: &mut Vec<Arrival>) -> Result<bool, Lost> {
         let seen = self.take_seen().into_iter().chain(self.caught_up());
         arrivals.extend(seen.map(Arrival::Observed));
@@ -180,19 +181,22 @@ impl Inputs {
         let mut rereads = 0;
         self.turn = self.turn.wrapping_add(1);
         let mut room = Room { records: RECORDS_PER_STEP, bytes: BYTES_PER_STEP };
+        let mut more = false;
         for i in 0..keys.len() {
             let (topic, partition) = &keys[(i + self.turn) % keys.len()];
             if room.is_full() {
                 break;
             }
+            let before = room.bytes;
             if reread_of(topic).is_none() {
                 self.poll_one(shard, (topic, *partition), &mut room, arrivals)?;
             } else if rereads < REREADS_PER_POLL {
                 rereads += 1;
                 self.poll_reread(shard, (topic, *partition), &mut room, arrivals)?;
             }
+            more |= before - room.bytes >= READ_BYTES / 2;
         }
-        Ok(room.is_full())
+        Ok(more || room.is_full())
     }
 
     fn poll_one<D: Decider>(
