@@ -17,6 +17,13 @@ fn jobs_and_runs() {
     assert_eq!(server.cli(&["run", "logs", run]).1, "hello\n");
     assert_eq!(server.cli(&["run", "logs", "-f", run]).1, "hello\n");
     assert_eq!(server.cli(&["job", "run", "b", "--wait"]).0, 5, "a run that failed");
+    let (code, out, errors) = server.cli(&["cluster", "alerts", "--job", "b"]);
+    assert!(code == 0 && out.contains("run_failed  default/b  it exited with 3"), "{out}{errors}");
+    for not_it in [["--job", "a"], ["--code", "diverged"], ["--since", "2100-01-01T00:00:00Z"]] {
+        let (code, out, errors) = server.cli(&[&["cluster", "alerts", "-o", "json"], &not_it[..]].concat());
+        let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, &told["items"]), (0, &serde_json::json!([])), "{not_it:?}: {errors}");
+    }
     let (code, _, errors) = server.cli(&["job", "get", "c"]);
     assert_eq!(code, 3, "{errors}");
     let (code, _, errors) = server.cli(&["run", "cancel", run]);

@@ -1,5 +1,6 @@
 //! `orrery cluster`: what it consists of, who its members are, how far they have read.
 
+use super::alerts::Alerts;
 use super::output::{self, column, text, wide};
 use super::{Context, Format, SERVICES};
 use crate::serve::Connection;
@@ -25,6 +26,8 @@ pub(crate) enum Cluster {
     Members,
     /// Show how far each input was read, as its reader told within the last seconds (on Kafka)
     Lag,
+    /// Show what people should know of: runs that failed or were skipped, lost input, a journal that diverged
+    Alerts(Alerts),
 }
 
 impl Cluster {
@@ -34,6 +37,7 @@ impl Cluster {
             Self::Logic { raise } => logic(context, raise)?,
             Self::Members => members(context)?,
             Self::Lag => lag(context)?,
+            Self::Alerts(alerts) => alerts.run(context)?,
         }
         Ok(ExitCode::SUCCESS)
     }

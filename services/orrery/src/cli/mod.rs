@@ -1,6 +1,7 @@
 //! The command line: nouns, then verbs.
 
 mod agent;
+mod alerts;
 pub(crate) mod audit;
 mod client;
 mod cluster;
