@@ -6,12 +6,14 @@
 //! * [`journal`]: what the agent must not forget over kill -9 and power loss.
 //! * [`driver`]: threads and files around the core; [`start`] is the way in.
 //! * [`logs`]: the output of attempts by absolute byte position, for the gateway.
+//! * [`outputs`]: the same, for gateways on other machines.
 
 pub mod core;
 pub mod driver;
 pub mod journal;
 pub mod link;
 pub mod logs;
+pub mod outputs;
 pub mod supervisor;
 pub mod wire;
 

@@ -32,7 +32,7 @@ impl Stream {
 }
 
 /// A piece of output.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogChunk {
     /// Position of the first byte: as asked, or [`LogChunk::start`] where earlier bytes were rotated away.
     pub from: u64,

@@ -2,28 +2,26 @@
 //!
 //! * [`views`]: what the API shows, followed from the log by one thread; it also says when a decision has been made.
 //! * [`api`]: one file per noun; the table of all routes, from which the OpenAPI document is made, is in `api/mod.rs`.
+//! * [`outputs`]: what tasks wrote, from here or from agents elsewhere.
 //! * [`monitor`]: health and metrics of processes that serve no API.
 //! * [`problem`]: the one place where an error becomes an answer. [`guard`]: token, Host and Origin.
 
 pub mod api;
 pub mod guard;
 pub mod monitor;
+pub mod outputs;
 pub mod problem;
 pub mod views;
 
 mod append;
 
-use orrery_agent::{LogChunk, ReadLogError, Stream};
 use orrery_log::Log;
-use orrery_model::id::AttemptId;
 use orrery_runtime::messages::Cluster;
+use outputs::ReadOutput;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use views::Views;
-
-/// Reads the output of an attempt: from this position, at most so many bytes.
-pub type ReadOutput = dyn Fn(&AttemptId, Stream, u64, usize) -> Result<LogChunk, ReadLogError> + Send + Sync;
 
 /// What the gateway needs.
 pub struct GatewayConfig {

@@ -22,6 +22,8 @@ pub const TASK_BYTES: usize = 192 << 10;
 pub const ENTRY_BYTES: usize = 1 << 20;
 /// One packed record (protocol §10.3).
 pub const PACKED_BYTES: usize = 256 << 10;
+/// A piece of a task's output that travels through the log.
+pub const OUTPUT_PIECE_BYTES: usize = 512 << 10;
 /// Journal entries between two snapshots: verifying so many takes seconds, and all rows are written that much more rarely than they
 /// change.
 pub const SNAPSHOT_ENTRIES: i64 = 1_000_000;

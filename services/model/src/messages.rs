@@ -6,12 +6,14 @@ mod admin;
 mod event;
 mod forward;
 mod member;
+mod output;
 mod public;
 
 pub use admin::{AdminChange, AdminRecord};
 pub use event::{EventData, Fire, Header, source};
 pub use forward::{EndedRun, Forward, ForwardBody, Origin};
 pub use member::{LogicVersions, Member};
+pub use output::{OutputPiece, OutputWanted};
 pub use public::{Alert, CatalogEntry, ClusterNumbers, RunRecord, RunState, StartPosition};
 
 use crate::codec::Codec;
@@ -455,6 +457,10 @@ codecs! {
     ADMIN: AdminRecord = "admin.avsc";
     /// `members`.
     MEMBER: Member = "member.avsc";
+    /// `reads`.
+    READ: OutputWanted = "read.avsc";
+    /// `output`.
+    OUTPUT: OutputPiece = "output.avsc";
 }
 
 /// The value of a `status` record.

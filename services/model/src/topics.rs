@@ -107,6 +107,8 @@ pub const TOPICS: &[TopicDef] = &[
     topic(ADMIN, Partitions::One, Cleanup::Forever),
     topic(MEMBERS, Partitions::One, Cleanup::CompactAndDeleteAfterMs(7 * DAY_MS)),
     topic(ALERTS, Partitions::One, Cleanup::DeleteAfterMs(30 * DAY_MS)),
+    topic(READS, Partitions::PerCell, Cleanup::DeleteAfterMs(3_600_000)),
+    topic(OUTPUT_PIECES, Partitions::PerCell, Cleanup::DeleteAfterMs(3_600_000)),
 ];
 
 /// Inbox of job definitions.
@@ -149,6 +151,10 @@ pub const ALLOCATOR_SNAPSHOTS: &str = "allocator.snapshots";
 pub const RUNS: &str = "runs";
 /// Failed, late, recovered.
 pub const ALERTS: &str = "alerts";
+/// Questions for pieces of tasks' output.
+pub const READS: &str = "reads";
+/// The pieces that were asked for.
+pub const OUTPUT_PIECES: &str = "output";
 /// Partitions of `commands` that one cell has: an agent reads one of them, and what it reads is mostly for others (protocol §8.4).
 pub const COMMAND_PARTITIONS: u32 = 4;
 /// Suffix of dead-letter topics.

@@ -10,16 +10,19 @@ use crate::cli::audit::{earlier, read_key};
 use crate::cli::metrics;
 use crate::cli::serve::Signals;
 use crate::config::Config;
-use crate::standalone::{Settings, make_folder, token};
+use crate::standalone::{Settings, draw_bytes, make_folder, token};
 use anyhow::{Context, Result, bail};
 use members::Members;
-use orrery_agent::{AgentConfig, ReadLogError};
+use orrery_agent::AgentConfig;
+use orrery_agent::outputs::{Outputs, OutputsConfig};
 use orrery_allocator::Allocator;
 use orrery_audit::Begin;
 use orrery_audit::auditor::{Auditor, AuditorConfig, Signing};
 use orrery_gateway::monitor::{Monitor, MonitorConfig};
-use orrery_gateway::{GatewayConfig, GatewayHandle, ReadOutput};
+use orrery_gateway::outputs::{self, ReadOutput};
+use orrery_gateway::{GatewayConfig, GatewayHandle};
 use orrery_log::Log;
+use orrery_model::codec::hex;
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
 use std::io::Write;
@@ -98,7 +101,10 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
     agent.prefix.clone_from(&connection.cluster.prefix);
     agent.resources = settings.resources;
     agent.attributes.clone_from(&settings.attributes);
+    let (cell, dir) = (agent.cell.unsigned_abs(), agent.dir.clone());
     let running = Arc::new(orrery_agent::start(connection.port(), agent)?);
+    let (prefix, agent) = (connection.cluster.prefix.clone(), running.agent().clone());
+    let _answering = Outputs::start(OutputsConfig { log: connection.port(), prefix, cell, agent, dir })?;
     let ready = {
         let running = running.clone();
         Arc::new(move || running.is_running())
@@ -110,7 +116,7 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
 
 fn serve_gateway(config: &Config, settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
     // Output lies where its task ran.
-    let read_output: Arc<ReadOutput> = Arc::new(|attempt, _, _, _| Err(ReadLogError::NoSandbox { attempt: attempt.clone() }));
+    let read_output = outputs::of_agents(connection.port(), connection.cluster.clone(), hex(&draw_bytes::<8>()));
     let gateway = start_gateway(settings, (connection.port(), connection.cluster.clone()), read_output)?;
     show(config, &gateway, signals)
 }

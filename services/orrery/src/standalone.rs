@@ -4,7 +4,7 @@ use crate::config::Config;
 use anyhow::{Context, Result, bail};
 use orrery_agent::{AgentConfig, AgentHandle};
 use orrery_allocator::Allocator;
-use orrery_gateway::{GatewayConfig, GatewayHandle};
+use orrery_gateway::{GatewayConfig, GatewayHandle, outputs};
 use orrery_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use orrery_log::{Log, clock};
 use orrery_model::decider::Decider;
@@ -168,7 +168,7 @@ fn gateway(
         cluster: cluster.clone(),
         listen,
         token: token.to_owned(),
-        read_output: Arc::new(move |attempt, stream, from, max| orrery_agent::read_log(&agent_dir, attempt, stream, from, max)),
+        read_output: outputs::of_folder(agent_dir),
         shards_ready: Arc::new(move || shards.iter().all(ShardHandle::is_ready)),
         render_metrics: Arc::new(crate::cli::metrics::render),
     }

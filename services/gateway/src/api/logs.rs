@@ -3,6 +3,7 @@
 use super::input;
 use super::{header_text, runs};
 use crate::App;
+use crate::outputs::{OutputError, Wanted};
 use crate::problem::{Answer, Problem};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
@@ -10,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use orrery_agent::{LogChunk, ReadLogError, Stream};
-use orrery_model::id::{AttemptId, RunId};
+use orrery_model::id::{AgentId, RunId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,9 @@ pub(super) async fn read(
         "stderr" => Stream::Stderr,
         other => return Err(Problem::new("malformed", format!("stream: {other:?} is neither stdout nor stderr"))),
     };
-    let output = Output { app, run: run.clone(), attempt: run.attempt(attempt), stream };
+    // Where an earlier attempt ran is not shown.
+    let agent = record.agent.filter(|_| attempt == record.attempts);
+    let output = Output { app, run: run.clone(), attempt, agent, stream };
     let (from, to) = range(&query, &headers)?;
     if query.get("follow").is_some_and(|text| text == "true") {
         return Ok(output.follow(from));
@@ -88,17 +91,19 @@ fn answer(chunk: LogChunk, asked: u64, ranged: bool) -> Response {
 struct Output {
     app: Arc<App>,
     run: RunId,
-    attempt: AttemptId,
+    attempt: i32,
+    agent: Option<AgentId>,
     stream: Stream,
 }
 
 impl Output {
     /// What is there; an attempt without output has an empty one.
     async fn read(&self, from: u64, max: usize) -> Answer<LogChunk> {
-        let (app, attempt, stream) = (self.app.clone(), self.attempt.clone(), self.stream);
-        match tokio::task::spawn_blocking(move || (app.config.read_output)(&attempt, stream, from, max)).await? {
+        let (app, attempt) = (self.app.clone(), self.run.attempt(self.attempt));
+        let wanted = Wanted { attempt, agent: self.agent.clone(), stream: self.stream, from, max };
+        match tokio::task::spawn_blocking(move || (app.config.read_output)(&wanted)).await? {
             Ok(chunk) => Ok(chunk),
-            Err(ReadLogError::NoSandbox { .. }) => Ok(LogChunk { from, bytes: Vec::new(), start: 0, end: 0 }),
+            Err(OutputError::Read(ReadLogError::NoSandbox { .. })) => Ok(LogChunk { from, bytes: Vec::new(), start: 0, end: 0 }),
             Err(error) => Err(Problem::new("unavailable", error.to_string())),
         }
     }

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::standalone::{LOG_DIR, Settings};
 use anyhow::{Context, Result};
 use orrery_audit::cluster_of;
-use orrery_gateway::ReadOutput;
+use orrery_gateway::outputs;
 use orrery_log::Log;
 use orrery_log::embedded::EmbeddedLog;
 use std::sync::Arc;
@@ -25,10 +25,7 @@ pub(super) fn serve(config: &Config, settings: &Settings, mut signals: Signals) 
         format!("no log can be opened in {folder}; name a data folder with --data-dir, or the brokers of a cluster (config/kafka.toml)")
     })?;
     let cluster = cluster_of(&*log, config.get("prefix").unwrap_or_default())?;
-    let agent_dir = settings.data_dir.join("agent");
-    let read_output: Arc<ReadOutput> =
-        Arc::new(move |attempt, stream, from, max| orrery_agent::read_log(&agent_dir, attempt, stream, from, max));
-    let gateway = start_gateway(settings, (log, cluster), read_output)?;
+    let gateway = start_gateway(settings, (log, cluster), outputs::of_folder(settings.data_dir.join("agent")))?;
     while !gateway.views().seen().ready {
         if signals.came_within(LOOK_AGAIN) {
             return Ok(());
