@@ -110,12 +110,13 @@ impl OutputsConfig {
             return None;
         }
         let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
-        let max = usize::try_from(max).unwrap_or(0).min(OUTPUT_PIECE_BYTES);
-        let (chunk, refused) = match read_log(&self.dir, &attempt, stream, u64::try_from(from).unwrap_or(0), max) {
+        let (from, max) = (u64::try_from(from).unwrap_or(0), usize::try_from(max).unwrap_or(0).min(OUTPUT_PIECE_BYTES));
+        let nothing = LogChunk { from, ..LogChunk::default() };
+        let (chunk, refused) = match read_log(&self.dir, &attempt, stream, from, max) {
             Ok(chunk) => (chunk, None),
             Err(ReadLogError::NoSandbox { .. }) if !is_named => return None,
-            Err(ReadLogError::NoSandbox { .. }) => (LogChunk::default(), None),
-            Err(error) => (LogChunk::default(), Some(error.to_string())),
+            Err(ReadLogError::NoSandbox { .. }) => (nothing, None),
+            Err(error) => (nothing, Some(error.to_string())),
         };
         let number = |position: u64| i64::try_from(position).unwrap_or(i64::MAX);
         Some(OutputPiece {
