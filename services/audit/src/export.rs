@@ -8,7 +8,7 @@ mod copy;
 mod files;
 mod tables;
 
-pub use copy::export_log;
+pub use copy::{copy_topic, export_log};
 pub use tables::{Wanted, export_tables};
 
 use crate::AuditError;

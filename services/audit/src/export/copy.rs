@@ -42,7 +42,9 @@ pub fn export_log(log: &dyn Log, cluster: &Cluster, path: &Path) -> Result<Vec<W
     Ok(written)
 }
 
-fn copy_topic(log: &dyn Log, copy: &EmbeddedLog, topic: &Topic) -> Result<Written, LogError> {
+/// Copies a topic with all its partitions. Offsets and append times stay what they are: journals and people name places and times
+/// by them.
+pub fn copy_topic(log: &dyn Log, copy: &EmbeddedLog, topic: &Topic) -> Result<Written, LogError> {
     copy.ensure_topic(&topic.name, topic.partitions, topic.cleanup)?;
     let mut written = Written { name: topic.name.clone(), rows: 0, bytes: 0 };
     for partition in 0..topic.partitions {

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use orrery_agent::{LogChunk, ReadLogError, Stream};
-use orrery_model::id::{AgentId, RunId};
+use orrery_model::id::{AgentId, AttemptId, RunId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(super) async fn read(
     };
     // Where an earlier attempt ran is not shown.
     let agent = record.agent.filter(|_| attempt == record.attempts);
-    let output = Output { app, run: run.clone(), attempt, agent, stream };
+    let output = Output { app, run: run.clone(), attempt: run.attempt(attempt), agent, stream };
     let (from, to) = range(&query, &headers)?;
     if query.get("follow").is_some_and(|text| text == "true") {
         return Ok(output.follow(from));
@@ -91,7 +91,7 @@ fn answer(chunk: LogChunk, asked: u64, ranged: bool) -> Response {
 struct Output {
     app: Arc<App>,
     run: RunId,
-    attempt: i32,
+    attempt: AttemptId,
     agent: Option<AgentId>,
     stream: Stream,
 }
@@ -99,8 +99,8 @@ struct Output {
 impl Output {
     /// What is there; an attempt without output has an empty one.
     async fn read(&self, from: u64, max: usize) -> Answer<LogChunk> {
-        let (app, attempt) = (self.app.clone(), self.run.attempt(self.attempt));
-        let wanted = Wanted { attempt, agent: self.agent.clone(), stream: self.stream, from, max };
+        let (app, attempt, agent) = (self.app.clone(), self.attempt.clone(), self.agent.clone());
+        let wanted = Wanted { attempt, agent, stream: self.stream, from, max };
         match tokio::task::spawn_blocking(move || (app.config.read_output)(&wanted)).await? {
             Ok(chunk) => Ok(chunk),
             Err(OutputError::Read(ReadLogError::NoSandbox { .. })) => Ok(LogChunk { from, bytes: Vec::new(), start: 0, end: 0 }),

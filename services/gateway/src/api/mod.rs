@@ -91,6 +91,7 @@ routes! {
     get "/api/v1/explain/pending" => explain::pending, "Tasks that wait, with all reasons counted";
     get "/api/v1/decisions" => decisions::list, "Journal entries; as text/event-stream they follow, each with its position as id",
         "service": "trigger (default) or allocator", "job": "that speak of this job", "run": "that speak of this run",
+        "agent": "that speak of this agent", "topic": "that speak of this topic, or of a record of it",
         "kind": "with a decision or input of this kind", "since": "at or after this time", "until": "before this time",
         "from": "from this position on", "limit": "at most so many, 1 to 1000, default 100";
 }

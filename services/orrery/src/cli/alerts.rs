@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 #[derive(Args)]
 pub(crate) struct Alerts {
     /// Only alerts at or after this time (RFC 3339); they are kept for thirty days
-    #[arg(long)]
-    since: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
+    since: Option<Timestamp>,
     /// Only alerts of this job
     #[arg(long)]
     job: Option<String>,
@@ -50,7 +50,6 @@ impl Alerts {
 
     /// The last that are wanted, oldest first.
     fn read(self, log: &dyn Log, cluster: &Cluster) -> Result<VecDeque<Value>> {
-        let since = self.since.map(|text| Timestamp::parse(&text).map_err(|why| anyhow!("--since: {why}"))).transpose()?;
         let job = self.job.as_deref().map(JobName::with_default_namespace).transpose()?;
         let at = TopicPartition::new(&cluster.topic(topics::ALERTS), 0);
         let mut found = VecDeque::new();
@@ -61,7 +60,7 @@ impl Alerts {
             for record in piece? {
                 let Some(value) = &record.value else { continue };
                 let alert = ALERT.decode(value.as_bytes()).map_err(|why| anyhow!("{}/0/{} is no alert: {why}", at.topic, record.offset))?;
-                let is_wanted = since.is_none_or(|since| alert.at >= since)
+                let is_wanted = self.since.is_none_or(|since| alert.at >= since)
                     && job.as_ref().is_none_or(|job| alert.job.as_ref() == Some(job))
                     && self.code.as_ref().is_none_or(|code| alert.code == *code);
                 if is_wanted {

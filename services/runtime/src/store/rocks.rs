@@ -113,7 +113,11 @@ impl Store for RocksStore {
     }
 
     fn each_row(&self, keys: &KeyRange, row: &mut EachRow<'_>) -> Result<(), StoreError> {
-        let mut at = self.db()?.raw_iterator_opt(reading(keys));
+        let mut options = within(keys);
+        // All of it is read, once.
+        options.set_readahead_size(READ_AHEAD_BYTES);
+        options.fill_cache(false);
+        let mut at = self.db()?.raw_iterator_opt(options);
         at.seek_to_first();
         while let Some((key, value)) = at.item() {
             let (table, key) = key.split_first().ok_or_else(|| self.refused("has a row without a table".into()))?;
@@ -124,7 +128,7 @@ impl Store for RocksStore {
     }
 
     fn ends(&self, keys: &KeyRange) -> Result<Option<FirstAndLast>, StoreError> {
-        let mut at = self.db()?.raw_iterator_opt(reading(keys));
+        let mut at = self.db()?.raw_iterator_opt(within(keys));
         at.seek_to_first();
         let first = at.key().map(<[u8]>::to_vec);
         at.seek_to_last();
@@ -134,15 +138,12 @@ impl Store for RocksStore {
     }
 }
 
-/// For a reading of these keys from end to end, each once.
-fn reading(keys: &KeyRange) -> ReadOptions {
+fn within(keys: &KeyRange) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_iterate_lower_bound(keys.from.clone());
     if let Some(to) = &keys.to {
         options.set_iterate_upper_bound(to.clone());
     }
-    options.set_readahead_size(READ_AHEAD_BYTES);
-    options.fill_cache(false);
     options
 }
 
