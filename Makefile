@@ -14,7 +14,7 @@ BENCH_OUT ?= $(TARGET)/bench/$(SUITE).jsonl
 HOURS ?= 1500
 SEED ?=
 
-.PHONY: help setup setup-tests build run test test-kafka soak lint fmt schemas sim sim-night bench clean
+.PHONY: help setup setup-tests build run test fuzz test-kafka soak lint fmt schemas sim sim-night bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: setup-tests lint ## Lint, then every test, then the simulator
 	$(CARGO) build --workspace
 	$(CARGO) test --workspace
 	"$(TARGET)/debug/orrery-sim" --hours $(HOURS) --out "$(TARGET)/sim"
+
+fuzz: ## Try random expressions on the worst events from a new seed for some twenty minutes
+	ORRERY_FUZZ_CASES=40000 ORRERY_FUZZ_SEED=$$(date +%s) $(CARGO) test --workspace --test expressions -- --nocapture
 
 test-kafka: setup-tests ## The tests on real Kafka brokers
 	$(CARGO) test --workspace --test on_kafka

@@ -51,6 +51,11 @@ pub trait Decider: Default + Send + 'static {
     fn decide_by(&mut self, _version: i32) {}
     /// Decides, applying each decision as it is made and adding it to `out`.
     fn handle(&mut self, at: Timestamp, input: &Self::Input, out: &mut Vec<Self::Decision>);
+    /// Work done in [`Decider::handle`] since the last call, in steps of less than 100 ns. The shell ends a step at a bound of these,
+    /// so that what is due need not wait for what was read.
+    fn take_work(&mut self) -> u64 {
+        0
+    }
     /// Changes state by one decision; the only way, and it cannot fail.
     fn apply(&mut self, at: Timestamp, decision: &Self::Decision);
     /// What leaves the shard because of a decision.

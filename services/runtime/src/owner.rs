@@ -218,6 +218,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         let full = self.inputs.poll(&mut self.shard, &mut arrivals)?;
         let nothing = arrivals.is_empty();
         let stepped = self.step(now(), arrivals, Vec::new())?;
+        let full = self.inputs.go_back(self.shard.take_left()) || full;
         // What the decider wants to read changes only when it decides.
         let more = (stepped || self.inputs.wait_for_topics()) && self.inputs.subscribe(&mut self.shard)?;
         if nothing && !stepped && !more {

@@ -32,6 +32,9 @@ use std::sync::Arc;
 
 /// Ticks handled in one step: a burst of deadlines is spread over several transactions, each below the log's commit limit.
 const TICKS_PER_STEP: usize = 16;
+/// Work of one step, of the decider's own counting (100 ns): what is left follows in the next one, which has a later time. One input
+/// alone may do more.
+const WORK_PER_STEP: u64 = 2_000_000;
 /// Only dropped records read: an `Idle` entry after this many …
 const IDLE_RECORDS: i64 = 10_000;
 /// … or this long, microseconds.
@@ -134,6 +137,8 @@ pub struct Shard<D: Decider> {
     logic: LogicVersions,
     /// Rows that changed before the version was raised in the same step.
     changed: Vec<Change>,
+    /// Inputs of which the last step did not take all, and where that begins.
+    left: BTreeMap<(Arc<str>, u32), i64>,
 }
 
 /// What restore found: the parts of a shard.
@@ -176,6 +181,7 @@ impl<D: Decider> Shard<D> {
             ticking: true,
             logic: logic_of::<D>(),
             changed: Vec::new(),
+            left: BTreeMap::new(),
         };
         shard.begin_logic();
         for (topic, partition) in restored.moved {
@@ -196,9 +202,12 @@ impl<D: Decider> Shard<D> {
         starts: Starts<'_>,
         again: Vec<NewRecord>,
     ) -> Result<Option<Transaction>, StepError> {
-        let mut step = Step::<D> { at: self.stamper.next(now), starts, entries: Vec::new(), dead: Vec::new() };
+        let mut step = Step::<D> { at: self.stamper.next(now), starts, entries: Vec::new(), dead: Vec::new(), work: 0 };
         for arrival in arrivals {
             match arrival {
+                Arrival::Record { topic, partition, record } if step.work >= WORK_PER_STEP => {
+                    self.left.entry((topic, partition)).or_insert(record.prev);
+                }
                 Arrival::Record { topic, partition, record } => self.take_record(&topic, partition, &record, &mut step)?,
                 Arrival::Observed(observation) => self.observe(observation, &mut step),
             }
@@ -227,6 +236,11 @@ impl<D: Decider> Shard<D> {
     /// Whether the decider is given ticks: not while something lies unread that its deadlines may depend on.
     pub const fn let_tick(&mut self, ticking: bool) {
         self.ticking = ticking;
+    }
+
+    /// Inputs of which the last step did not take all that was read, and where what is left begins.
+    pub fn take_left(&mut self) -> BTreeMap<(Arc<str>, u32), i64> {
+        std::mem::take(&mut self.left)
     }
 
     /// Leases that the last steps' inputs renewed.
@@ -369,7 +383,7 @@ impl<D: Decider> Shard<D> {
     fn take_ticks(&mut self, step: &mut Step<'_, D>) -> Result<(), StepError> {
         for _ in 0..TICKS_PER_STEP {
             match self.decider.next_deadline() {
-                Some(deadline) if self.ticking && deadline <= step.at => {
+                Some(deadline) if self.ticking && deadline <= step.at && step.work < WORK_PER_STEP => {
                     let moved = self.handle(Source::FromTick {}, D::tick(), false, step);
                     if !moved && self.decider.next_deadline().is_some_and(|next| next <= deadline) {
                         return Err(StepError::StuckDeadline { deadline, at: step.at });
@@ -385,6 +399,7 @@ impl<D: Decider> Shard<D> {
     fn handle(&mut self, source: Source, input: D::Input, kept: bool, step: &mut Step<'_, D>) -> bool {
         let mut decisions = Vec::new();
         self.decider.handle(step.at, &input, &mut decisions);
+        step.work += self.decider.take_work();
         if decisions.is_empty() && !kept {
             return false;
         }
@@ -482,4 +497,6 @@ struct Step<'e, D: Decider> {
     starts: Starts<'e>,
     entries: Vec<Entry<D::Input, D::Decision>>,
     dead: Vec<NewRecord>,
+    /// What the decider did, by its own counting.
+    work: u64,
 }

@@ -3,11 +3,9 @@
 //! `data` is the value as JSON; a value that is no JSON is text, and one that is no text is `hex:` and digits. Of a CloudEvent
 //! (binary: headers `ce_*`; structured: one JSON object) `data` is its data and `ce` the map of its attributes.
 
-use crate::facts::EventData;
-use crate::values;
-use cel::common::value::CowVal;
+use crate::expr::{Value, json};
+use crate::facts::{EventData, Header};
 use orrery_model::payload::Payload;
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -16,7 +14,7 @@ use std::sync::OnceLock;
 pub struct EventView<'a> {
     event: &'a EventData,
     body: OnceLock<Body>,
-    values: [OnceLock<values::AnyValue>; VARIABLES.len()],
+    values: [OnceLock<Value>; VARIABLES.len()],
 }
 
 /// What expressions may name, in the order of their documentation.
@@ -25,9 +23,10 @@ pub const VARIABLES: [&str; 8] = ["key", "headers", "data", "topic", "partition"
 #[derive(Debug)]
 struct Body {
     data: Value,
-    ce: BTreeMap<String, String>,
-    /// Most items in one list or map of it.
-    widest: usize,
+    ce: BTreeMap<String, Value>,
+    /// True if the data is a text because it is no JSON.
+    is_raw: bool,
+    bytes: usize,
 }
 
 impl<'a> EventView<'a> {
@@ -46,8 +45,13 @@ impl<'a> EventView<'a> {
         &self.body().data
     }
 
+    /// True if the record's value is no JSON, so that its data is a text.
+    pub fn is_raw(&self) -> bool {
+        self.body().is_raw
+    }
+
     /// The attributes of a CloudEvent; of any other event empty.
-    pub fn attributes(&self) -> &BTreeMap<String, String> {
+    pub fn attributes(&self) -> &BTreeMap<String, Value> {
         &self.body().ce
     }
 
@@ -65,38 +69,27 @@ impl<'a> EventView<'a> {
         headers
     }
 
-    /// Bytes of key, headers and value.
-    pub(crate) fn bytes(&self) -> usize {
-        self.event.bytes()
-    }
-
-    /// Most items that iterating over one list or map can give.
-    pub(crate) fn widest(&self) -> usize {
-        self.body().widest.max(self.event.headers.len())
+    /// Bytes that were looked through to read the data; none if nobody asked for it.
+    pub(crate) fn bytes_read(&self) -> usize {
+        self.body.get().map_or(0, |body| body.bytes)
     }
 
     fn body(&self) -> &Body {
         self.body.get_or_init(|| read_body(self.event))
     }
 
-    fn value(&self, name: &str) -> values::AnyValue {
-        match name {
-            "key" => self.key().map_or_else(values::null, |key| values::string(&key)),
-            "headers" => values::map(self.headers().into_iter().map(|(name, value)| (name, values::string(&value)))),
-            "data" => values::from_json(self.data()),
-            "topic" => values::string(&self.event.topic),
-            "partition" => values::int(self.event.partition.into()),
-            "offset" => values::int(self.event.offset),
-            "timestamp" => values::int(self.event.appended.ms()),
-            _ => values::map(self.attributes().iter().map(|(name, value)| (name.as_str(), values::string(value)))),
-        }
-    }
-}
-
-impl cel::context::VariableResolver for EventView<'_> {
-    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
-        let place = VARIABLES.iter().position(|name| *name == variable)?;
-        Some(CowVal::Borrowed(self.values[place].get_or_init(|| self.value(variable)).as_ref()))
+    /// The value of a variable, by its place in [`VARIABLES`].
+    pub(crate) fn value(&self, place: usize) -> &Value {
+        self.values[place].get_or_init(|| match VARIABLES[place] {
+            "key" => self.key().map_or(Value::Null, |key| Value::text(&key)),
+            "headers" => Value::map(self.headers().into_iter().map(|(name, value)| (name, Value::text(&value)))),
+            "data" => self.data().clone(),
+            "topic" => Value::text(&self.event.topic),
+            "partition" => Value::int(self.event.partition.into()),
+            "offset" => Value::int(self.event.offset),
+            "timestamp" => Value::int(self.event.appended.ms()),
+            _ => Value::map(self.attributes().iter().map(|(name, value)| (name.as_str(), value.clone()))),
+        })
     }
 }
 
@@ -105,51 +98,42 @@ fn text(payload: &Payload) -> String {
 }
 
 fn read_body(event: &EventData) -> Body {
-    let json = event
-        .value
-        .as_ref()
-        .map_or(Value::Null, |value| serde_json::from_slice(value.as_bytes()).unwrap_or_else(|_| Value::String(text(value))));
     let mut ce = BTreeMap::new();
     for header in &event.headers {
         if let Some(name) = header.name.strip_prefix("ce_") {
-            ce.entry(name.to_owned()).or_insert_with(|| text(&header.value));
+            ce.entry(name.to_owned()).or_insert_with(|| Value::text(&text(&header.value)));
         }
     }
-    let data = match json {
-        Value::Object(fields) if ce.is_empty() && is_structured(event, &fields) => open_envelope(fields, &mut ce),
+    let Some(payload) = &event.value else { return Body { data: Value::Null, ce, is_raw: false, bytes: 0 } };
+    let read = json::read(payload.as_bytes());
+    let is_raw = read.value.is_none();
+    let data = match read.value.unwrap_or_else(|| Value::text(&text(payload))) {
+        envelope @ Value::Map(_) if ce.is_empty() && is_structured(event, &envelope) => open_envelope(&envelope, &mut ce),
         other => other,
     };
-    let widest = widest(&data).max(ce.len());
-    Body { data, ce, widest }
+    Body { data, ce, is_raw, bytes: read.bytes }
 }
 
 /// True for a CloudEvent in structured mode: it says so, or has what each must have.
-fn is_structured(event: &EventData, fields: &Map<String, Value>) -> bool {
-    let declared = |h: &crate::facts::Header| {
+fn is_structured(event: &EventData, fields: &Value) -> bool {
+    let declared = |h: &Header| {
         h.name.eq_ignore_ascii_case("content-type") && h.value.text().is_some_and(|t| t.starts_with("application/cloudevents"))
     };
-    event.headers.iter().any(declared)
-        || ["specversion", "id", "source", "type"].iter().all(|name| fields.get(*name).is_some_and(Value::is_string))
+    let has_text = |name: &str| fields.get(name).is_some_and(|value| value.as_str().is_some());
+    event.headers.iter().any(declared) || ["specversion", "id", "source", "type"].into_iter().all(has_text)
 }
 
-fn open_envelope(fields: Map<String, Value>, ce: &mut BTreeMap<String, String>) -> Value {
+fn open_envelope(envelope: &Value, ce: &mut BTreeMap<String, Value>) -> Value {
+    let Value::Map(fields) = envelope else { return envelope.clone() };
     let mut data = Value::Null;
-    for (name, value) in fields {
-        match (name.as_str(), value) {
-            ("data" | "data_base64", value) => data = value,
-            (_, Value::String(text)) => drop(ce.insert(name, text)),
-            (_, value) => drop(ce.insert(name, value.to_string())),
+    for (name, value) in fields.iter() {
+        match name.as_str().unwrap_or_default() {
+            "data" | "data_base64" => data = value.clone(),
+            name if value.as_str().is_some() => drop(ce.insert(name.to_owned(), value.clone())),
+            name => drop(ce.insert(name.to_owned(), Value::text(&value.to_string()))),
         }
     }
     data
-}
-
-fn widest(json: &Value) -> usize {
-    match json {
-        Value::Array(items) => items.iter().map(widest).fold(items.len(), usize::max),
-        Value::Object(fields) => fields.values().map(widest).fold(fields.len(), usize::max),
-        _ => 0,
-    }
 }
 
 #[cfg(test)]
@@ -189,15 +173,15 @@ pub(crate) mod tests {
             let event = event(value, headers);
             let view = EventView::new(&event);
             assert_eq!(view.data().to_string(), data);
-            assert_eq!(view.attributes().iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" "), ce);
+            assert_eq!(view.attributes().iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap())).collect::<Vec<_>>().join(" "), ce);
         }
         let mut odd = event("", &[("a", "1"), ("a", "2")]);
         odd.value = Some([0xff, 0x00].as_slice().into());
         odd.key = None;
-        assert_eq!(EventView::new(&odd).data(), &Value::String("hex:ff00".into()));
+        assert_eq!(EventView::new(&odd).data().as_str(), Some("hex:ff00"));
         assert_eq!(EventView::new(&odd).headers()["a"], "1");
         odd.value = None;
-        assert_eq!(EventView::new(&odd).data(), &Value::Null);
+        assert!(matches!(EventView::new(&odd).data(), Value::Null));
         assert_eq!(EventView::new(&odd).key(), None);
     }
 }

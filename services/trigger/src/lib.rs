@@ -7,6 +7,7 @@ pub mod apply;
 pub mod check;
 pub mod decode;
 pub mod event;
+pub mod expr;
 pub mod facts;
 mod handle;
 pub mod predicate;
@@ -17,7 +18,6 @@ mod shards;
 pub mod starts;
 mod state;
 pub mod template;
-mod values;
 mod watchers;
 
 pub use facts::{Decision, EventData, Input};

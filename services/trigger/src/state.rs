@@ -25,6 +25,8 @@ pub(crate) const AT_ONCE: Timestamp = Timestamp(0);
 
 /// The trigger's state machine.
 pub struct Trigger {
+    /// Work since the shell last asked.
+    pub(crate) work: u64,
     pub(crate) jobs: Table<JobName, JobRow>,
     pub(crate) lives: Table<JobName, LifeRow>,
     pub(crate) slots: Table<(JobName, u32), SlotRow>,
@@ -60,6 +62,13 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// What to do next: what has a time, and is due, before what goes on at once and may be much.
+    pub(crate) fn next_due(&self, at: Timestamp) -> Option<(Timestamp, Deadline)> {
+        let timed = (Timestamp(AT_ONCE.0 + 1), Deadline::Event(String::new(), 0));
+        let due = self.deadlines.range(timed..).next().filter(|(due, _)| *due <= at);
+        due.or_else(|| self.deadlines.first()).filter(|(due, _)| *due <= at).cloned()
+    }
+
     fn add_run(&mut self, run: &RunId, row: &RunRow) {
         self.runs.entry(row.record.job.clone()).or_default().set_of(row).insert((row.order, run.clone()));
         self.deadlines.extend(run_deadlines(row));
@@ -136,6 +145,7 @@ impl Compiled {
 impl Default for Trigger {
     fn default() -> Self {
         Self {
+            work: 0,
             jobs: Table::new(rows::JOBS, &rows::JOB),
             lives: Table::new(rows::LIVES, &rows::LIFE),
             slots: Table::new(rows::SLOTS, &rows::SLOT),
@@ -181,6 +191,9 @@ impl Decider for Trigger {
     }
     fn handle(&mut self, at: Timestamp, input: &Input, out: &mut Vec<Decision>) {
         crate::handle::handle(self, at, input, out);
+    }
+    fn take_work(&mut self) -> u64 {
+        std::mem::take(&mut self.work)
     }
     fn apply(&mut self, at: Timestamp, decision: &Decision) {
         crate::apply::apply(self, at, decision);

@@ -9,10 +9,10 @@
 //! Publish/Subscribe Systems", SIGMOD 2001 (predicates grouped by an access predicate).
 
 use crate::event::EventView;
+use crate::expr::Value;
 use cel::IdedExpr;
 use cel::common::ast::{Expr, LiteralValue, operators};
 use orrery_model::id::JobName;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names of fields below `data`, outermost first.
@@ -175,7 +175,7 @@ impl Watchers {
     pub(crate) fn candidates(&self, event: &EventView<'_>, from: Option<&JobName>) -> BTreeSet<JobName> {
         let mut found: BTreeSet<&JobName> = self.unguarded.iter().collect();
         for (path, guarded) in &self.guarded {
-            let value = path.iter().try_fold(event.data(), |value, name| value.as_object()?.get(name));
+            let value = path.iter().try_fold(event.data(), |value, name| value.get(name));
             guarded.add(value, &mut found);
         }
         found.into_iter().filter(|job| from.is_none_or(|from| *job >= from)).cloned().collect()
@@ -214,6 +214,7 @@ fn remove<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V
 mod tests {
     use super::*;
     use crate::event::tests::event;
+    use crate::expr::Budget;
     use crate::predicate::Predicate;
 
     const PREDICATES: [&str; 24] = [
@@ -273,7 +274,7 @@ mod tests {
             let view = EventView::new(&event);
             let candidates = watchers.candidates(&view, None);
             for (n, predicate) in predicates.iter().enumerate().filter(|(n, _)| !candidates.contains(&name(*n))) {
-                assert_eq!(predicate.matches(&view), Ok(false), "{} on {value}", PREDICATES[n]);
+                assert_eq!(predicate.matches(&view, &mut Budget::default()), Ok(false), "{} on {value}", PREDICATES[n]);
                 left_out += 1;
             }
             let behind = watchers.candidates(&view, Some(&name(7)));

@@ -199,6 +199,13 @@ impl Inputs {
         Ok(more || room.is_full())
     }
 
+    /// Reads what was read and not taken again; true if there is any.
+    pub(super) fn go_back(&mut self, left: InputEnds) -> bool {
+        let any = !left.is_empty();
+        self.reading.extend(left);
+        any
+    }
+
     fn poll_one<D: Decider>(
         &mut self,
         shard: &mut Shard<D>,

@@ -4,6 +4,7 @@
 
 use super::Turn;
 use super::runs::task_bytes;
+use crate::expr::Budget;
 use crate::facts::Decision;
 use crate::rows::RunRow;
 use crate::state::Compiled;
@@ -32,7 +33,10 @@ impl Turn<'_> {
         };
         let had_it: Vec<i32> = tried.iter().copied().chain([cell]).collect();
         let may_decline = self.next_cell(&compiled.spec, &had_it, None).is_some();
-        match self.task(&record, compiled, tried.len() as i32, may_decline) {
+        let mut budget = Budget::default();
+        let task = self.task(&record, compiled, (tried.len() as i32, may_decline), &mut budget);
+        self.work += budget.spent();
+        match task {
             Ok(spec) => {
                 self.event_bytes += spec.event.as_ref().map_or(0, |event| event.as_bytes().len());
                 self.event_bytes += task_bytes(&spec.argv, &spec.env);

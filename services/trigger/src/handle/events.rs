@@ -3,6 +3,7 @@
 use super::Turn;
 use super::runs::NewRun;
 use crate::event::EventView;
+use crate::expr::Budget;
 use crate::facts::{Decision, EventData};
 use crate::starts::is_behind_start;
 use orrery_model::id::JobName;
@@ -63,7 +64,9 @@ impl Turn<'_> {
         let place = event.place();
         let Some(watchers) = self.state.index.by_topic.get(&event.topic) else { return self.unpark(parked, &place) };
         let (view, source) = (EventView::new(event), event.source());
-        for job in watchers.candidates(&view, from.as_ref()) {
+        let candidates = watchers.candidates(&view, from.as_ref());
+        self.work += candidates.len() as u64 + read_work(&view);
+        for job in candidates {
             // What lies before it is being read again for that job; this event follows then.
             if self.state.is_rereading(&job, &source) {
                 continue;
@@ -102,18 +105,20 @@ impl Turn<'_> {
         self.create_run(job, NewRun { cause, root, nominal: None, event, matched, args: Vec::new(), joined: None });
     }
 
-    /// The first trigger of a job, of this shard or another, that this event fires.
+    /// The first trigger of a job, of this shard or another, that this event fires. One budget pays for all of its predicates.
     pub(super) fn matches(&mut self, job: &JobName, event: &EventData, view: &EventView<'_>, place: &str) -> Option<i32> {
         let (compiled, entry) = (self.state.compiled(job)?, self.state.definition(job)?);
         if !is_behind_start(entry, event) || self.state.has_fired(job, event) {
             return None;
         }
+        let mut budget = Budget::default();
+        let mut fires = None;
         for (i, trigger) in compiled.spec.triggers.iter().enumerate().filter(|(_, t)| t.event.as_deref() == Some(event.topic.as_str())) {
             match (&trigger.when, &compiled.predicates[i]) {
-                (None, _) => return Some(i as i32),
+                (None, _) => fires = Some(i as i32),
                 (Some(_), None) => {}
-                (Some(_), Some(predicate)) => match predicate.matches(view) {
-                    Ok(true) => return Some(i as i32),
+                (Some(_), Some(predicate)) => match predicate.matches(view, &mut budget) {
+                    Ok(true) => fires = Some(i as i32),
                     Ok(false) => {}
                     Err(reason) => {
                         let (job, event) = (job.clone(), place.to_owned());
@@ -121,10 +126,22 @@ impl Turn<'_> {
                     }
                 },
             }
+            if fires.is_some() || budget.is_exhausted() {
+                break;
+            }
         }
-        None
+        self.work += budget.spent();
+        fires
     }
 }
+
+/// Steps of reading an event's data.
+pub(super) fn read_work(view: &EventView<'_>) -> u64 {
+    (view.bytes_read() / BYTES_READ_PER_STEP) as u64
+}
+
+/// JSON is read at some 200 MB/s.
+const BYTES_READ_PER_STEP: usize = 16;
 
 /// Names an event that may be sent more than once.
 fn key_of(event: &EventData) -> Option<String> {

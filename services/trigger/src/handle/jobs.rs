@@ -5,16 +5,27 @@ use crate::check::check_job;
 use crate::facts::{Decision, ScheduleStart};
 use crate::schedule::Schedule;
 use crate::starts::reads;
+use crate::state::Trigger;
 use orrery_model::id::{JobName, Principal};
 use orrery_model::job::{JobSpec, Problem, did_you_mean, read_json};
 use orrery_model::messages::{CatalogEntry, ForwardBody, Origin, StartPosition};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::time::Timestamp;
+use std::collections::BTreeMap;
 
 /// Runs that go on when a job is deleted: each is ended by a decision of the same entry.
 const RUNS_AT_DELETION: usize = 400;
 /// Jobs that run after one job: all are started by the decisions of one entry.
 const CHILDREN_PER_JOB: usize = 300;
+
+/// Jobs that may run before one, over all its parents: looking at them takes some milliseconds.
+const ANCESTORS_MAX: usize = 10_000;
+/// Steps of looking at one of them.
+const ANCESTOR_WORK: u64 = 20;
+/// Names on each side of an unknown one, in their order, that may be meant by it.
+const SUGGESTED_AMONG: usize = 100;
+/// Problems of one document that a refusal tells.
+const PROBLEMS_TOLD: usize = 20;
 
 /// A definition from the inbox.
 pub(super) struct Submission<'i> {
@@ -41,7 +52,10 @@ impl Turn<'_> {
         problems.extend(self.check_cell(&spec));
         problems.extend(self.check_parents(&spec));
         if !problems.is_empty() {
-            let detail = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");
+            let further = problems.len().saturating_sub(PROBLEMS_TOLD);
+            let mut told: Vec<String> = problems.iter().take(PROBLEMS_TOLD).map(Problem::to_string).collect();
+            told.extend((further > 0).then(|| format!("and {further} more")));
+            let detail = told.join("\n");
             self.decide(Decision::Submitted { job: spec.name.clone(), appended });
             return self.refuse("invalid", detail, None, Some(spec.name.as_str()));
         }
@@ -105,48 +119,45 @@ impl Turn<'_> {
     }
 
     /// Parents must be there, and none may run after this job.
-    fn check_parents(&self, spec: &JobSpec) -> Vec<Problem> {
+    fn check_parents(&mut self, spec: &JobSpec) -> Vec<Problem> {
         let mut problems = Vec::new();
+        let mut before = Ancestors::default();
         for (i, trigger) in spec.triggers.iter().enumerate() {
             for parent in trigger.after.iter().filter(|parent| **parent != spec.name) {
                 let field = format!("triggers[{i}].after");
                 if self.state.compiled(parent).is_none() {
-                    let known = self.state.index.compiled.keys().map(JobName::as_str);
-                    let hint = did_you_mean(parent.as_str(), known).unwrap_or_else(|| "apply it first".to_owned());
+                    let hint = self.suggestion(parent).filter(|_| problems.is_empty()).unwrap_or_else(|| "apply it first".to_owned());
                     problems.push(Problem::new(field, format!("there is no job {parent}")).hint(hint));
                 } else if self.has_many_children(parent, &spec.name) {
                     let message = format!("{CHILDREN_PER_JOB} jobs run after {parent} already, which is the limit");
                     problems.push(Problem::new(field, message).hint("let some of them run after one of the others"));
-                } else if let Some(path) = self.path_to(&spec.name, parent) {
+                } else if let Some(path) = before.path_to(self.state, &spec.name, parent) {
                     let circle = path.iter().map(JobName::as_str).collect::<Vec<_>>().join(" → ");
                     let message = format!("the jobs would wait for each other for ever: {} → {circle}", spec.name);
                     problems.push(Problem::new(field, message).hint("take one of these out of `after`"));
                 }
             }
         }
+        self.work += before.found.len() as u64 * ANCESTOR_WORK;
+        if before.found.len() > ANCESTORS_MAX {
+            let message = format!("more than {ANCESTORS_MAX} jobs run before it");
+            problems.push(Problem::new("triggers", message).hint("let it run after an event that the last of them sends"));
+        }
         problems
+    }
+
+    /// The known name that is nearest to an unknown one, of those that stand around it in order: looking at all of them would take
+    /// the longer the more there are.
+    fn suggestion(&self, name: &JobName) -> Option<String> {
+        let known = &self.state.index.compiled;
+        let before = known.range(..name).rev().take(SUGGESTED_AMONG);
+        let around = before.chain(known.range(name..).take(SUGGESTED_AMONG));
+        did_you_mean(name.as_str(), around.map(|(known, _)| known.as_str()))
     }
 
     fn has_many_children(&self, parent: &JobName, child: &JobName) -> bool {
         let children = self.state.index.by_parent.get(parent);
         children.is_some_and(|children| children.len() >= CHILDREN_PER_JOB && !children.contains(child))
-    }
-
-    /// A chain of parents from `from` up to `wanted`, if there is one.
-    fn path_to(&self, wanted: &JobName, from: &JobName) -> Option<Vec<JobName>> {
-        let mut seen = std::collections::BTreeSet::new();
-        let mut open = vec![vec![from.clone()]];
-        while let Some(path) = open.pop() {
-            let last = path.last().expect("a path begins with its first job");
-            if last == wanted {
-                return Some(path);
-            }
-            if let (true, Some(compiled)) = (seen.insert(last.clone()), self.state.compiled(last)) {
-                let parents = compiled.spec.triggers.iter().flat_map(|trigger| &trigger.after);
-                open.extend(parents.map(|parent| path.iter().chain([parent]).cloned().collect()));
-            }
-        }
-        None
     }
 
     pub(super) fn job_withdrawn(&mut self, job: &JobName, principal: Option<&Principal>, origin: &Origin, appended: Timestamp) {
@@ -195,9 +206,41 @@ impl Turn<'_> {
     }
 
     pub(super) fn unknown_job(&mut self, job: &JobName) {
-        let known = self.state.index.compiled.keys().map(JobName::as_str);
-        let hint = did_you_mean(job.as_str(), known);
+        let hint = self.suggestion(job);
         self.refuse("not_found", format!("there is no job {job}"), hint, Some(job.as_str()));
+    }
+}
+
+/// Jobs that run before one, each looked at once however many ways lead to it.
+#[derive(Default)]
+struct Ancestors {
+    /// With the job, nearer to the one that is asked about, by which it was found.
+    found: BTreeMap<JobName, Option<JobName>>,
+}
+
+impl Ancestors {
+    /// A chain of parents from `from` up to `wanted`, if there is one that no earlier search has found.
+    fn path_to(&mut self, state: &Trigger, wanted: &JobName, from: &JobName) -> Option<Vec<JobName>> {
+        let mut open = Vec::new();
+        if !self.found.contains_key(from) {
+            self.found.insert(from.clone(), None);
+            open.push(from.clone());
+        }
+        while let Some(job) = open.pop().filter(|_| self.found.len() <= ANCESTORS_MAX) {
+            if job == *wanted {
+                let mut path: Vec<JobName> = std::iter::successors(Some(job), |job| self.found[job].clone()).collect();
+                path.reverse();
+                return Some(path);
+            }
+            let compiled = state.compiled(&job);
+            for parent in compiled.iter().flat_map(|compiled| &compiled.spec.triggers).flat_map(|trigger| &trigger.after) {
+                if !self.found.contains_key(parent) {
+                    self.found.insert(parent.clone(), Some(job.clone()));
+                    open.push(parent.clone());
+                }
+            }
+        }
+        None
     }
 }
 

@@ -26,23 +26,34 @@ use orrery_model::time::Timestamp;
 const DECISIONS_MARGIN: usize = 20;
 /// Bytes of event data in one entry's decisions, beyond the first; the rest follows with the next tick.
 const EVENT_BYTES_PER_INPUT: usize = 128 << 10;
+/// Steps of one entry's evaluations, beyond those of the job that passes it (a fifth of what one job may spend on one event): the
+/// rest follows with the next tick, and schedules go first.
+const WORK_PER_INPUT: u64 = crate::expr::budget::WORK_MAX / 5;
 
 pub(crate) fn handle(state: &mut Trigger, at: Timestamp, input: &Input, out: &mut Vec<Decision>) {
-    let mut turn = Turn { state, at, out, event_bytes: 0 };
-    match input {
-        Input::JobSubmitted { document, principal, starts, origin, appended, read } => {
-            turn.job_submitted(&Submission { document, principal: principal.as_ref(), starts, origin, appended: *appended, read });
+    let mut turn = Turn { state, at, out, event_bytes: 0, work: 0 };
+    turn.take(input);
+    let work = turn.work;
+    state.work += work;
+}
+
+impl Turn<'_> {
+    fn take(&mut self, input: &Input) {
+        match input {
+            Input::JobSubmitted { document, principal, starts, origin, appended, read } => {
+                self.job_submitted(&Submission { document, principal: principal.as_ref(), starts, origin, appended: *appended, read });
+            }
+            Input::JobWithdrawn { job, principal, origin, appended } => self.job_withdrawn(job, principal.as_ref(), origin, *appended),
+            Input::Requested { asked, job, origin } => self.requested(asked, job.as_ref(), origin),
+            Input::CatalogArrived { job, entry, read } => self.catalog_arrived(job, entry.as_ref(), read),
+            Input::EndArrived { ended, origin } => self.end_arrived(ended, origin),
+            Input::EventArrived { event } => self.event_arrived(event),
+            Input::EventReread { job, event } => self.event_reread(job, event),
+            Input::FireArrived { fire } => self.fire_arrived(fire),
+            Input::OutcomeArrived { outcome } => self.outcome_arrived(outcome),
+            Input::Tick {} => self.tick(),
+            Input::ShellObserved { observation } => self.observed(observation),
         }
-        Input::JobWithdrawn { job, principal, origin, appended } => turn.job_withdrawn(job, principal.as_ref(), origin, *appended),
-        Input::Requested { asked, job, origin } => turn.requested(asked, job.as_ref(), origin),
-        Input::CatalogArrived { job, entry, read } => turn.catalog_arrived(job, entry.as_ref(), read),
-        Input::EndArrived { ended, origin } => turn.end_arrived(ended, origin),
-        Input::EventArrived { event } => turn.event_arrived(event),
-        Input::EventReread { job, event } => turn.event_reread(job, event),
-        Input::FireArrived { fire } => turn.fire_arrived(fire),
-        Input::OutcomeArrived { outcome } => turn.outcome_arrived(outcome),
-        Input::Tick {} => turn.tick(),
-        Input::ShellObserved { observation } => turn.observed(observation),
     }
 }
 
@@ -52,6 +63,8 @@ struct Turn<'t> {
     at: Timestamp,
     out: &'t mut Vec<Decision>,
     event_bytes: usize,
+    /// Steps of evaluations, of predicates and of templates.
+    work: u64,
 }
 
 impl Turn<'_> {
@@ -82,7 +95,8 @@ impl Turn<'_> {
 
     /// True while this entry may hold another decision or so.
     fn has_room(&self) -> bool {
-        self.out.len() + DECISIONS_MARGIN < DECISIONS_PER_INPUT && self.event_bytes <= EVENT_BYTES_PER_INPUT
+        let fits = self.out.len() + DECISIONS_MARGIN < DECISIONS_PER_INPUT && self.event_bytes <= EVENT_BYTES_PER_INPUT;
+        fits && self.work < WORK_PER_INPUT
     }
 
     /// The definition of one of this shard's jobs.

@@ -1,6 +1,7 @@
 //! Re-reads: events that a reader passed before it knew a job's definition (protocol §5.2).
 
 use super::Turn;
+use super::events::read_work;
 use crate::event::EventView;
 use crate::facts::Decision;
 use crate::starts::source_of;
@@ -25,7 +26,10 @@ impl Turn<'_> {
             return;
         }
         let place = event.place();
-        let Some(trigger) = self.matches(job, event, &EventView::new(event), &place) else { return };
+        let view = EventView::new(event);
+        let trigger = self.matches(job, event, &view, &place);
+        self.work += read_work(&view);
+        let Some(trigger) = trigger else { return };
         if self.entry(job).is_none() {
             self.forward_fire(job, trigger, event);
         } else {

@@ -1,7 +1,9 @@
 //! Runs: made, started, held back, cancelled, ended.
 
 use super::Turn;
+use super::events::read_work;
 use crate::event::EventView;
+use crate::expr::Budget;
 use crate::facts::Decision;
 use crate::state::Compiled;
 use crate::template::{TemplateContext, render};
@@ -127,11 +129,18 @@ impl Turn<'_> {
         self.send(record, &compiled, &[], None);
     }
 
-    pub(super) fn task(&self, record: &RunRecord, compiled: &Compiled, hop: i32, may_decline: bool) -> Result<TaskSpec, Problem> {
+    /// The attempt's task, complete; the budget pays for its command.
+    pub(super) fn task(
+        &self,
+        record: &RunRecord,
+        compiled: &Compiled,
+        (hop, may_decline): (i32, bool),
+        budget: &mut Budget,
+    ) -> Result<TaskSpec, Problem> {
         let (spec, row) = (&compiled.spec, self.state.runs.get(&record.run));
         let event = row.and_then(|row| row.event.as_ref()).and_then(|place| self.state.event(place));
         let args: &[EnvVar] = row.map_or(&[], |row| &row.args);
-        let (argv, env) = (argv(spec, record, event, args)?, environment(spec, record, args));
+        let (argv, env) = (argv(spec, record, event, args, budget)?, environment(spec, record, args));
         fits(&argv, &env)?;
         let failed_on = record.end.as_ref().filter(|end| end.kind != EndKind::Succeeded).and(record.agent.clone());
         Ok(TaskSpec {
@@ -182,7 +191,13 @@ impl Turn<'_> {
     }
 }
 
-fn argv(spec: &JobSpec, record: &RunRecord, event: Option<&crate::facts::EventData>, args: &[EnvVar]) -> Result<Vec<String>, Problem> {
+fn argv(
+    spec: &JobSpec,
+    record: &RunRecord,
+    event: Option<&crate::facts::EventData>,
+    args: &[EnvVar],
+    budget: &mut Budget,
+) -> Result<Vec<String>, Problem> {
     if let Some(script) = &spec.shell {
         return Ok(["/bin/sh", "-c", script].map(str::to_owned).to_vec());
     }
@@ -196,7 +211,10 @@ fn argv(spec: &JobSpec, record: &RunRecord, event: Option<&crate::facts::EventDa
         nominal: record.nominal,
         args,
     };
-    render(&spec.command, &context)
+    let rendered = render(&spec.command, &context, budget);
+    // Nobody else pays for reading the event here; that the budget ends with it ends nothing.
+    let _ = budget.spend(view.as_ref().map_or(0, read_work));
+    rendered
 }
 
 /// A template may name an event's data again and again: without a bound the task would be too large for the log, and the shard that

@@ -19,7 +19,7 @@ const SLOTS_AT_ONCE: usize = 200;
 impl Turn<'_> {
     pub(super) fn tick(&mut self) {
         while self.has_room() {
-            let due = self.state.index.deadlines.first().filter(|(at, _)| *at <= self.at).cloned();
+            let due = self.state.index.next_due(self.at);
             match due {
                 Some((_, Deadline::Slot(job, trigger))) => self.take_slots(&job, trigger),
                 Some((_, Deadline::Attempt(run))) => self.start(&run),

@@ -1,8 +1,10 @@
 //! How a predicate came to its result on an event: divided at its outermost `&&` and `||`, each part evaluated alone, with the
 //! values of the fields that it names. For people who ask why an event did not match; nothing is decided by it.
 
-use super::{Predicate, behind_text};
+use super::{Predicate, behind_text, parse};
 use crate::event::{EventView, VARIABLES};
+use crate::expr::number::Number;
+use crate::expr::{self, Budget};
 use cel::IdedExpr;
 use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators};
 use orrery_model::job::Problem;
@@ -79,19 +81,25 @@ impl Clause {
 
 /// Evaluates a predicate on an event part by part; refused if it does not compile.
 pub fn trace(source: &str, event: &EventView<'_>) -> Result<Clause, Problem> {
+    trace_within(source, event, &mut Budget::default())
+}
+
+/// Parts cost what the whole does: what is left of its budget pays for them, and where that does not last, it stays whole.
+fn trace_within(source: &str, event: &EventView<'_>, budget: &mut Budget) -> Result<Clause, Problem> {
     let predicate = Predicate::compile(source)?;
-    let (result, error) = match predicate.matches(event) {
+    let (result, error) = match predicate.matches(event, budget) {
         Ok(result) => (Some(result), None),
         Err(error) => (None, Some(error)),
     };
     let text = source.trim().to_owned();
-    // Parts cost what the whole does: where that is too much, it stays whole.
-    let parts = if predicate.cost.on(event) > super::WORK_MAX { None } else { split(source) };
+    let parts = if budget.is_exhausted() { None } else { split(source) };
     // Each part is smaller than the whole: the recursion ends within the limits of nesting. One that would not stand alone is none.
-    let traced =
-        parts.and_then(|(join, parts)| Some((join, parts.into_iter().map(|part| trace(part, event).ok()).collect::<Option<_>>()?)));
+    let traced = parts.and_then(|(join, parts)| {
+        let parts = parts.into_iter().map(|part| trace_within(part, event, budget).ok()).collect::<Option<Vec<_>>>()?;
+        (!budget.is_exhausted()).then_some((join, parts))
+    });
     let Some((join, parts)) = traced else {
-        let values = fields(predicate.program.expression()).into_iter().map(|path| path.named(event)).collect();
+        let values = fields(&parse(source)?).into_iter().map(|path| path.named(event)).collect();
         return Ok(Clause { text, result, error, join: None, values, parts: Vec::new() });
     };
     Ok(Clause { text, result, error, join: Some(join), values: Vec::new(), parts })
@@ -170,19 +178,9 @@ enum Step {
 
 impl Path {
     fn named(&self, event: &EventView<'_>) -> Named {
-        let follow = |value: &Value| self.steps.iter().try_fold(value, |value, step| step.of(value)).map(shortened);
-        let text = |text: String| Value::String(text);
-        let value = match self.root {
-            "data" => follow(event.data()),
-            "key" => follow(&event.key().map_or(Value::Null, text)),
-            "headers" => follow(&event.headers().into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect()),
-            "ce" => follow(&event.attributes().iter().map(|(name, value)| (name.clone(), text(value.clone()))).collect()),
-            "topic" => follow(&text(event.event().topic.clone())),
-            "partition" => follow(&event.event().partition.into()),
-            "offset" => follow(&event.event().offset.into()),
-            _ => follow(&event.event().appended.ms().into()),
-        };
-        Named { name: self.text(), value }
+        let place = VARIABLES.iter().position(|known| *known == self.root);
+        let value = place.and_then(|place| self.steps.iter().try_fold(event.value(place), |value, step| step.of(value)));
+        Named { name: self.text(), value: value.map(told) }
     }
 
     fn text(&self) -> String {
@@ -197,23 +195,30 @@ impl Path {
 }
 
 impl Step {
-    fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
-        match self {
-            Self::Name(name) => value.as_object()?.get(name),
-            Self::At(place) => value.as_array()?.get(*place),
+    fn of<'v>(&self, value: &'v expr::Value) -> Option<&'v expr::Value> {
+        match (self, value) {
+            (Self::Name(name), value) => value.get(name),
+            (Self::At(place), expr::Value::List(items)) => items.get(*place),
+            (Self::At(_), _) => None,
         }
     }
 }
 
-fn shortened(value: &Value) -> Value {
+/// The value, shortened.
+fn told(value: &expr::Value) -> Value {
     let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Array(_) | Value::Object(_) => value.to_string(),
-        small => return small.clone(),
+        expr::Value::Number(Number::Int(n)) => return (*n).into(),
+        expr::Value::Number(Number::Uint(n)) => return (*n).into(),
+        expr::Value::Number(Number::Double(n)) => return (*n).into(),
+        expr::Value::Bool(b) => return (*b).into(),
+        expr::Value::Null | expr::Value::Undefined => return Value::Null,
+        expr::Value::Text(text) => text.to_string(),
+        other => other.to_string(),
     };
     match text.char_indices().nth(VALUE_CHARS) {
         Some((end, _)) => Value::String(format!("{}…", &text[..end])),
-        None => value.clone(),
+        None if matches!(value, expr::Value::Text(_) | expr::Value::Number(_)) => Value::String(text),
+        None => serde_json::from_str(&text).unwrap_or(Value::String(text)),
     }
 }
 

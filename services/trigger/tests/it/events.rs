@@ -50,7 +50,7 @@ fn a_predicate_that_cannot_be_evaluated_is_a_miss_that_is_told() {
         predicate of default/a failed: there is no "amount"
         kept orders.paid/0/1
         created default/a event:orders.paid/0/1 #0 waiting
-        ended default/a event:orders.paid/0/1 #0 failed (command[1]: "{{ event.data.id }}" does not render: it names something that is not there; write for example {{ event.data.id | default("none") }})"#]]
+        ended default/a event:orders.paid/0/1 #0 failed (command[1]: "{{ event.data.id }}" does not render: there is no event.data.id; write for example {{ event.data.id | default("none") }})"#]]
     .assert_eq(&lines(&rig.event("orders.paid", 1, r#"{"vip": true}"#)));
 }
 
