@@ -132,7 +132,7 @@ mod tests {
     use crate::event::tests::event;
     use expect_test::{Expect, expect};
 
-    const ORDER: &str = r#"{"amount": 120.5, "id": "o-1", "big": 18446744073709551615, "paid": true, "none": null,
+    const ORDER: &str = r#"{"amount": 120.5, "id": "o-1", "big": 18446744073709551615, "large": 340282366920938463463374607431768211457, "paid": true, "none": null,
         "items": [{"sku": "a", "n": 2, "tags": ["x", "y"]}, {"sku": "b", "n": 1, "tags": []}], "address": {"zip": "10115", "city": "Berlin"}}"#;
 
     fn said(source: &str) -> String {
@@ -171,6 +171,10 @@ mod tests {
             "data.items[0] == data.items[0] && data.items[0] != data.items[1]",
             "string(data.amount) == '120.5' && int('7') + 1 == 8 && size(key) == 10 && data.id + '!' == 'o-1!'",
             "data.items + [1] != data.items && (data.items + data.items).size() == 4",
+            "data.amount + 5 > 125 && data.amount > 120 && data.big > data.amount && data.items.map(i, i.n + 0.5) == [2.5, 1.5]",
+            "data.large == data.large && data.large > data.big && string(data.large) == '340282366920938463463374607431768211457'",
+            "data.items.filter(i, i.n > 1).map(i, {'of': i.sku}).exists(m, m.of == 'a') && {'a': 1, 'b': 2}.map(k, k) == ['a', 'b']",
+            "(data.missing == 1 || data.paid) && !(data.missing == 1 && !data.paid) && !data.items.all(i, i.tags[0] == 'x' && i.n > 1)",
             "size(ce) == 0 && type(data) == map && data.id > 'a' && data.id < 'p'",
         ] {
             assert_eq!(said(source), "true", "{source}");

@@ -186,7 +186,7 @@ mod tests {
 
     fn said(template: &str) -> String {
         let event = event(
-            r#"{"id": "o-1; rm -rf /", "n": 3, "x": 1.5, "list": [1, "a"], "map": {"b": 1, "a": null}, "none": null, "zero": "\u0000"}"#,
+            r#"{"id": "o-1; rm -rf /", "n": 3, "large": -340282366920938463463374607431768211457, "x": 1.5, "list": [1, "a"], "map": {"b": 1, "a": null}, "none": null, "zero": "\u0000"}"#,
             &[("source", "<shop>")],
         );
         let view = EventView::new(&event);
@@ -212,6 +212,7 @@ mod tests {
                 "--id={{ event.data.id }}",
                 "{{ event.data.n + 1 }} {{ event.data.x }} {{ event.data.none }}",
                 "{{ event.data.list }} {{ event.data.map }}",
+                "{{ event.data.large }} {{ [event.data.large] }} {{ event.data.large < 0 }}",
                 "{{ event.headers.source }} {{ event.key }} {{ event.topic }}/{{ event.partition }}/{{ event.offset }} {{ event.timestamp }}",
                 "{{ run.id }}.{{ run.attempt }} {{ run.cause }} {{ run.nominal }} {{ job }} {{ args.day | upper }}",
                 "{{ event.data.missing | default('none') }} {{ 'b' if event.data.n is defined else 'c' }}",
@@ -226,6 +227,7 @@ mod tests {
                 --id={{ event.data.id }}  →  "--id=o-1; rm -rf /"
                 {{ event.data.n + 1 }} {{ event.data.x }} {{ event.data.none }}  →  "4 1.5 null"
                 {{ event.data.list }} {{ event.data.map }}  →  "[1, \"a\"] {\"a\": null, \"b\": 1}"
+                {{ event.data.large }} {{ [event.data.large] }} {{ event.data.large < 0 }}  →  "-340282366920938463463374607431768211457 [-340282366920938463463374607431768211457] true"
                 {{ event.headers.source }} {{ event.key }} {{ event.topic }}/{{ event.partition }}/{{ event.offset }} {{ event.timestamp }}  →  "<shop> customer-7 orders.paid/3/42 2026-11-21T02:00:00Z"
                 {{ run.id }}.{{ run.attempt }} {{ run.cause }} {{ run.nominal }} {{ job }} {{ args.day | upper }}  →  "abc.1 time:x 2026-11-21T02:00:00Z default/a MONDAY"
                 {{ event.data.missing | default('none') }} {{ 'b' if event.data.n is defined else 'c' }}  →  "none b"
