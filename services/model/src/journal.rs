@@ -86,6 +86,8 @@ words! {
         NoEffect = "no_effect",
         /// It could not be read; it is in the dead-letter topic.
         Poison = "poison",
+        /// It was set aside by a person, or as the shard died of it; it is in the dead-letter topic.
+        Quarantined = "quarantined",
         /// It lies before the position where reading was to begin.
         BeforeStart = "before_start",
     }
@@ -193,6 +195,19 @@ pub enum Observation {
         /// The lineage now.
         to: String,
     },
+    /// A record was set aside without being decided on.
+    RecordQuarantined {
+        /// Full topic name.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Offset.
+        offset: i64,
+        /// Who wanted it; none: the member that died of it.
+        by: Option<String>,
+        /// Why, in words.
+        reason: String,
+    },
     /// A re-read (protocol §5.2) has come to where its topic partition is read.
     CaughtUp {
         /// Name of the re-read, see [`crate::topics::reread_name`].
@@ -213,6 +228,11 @@ impl Observation {
             Self::NewLineage { service, shard, from, to } => {
                 let detail = format!("{service}/{shard} was made anew: its messages come from lineage {to}, and came from {from} before");
                 Some(("new_lineage", detail))
+            }
+            Self::RecordQuarantined { topic, partition, offset, by, reason } => {
+                let by = by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+                let detail = format!("{topic}/{partition}@{offset} was set aside{by}, and nothing was decided about it: {reason}");
+                Some(("record_quarantined", detail))
             }
             _ => None,
         }

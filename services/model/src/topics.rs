@@ -107,6 +107,7 @@ pub const TOPICS: &[TopicDef] = &[
     topic(ADMIN, Partitions::One, Cleanup::Forever),
     topic(MEMBERS, Partitions::One, Cleanup::CompactAndDeleteAfterMs(7 * DAY_MS)),
     topic(ALERTS, Partitions::One, Cleanup::DeleteAfterMs(30 * DAY_MS)),
+    topic(DLQ, Partitions::One, Cleanup::DeleteAfterMs(DLQ_MS)),
     topic(READS, Partitions::PerCell, Cleanup::DeleteAfterMs(3_600_000)),
     topic(OUTPUT_PIECES, Partitions::PerCell, Cleanup::DeleteAfterMs(3_600_000)),
 ];
@@ -157,6 +158,10 @@ pub const READS: &str = "reads";
 pub const OUTPUT_PIECES: &str = "output";
 /// Partitions of `commands` that one cell has: an agent reads one of them, and what it reads is mostly for others (protocol §8.4).
 pub const COMMAND_PARTITIONS: u32 = 4;
+/// Dead letters that the topic of their own cannot hold: its name would be too long, or it may not be made.
+pub const DLQ: &str = "dlq";
+/// How long dead letters are kept.
+pub const DLQ_MS: i64 = 30 * DAY_MS;
 /// Suffix of dead-letter topics.
 pub const DLQ_SUFFIX: &str = ".dlq";
 

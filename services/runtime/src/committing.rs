@@ -6,18 +6,17 @@ use crate::rows::Head;
 use crate::shard::Transaction;
 use crate::snapshots::Snapshot;
 use crate::store::Store;
-use orrery_log::{Commit, Log, LogError, TopicPartition, Writer, pieces};
+use orrery_log::{Commit, Log, LogError, Topic, TopicPartition, Writer, pieces};
 use orrery_model::decider::Decider;
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
-use orrery_model::topics::{Cleanup, DLQ_SUFFIX};
+use orrery_model::topics::{Cleanup, DLQ, DLQ_MS, DLQ_SUFFIX, check_topic_name};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A commit slower than this is not clean: the writer is not used again (§1.3).
 pub const CLEAN_COMMIT: Duration = Duration::from_millis(250);
 /// How long dead letters are kept.
-const DLQ_MS: i64 = 30 * 86_400_000;
 
 /// Transactional id of a shard.
 pub fn transactional_id(cluster: &Cluster, service: &str, shard: u32) -> String {
@@ -120,6 +119,18 @@ impl Committing {
         Ok(())
     }
 
+    /// The dead letters' topic, or, where that cannot be made, ours, which always is there.
+    fn dead_letter_topic(&self, name: &str, partitions: u32) -> Result<Topic, LogError> {
+        let made = check_topic_name(name).map_err(|why| LogError::BadTopic { why });
+        match made.and_then(|()| self.log.ensure_topic(name, partitions, Cleanup::DeleteAfterMs(DLQ_MS))) {
+            Ok(topic) => Ok(topic),
+            Err(error) => {
+                tracing::warn!(topic = name, %error, "no topic can be made for dead letters: they go to the cluster's own");
+                self.log.ensure_topic(&self.cluster.topic(DLQ), 1, Cleanup::DeleteAfterMs(DLQ_MS))
+            }
+        }
+    }
+
     /// Gives dead letters a topic with as many partitions as theirs has; in one that is there already, a partition that it has.
     fn place_dead_letters(&self, records: &mut [NewRecord]) -> Result<(), LogError> {
         for record in records.iter_mut() {
@@ -128,9 +139,10 @@ impl Committing {
                 Some(topic) => topic,
                 None => {
                     let partitions = self.log.topic(of)?.map_or(record.partition + 1, |topic| topic.partitions);
-                    self.log.ensure_topic(&record.topic, partitions, Cleanup::DeleteAfterMs(DLQ_MS))?
+                    self.dead_letter_topic(&record.topic, partitions)?
                 }
             };
+            record.topic.clone_from(&topic.name);
             record.partition %= topic.partitions;
         }
         Ok(())

@@ -17,6 +17,7 @@ use crate::messages::Cluster;
 use crate::owner::{Claim, Lost, Owner, Setting, Turn};
 use crate::stamp::Now;
 use crate::store::{RocksStore, Store};
+use crate::suspects;
 use committer::Committer;
 use orrery_log::{Bell, Log, LogError, clock};
 use orrery_model::decider::Decider;
@@ -46,6 +47,13 @@ pub struct ShardConfig {
     pub member: Arc<Member>,
     /// Draws a lineage for a shard that is new.
     pub draw_lineage: fn() -> String,
+}
+
+impl ShardConfig {
+    /// Says which record the shard may have died of; beside the store, which may be begun anew.
+    fn suspects(&self) -> PathBuf {
+        self.folder.with_extension("suspect")
+    }
 }
 
 /// A running shard.
@@ -142,6 +150,10 @@ fn supervise<D: Decider>(config: &ShardConfig, signs: &Signs) {
         };
         let why = lost.as_ref().map_or_else(|| "the decider panicked".to_owned(), ToString::to_string);
         tracing::error!(service = D::SERVICE, shard = config.shard, why, "the shard is given up");
+        if let (None, Some(record)) = (&lost, suspects::in_hand(&config.suspects())) {
+            let remedy = format!("orrery dlq quarantine {}/{} {record}", D::SERVICE, config.shard);
+            tracing::error!(service = D::SERVICE, shard = config.shard, %record, remedy, "it died while it took this record");
+        }
         metrics::counter!("orrery_shard_restarts_total", "service" => D::SERVICE).increment(1);
         signs.unfit.store(lost.as_ref().is_some_and(Lost::is_members_own), Ordering::Release);
         claim.lost(lost.as_ref(), config.generation, now_us(), clock::wall().0.to_le_bytes()[0]);
@@ -163,6 +175,7 @@ fn own<D: Decider>(config: &ShardConfig, signs: &Signs) -> Result<(), Lost> {
         shard: config.shard,
         member: config.member.clone(),
         generation: config.generation,
+        suspects: Some(config.suspects()),
     };
     let open = || RocksStore::open_or_begin(&config.folder).map(|store| Box::new(store) as Box<dyn Store>);
     let mut owner = Owner::<D, Committer>::acquire(&setting, &(config.draw_lineage)(), &now, &open, bell, |writer, store| {

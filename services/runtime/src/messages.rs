@@ -217,12 +217,21 @@ impl Place<'_> {
     }
 }
 
+/// Begins the headers by which dead letters are told of and settled.
+pub const DLQ_HEADERS: &str = "orrery.";
+/// Put before a header of the record's producer that begins so.
+pub const DLQ_CAME_WITH: &str = "came-with.";
+
 /// The record as it came, with headers that say what was wrong. Of one that is too large, only what says which it is.
 pub(crate) fn dead_letter(topic: &str, partition: u32, record: &Record, poison: &Poison) -> NewRecord {
     let size = |payload: &Option<Payload>| payload.as_ref().map_or(0, |p| p.as_bytes().len());
     let of_headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.as_bytes().len()).sum();
     let hash = record.value.as_ref().map(|v| hex(blake3::hash(v.as_bytes()).as_bytes()));
     let mut headers = if of_headers > INPUT_BYTES { Vec::new() } else { record.headers.clone() };
+    // What begins as ours do was written by the record's producer: it says nothing about the dead letter.
+    for (name, _) in headers.iter_mut().filter(|(name, _)| name.starts_with(DLQ_HEADERS)) {
+        name.insert_str(0, DLQ_CAME_WITH);
+    }
     for (name, value) in [
         ("topic", topic.to_owned()),
         ("partition", partition.to_string()),

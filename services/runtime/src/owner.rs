@@ -11,10 +11,12 @@ pub use claim::Claim;
 use crate::leases::Leases;
 use crate::membership::{ANNOUNCE_EVERY, CLOCK_OFF_MOST_MS, announce, logic_of};
 use crate::messages::Cluster;
+use crate::quarantine::{self, Quarantine, RecordPlace};
 use crate::restore::{AcquireError, Acquired, Target, acquire, acquired_observation};
 use crate::shard::{Arrival, Shard, StepError, Transaction};
 use crate::stamp::Now;
 use crate::store::{OpenStore, Store};
+use crate::suspects::{DEATHS_MOST, Suspects};
 use inputs::{InputEnds, Inputs};
 use orrery_log::{Bell, Log, LogError, Writer, clock};
 use orrery_model::decider::Decider;
@@ -23,7 +25,8 @@ use orrery_model::journal::Observation;
 use orrery_model::messages::{LogicVersions, Member};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
-use orrery_model::topics;
+use orrery_model::topics::{self, topic_of};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +119,8 @@ pub struct Setting {
     pub member: Arc<Member>,
     /// Assignment generation that it is owned by.
     pub generation: i64,
+    /// File that says which record the shard may have died of; none: that is not remembered.
+    pub suspects: Option<PathBuf>,
 }
 
 impl Setting {
@@ -152,6 +157,7 @@ pub struct Owner<D: Decider, C> {
     /// When the inputs are looked at again: their lag, and whether they are the same.
     counts_us: i64,
     setting: Setting,
+    suspects: Suspects,
     found_store: bool,
 }
 
@@ -167,7 +173,8 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         commits: impl FnOnce(Box<dyn Writer>, Box<dyn Store>) -> C,
     ) -> Result<Self, Lost> {
         announce(setting, clock)?;
-        let Setting { log, cluster, shard, member, generation } = setting;
+        let Setting { log, cluster, shard, member, generation, suspects } = setting;
+        let suspects = judged::<D>(Suspects::begin(suspects.as_deref()), setting)?;
         let now = clock();
         let target = Target { log, cluster, shard: *shard, open_store, fresh_lineage, now: now.wall };
         let Acquired { writer, store, found_store, restored, again, resend_from } = acquire::<D>(&target)?;
@@ -182,8 +189,10 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             announces_us: now.monotonic_us + ANNOUNCE_EVERY.as_micros() as i64,
             counts_us: now.monotonic_us,
             setting: setting.clone(),
+            suspects,
             found_store,
         };
+        owner.shard.quarantine(quarantine::read(&**log, cluster, (D::SERVICE, *shard))?);
         let logic = setting.logic::<D>();
         let version = owner.shard.logic_version();
         if !logic.has(version) {
@@ -217,15 +226,30 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         let mut arrivals: Vec<Arrival> = expired.into_iter().map(Arrival::Observed).collect();
         let full = self.inputs.poll(&mut self.shard, &mut arrivals)?;
         let nothing = arrivals.is_empty();
+        self.take_in_hand(&arrivals);
         let stepped = self.step(now(), arrivals, Vec::new())?;
         let full = self.inputs.go_back(self.shard.take_left()) || full;
         // What the decider wants to read changes only when it decides.
         let more = (stepped || self.inputs.wait_for_topics()) && self.inputs.subscribe(&mut self.shard)?;
         if nothing && !stepped && !more {
             self.commits.check()?;
+            self.suspects.rest();
             return Ok(Turn::Idle(self.wait_for(now())));
         }
+        self.suspects.went();
         Ok(if full { Turn::Full } else { Turn::Went })
+    }
+
+    /// Where earlier ownerships died, one record is taken at a time, and written down before.
+    fn take_in_hand(&mut self, arrivals: &[Arrival]) {
+        self.shard.take_at_most(if self.suspects.is_careful() { 1 } else { usize::MAX });
+        let first = arrivals.iter().find_map(|arrival| match arrival {
+            Arrival::Record { topic, partition, record } => Some((topic_of(topic), *partition, record.offset)),
+            Arrival::Observed(_) => None,
+        });
+        if let Some((topic, partition, offset)) = first.filter(|_| self.suspects.is_careful()) {
+            self.suspects.take_in_hand(RecordPlace { topic: topic.to_owned(), partition, offset });
+        }
     }
 
     /// The decider, to look at.
@@ -300,6 +324,17 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         let us = deadline_us.into_iter().chain(lease_us).min().unwrap_or(i64::MAX).max(0);
         Duration::from_micros(us.unsigned_abs())
     }
+}
+
+/// A record that the shard has died of again and again is set aside, by a record as a person would write it.
+fn judged<D: Decider>(mut suspects: Suspects, setting: &Setting) -> Result<Suspects, Lost> {
+    if let Some(place) = suspects.take_guilty() {
+        tracing::error!(service = D::SERVICE, shard = setting.shard, %place, "the record that this shard dies of is set aside");
+        let reason = format!("{}/{} died {DEATHS_MOST} times while it took this record", D::SERVICE, setting.shard);
+        let quarantine = Quarantine { by: None, reason };
+        setting.log.append(vec![quarantine::record(&setting.cluster, (D::SERVICE, setting.shard), place, quarantine)])?;
+    }
+    Ok(suspects)
 }
 
 /// The clock that leases are measured by, microseconds (§7.2).

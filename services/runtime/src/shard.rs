@@ -5,12 +5,14 @@
 
 mod logic;
 mod positions;
+mod quarantine;
 mod records;
 
 use crate::chain::write_chained;
 
 use crate::membership::logic_of;
 use crate::messages::{Cluster, Outbox, Sender, dead_letter};
+use crate::quarantine::Quarantined;
 use crate::rows::{self, Head, Mark, Position, full_key};
 use crate::stamp::{Now, Stamper};
 use crate::statehash::StateHash;
@@ -137,6 +139,10 @@ pub struct Shard<D: Decider> {
     logic: LogicVersions,
     /// Rows that changed before the version was raised in the same step.
     changed: Vec<Change>,
+    /// Records that are set aside when they come.
+    quarantined: Quarantined,
+    /// How many records one step takes at most.
+    records_per_step: usize,
     /// Inputs of which the last step did not take all, and where that begins.
     left: BTreeMap<(Arc<str>, u32), i64>,
 }
@@ -181,6 +187,8 @@ impl<D: Decider> Shard<D> {
             ticking: true,
             logic: logic_of::<D>(),
             changed: Vec::new(),
+            quarantined: Quarantined::new(),
+            records_per_step: usize::MAX,
             left: BTreeMap::new(),
         };
         shard.begin_logic();
@@ -203,12 +211,16 @@ impl<D: Decider> Shard<D> {
         again: Vec<NewRecord>,
     ) -> Result<Option<Transaction>, StepError> {
         let mut step = Step::<D> { at: self.stamper.next(now), starts, entries: Vec::new(), dead: Vec::new(), work: 0 };
+        let mut taken = 0;
         for arrival in arrivals {
             match arrival {
-                Arrival::Record { topic, partition, record } if step.work >= WORK_PER_STEP => {
+                Arrival::Record { topic, partition, record } if step.work >= WORK_PER_STEP || taken >= self.records_per_step => {
                     self.left.entry((topic, partition)).or_insert(record.prev);
                 }
-                Arrival::Record { topic, partition, record } => self.take_record(&topic, partition, &record, &mut step)?,
+                Arrival::Record { topic, partition, record } => {
+                    taken += 1;
+                    self.take_record(&topic, partition, &record, &mut step)?;
+                }
                 Arrival::Observed(observation) => self.observe(observation, &mut step),
             }
         }
@@ -294,6 +306,10 @@ impl<D: Decider> Shard<D> {
         }
         if topic.strip_prefix(self.cluster.prefix.as_str()) == Some(topics::ADMIN) {
             return self.take_admin((topic, partition), position, record, step);
+        }
+        if let Some(quarantine) = self.quarantine_of(topic, partition, record.offset) {
+            self.set_aside((topic, partition), position, record, &quarantine, step);
+            return Ok(());
         }
         let behind = record.offset + 1;
         let mut range = (record.prev, behind);

@@ -174,6 +174,11 @@ fn reading(facts: &EventFacts<'_>) -> Line {
             (Mark::Good, codes::READ, format!("{reader}, and has read it without effect"))
         }
         Account::Dropped(DropReason::BeforeStart) => (Mark::Bad, codes::BEFORE_START, format!("{reader}, and began behind it")),
+        Account::Dropped(DropReason::Quarantined) => {
+            let text =
+                format!("{reader}, and set it aside without deciding on it: it is a dead letter, in {}{DLQ_SUFFIX}", facts.place.topic);
+            (Mark::Bad, codes::DEAD_LETTER, text)
+        }
         Account::Dropped(DropReason::Poison) => {
             let text = format!("{reader}, and could not take it: it is a dead letter, in {}{DLQ_SUFFIX}", facts.place.topic);
             (Mark::Bad, codes::DEAD_LETTER, text)

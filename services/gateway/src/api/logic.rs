@@ -31,7 +31,7 @@ impl Logic {
         let mut raised = BTreeMap::new();
         for piece in pieces(&**log, &at, log.start_offset(&at)?, log.end_offset(&at)?) {
             for record in piece?.iter().filter_map(|record| ADMIN.decode(record.value.as_ref()?.as_bytes()).ok()) {
-                let AdminChange::LogicRaised { service, to } = record.change;
+                let AdminChange::LogicRaised { service, to } = record.change else { continue };
                 let version: &mut i32 = raised.entry(service).or_default();
                 *version = to.max(*version);
             }

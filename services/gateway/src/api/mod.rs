@@ -10,6 +10,7 @@ mod jobs;
 mod logic;
 mod logs;
 mod openapi;
+mod quarantine;
 mod runs;
 
 use crate::App;
@@ -59,6 +60,8 @@ routes! {
     get "/api/v1/cluster" => cluster::status, "What the cluster consists of, and how far its parts have come";
     get "/api/v1/cluster/logic" => logic::show, "The members that live, and which versions of the logic they have and are in force";
     post "/api/v1/cluster/logic" => logic::raise, "Raises the logic to the newest version, once all members have it";
+    post "/api/v1/quarantine" => quarantine::set_aside,
+        "Sets a record aside that a shard cannot decide on: {\"shard\": \"trigger/0\", \"record\": \"orders/0@17\", \"reason\": \"…\"}";
     get "/api/v1/jobs" => jobs::list, "All jobs", "prefix": "only names that begin so";
     post "/api/v1/jobs" => jobs::apply, "Defines a job, or changes it: one document in JSON, YAML or TOML, by Content-Type";
     get "/api/v1/jobs/{name}" => jobs::get_short, "A job, by its name with %2F, or by the name alone in the namespace default";

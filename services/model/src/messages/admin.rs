@@ -26,4 +26,19 @@ pub enum AdminChange {
         /// The version.
         to: i32,
     },
+    /// A shard decides nothing about this record: it becomes a dead letter.
+    RecordQuarantined {
+        /// The shard's service.
+        service: String,
+        /// Its number.
+        shard: i32,
+        /// Full topic name.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Offset.
+        offset: i64,
+        /// Why, in words.
+        reason: String,
+    },
 }

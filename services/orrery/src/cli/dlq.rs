@@ -8,9 +8,12 @@ use super::{Context, audit, exit};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use orrery_log::{Commit, Log, TopicPartition, pieces};
+use orrery_model::id::Principal;
 use orrery_model::payload::Payload;
 use orrery_model::record::{NewRecord, Offset, Record};
-use orrery_model::topics::DLQ_SUFFIX;
+use orrery_model::topics::{DLQ, DLQ_SUFFIX};
+use orrery_runtime::messages::{Cluster, DLQ_CAME_WITH, DLQ_HEADERS};
+use orrery_runtime::quarantine::{self, Quarantine, RecordPlace, ShardName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -36,6 +39,16 @@ pub(crate) enum Dlq {
     Retry {
         #[arg(required = true)]
         places: Vec<Place>,
+    },
+    /// Set a record aside that a shard cannot decide on, also while no server can start: it becomes a dead letter
+    Quarantine {
+        /// The shard that reads it: trigger/0, as the server's messages name it
+        shard: ShardName,
+        /// The record: TOPIC/PARTITION@OFFSET
+        record: RecordPlace,
+        /// Why, for those who read the journal later
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Settle dead letters without sending them again
     Drop {
@@ -92,6 +105,7 @@ impl Dlq {
             Self::List(which) => list(context, &which),
             Self::Show { place } => show(context, &place),
             Self::Retry { places } => settle(context, &places, "retried"),
+            Self::Quarantine { shard, record, reason } => quarantine(context, &shard, record, reason),
             Self::Drop { places } => settle(context, &places, "dropped"),
         }
     }
@@ -161,20 +175,43 @@ fn find(log: &dyn Log, place: &Place) -> Result<Letter> {
     Ok(letter)
 }
 
+/// A server that answers appends it; else it is appended to the log itself, as the server may not start for this very record.
+fn quarantine(context: &Context, shard: &ShardName, record: RecordPlace, reason: Option<String>) -> Result<ExitCode> {
+    if context.config.kafka()?.is_none() {
+        let body = json!({"shard": shard.to_string(), "record": record.to_string(), "reason": reason});
+        match context.client().map(|client| client.post("/api/v1/quarantine", &body)) {
+            Ok(Err(refusal)) if refusal.code != "unreachable" => return Err(refusal.into()),
+            Ok(Ok(_)) => {
+                println!("{record}: {shard} sets it aside when it comes to it");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+    let (log, cluster) = audit::open_to_write(context)?;
+    shard.check(&cluster).map_err(|why| anyhow::anyhow!(why))?;
+    let by = context.config.principal().map(|by| Principal::parse(&by)).transpose()?;
+    let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
+    let place = record.to_string();
+    log.append(vec![quarantine::record(&cluster, shard.of(), record, Quarantine { by, reason })])?;
+    println!("{place}: {shard} sets it aside when it comes to it");
+    Ok(ExitCode::SUCCESS)
+}
+
 fn settle(context: &Context, places: &[Place], how: &str) -> Result<ExitCode> {
     let (log, cluster) = audit::open_to_write(context)?;
     let by = context.config.principal().unwrap_or_else(|| "nobody known".into());
     let mut refused = false;
     for place in places {
         // Fenced anew for each: of two people who settle the same letter at a time, the second one sees what the first one did.
-        let mut writer = log.fence(&cluster.topic("dlq"))?;
+        let mut writer = log.fence(&cluster.topic(DLQ))?;
         let letter = find(&*log, place)?;
         if let Some(settled) = &letter.settled {
             eprintln!("{place}: it was {settled}; nothing was done");
             refused = true;
             continue;
         }
-        let again = if how == "retried" { Some(letter.again(&log)?) } else { None };
+        let again = if how == "retried" { Some(letter.again(&log, &cluster)?) } else { None };
         let headers = [(SETTLES, place.offset.to_string()), (HOW, how.into()), (BY, by.clone())];
         let headers = headers.map(|(name, value)| (name.to_owned(), Payload::from(value.as_bytes()))).to_vec();
         let settles = NewRecord {
@@ -199,17 +236,27 @@ impl Letter {
     }
 
     /// The record as it came.
-    fn again(&self, log: &Arc<dyn Log>) -> Result<NewRecord> {
+    fn again(&self, log: &Arc<dyn Log>, cluster: &Cluster) -> Result<NewRecord> {
         let place = &self.place;
         if self.error("stage") == Some("size") {
             bail!("{place}: it was too large to be kept; send it again, smaller, from where it came");
         }
-        let topic = self.error("topic").or_else(|| place.at.topic.strip_suffix(DLQ_SUFFIX)).unwrap_or_default().to_owned();
+        let of = place.at.topic.strip_suffix(DLQ_SUFFIX).unwrap_or_default();
+        let topic = self.error("topic").unwrap_or(of).to_owned();
+        // Whoever may write to this topic may have written the letter: it goes nowhere else.
+        if topic != of && *place.at.topic != cluster.topic(DLQ) {
+            bail!(
+                "{place}: it says that it came from {topic}, and letters in {} come from {of}; drop it if nobody knows it",
+                place.at.topic
+            );
+        }
         let partition = self.error("partition").and_then(|text| text.parse().ok()).unwrap_or(place.at.partition);
         if log.topic(&topic)?.is_none_or(|topic| partition >= topic.partitions) {
             bail!("{place}: {topic}/{partition}, where it came from, is not there any more");
         }
-        let headers = self.record.headers.iter().filter(|(name, _)| !name.starts_with(ERROR)).cloned().collect();
+        let came = self.record.headers.iter().filter(|(name, _)| !name.starts_with(DLQ_HEADERS));
+        let as_it_came = |name: &String| name.strip_prefix(DLQ_CAME_WITH).unwrap_or(name).to_owned();
+        let headers = came.map(|(name, value)| (as_it_came(name), value.clone())).collect();
         Ok(NewRecord { topic, partition, key: self.record.key.clone(), value: self.record.value.clone(), headers })
     }
 
@@ -229,7 +276,7 @@ impl Letter {
             "settled": self.settled,
         });
         if whole {
-            let headers = self.record.headers.iter().filter(|(name, _)| !name.starts_with(ERROR));
+            let headers = self.record.headers.iter().filter(|(name, _)| !name.starts_with(DLQ_HEADERS));
             document["headers"] = headers.map(|(name, value)| json!({"name": name, "value": shown(&Some(value.clone()))})).collect();
             document["value"] = json!(shown(&self.record.value));
         }
@@ -238,7 +285,7 @@ impl Letter {
 }
 
 fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
-    record.headers.iter().find(|(found, _)| found == name).and_then(|(_, value)| value.text())
+    record.headers.iter().rfind(|(found, _)| found == name).and_then(|(_, value)| value.text())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use super::{Shard, Step, StepError};
 use crate::messages::dead_letter;
+use crate::quarantine::quarantined_by;
 use crate::rows::Position;
 use orrery_model::decider::{Decider, Poison};
 use orrery_model::journal::{DropReason, Observation, Source};
@@ -61,7 +62,10 @@ impl<D: Decider> Shard<D> {
                 let source = Source::FromRecord { topic, partition, generation, offset: record.offset, prev: record.prev, item: 0 };
                 self.switch(source, to, step);
             }
-            Ok(_) => self.drop_range(topic, partition, range, 1, DropReason::NoEffect),
+            Ok(change) => {
+                self.quarantined.extend(quarantined_by(change, (D::SERVICE, self.sender.shard)));
+                self.drop_range(topic, partition, range, 1, DropReason::NoEffect);
+            }
         }
         self.move_position(topic, partition, Position { offset: record.offset + 1, ..position });
         Ok(())

@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 pub(crate) const PANIC: i64 = 666;
 /// Whether [`PANIC`] panics; one test owns it.
 pub(crate) static PANICKING: AtomicBool = AtomicBool::new(false);
+/// The input that always makes it panic.
+pub(crate) const POISON: i64 = 667;
 /// How often it did.
 pub(crate) static PANICS: AtomicU32 = AtomicU32::new(0);
 /// Numbers from here on are kept, each in a row of its own.
@@ -144,6 +146,7 @@ impl Decider for Counting {
                 PANICS.fetch_add(1, SeqCst);
                 panic!("planted");
             }
+            Input::Add { n: POISON } => panic!("planted, for good"),
             Input::ShellObserved { observation: Observation::LeaseExpired { .. } } => self.decide(at, Decision::Expired {}, out),
             Input::Add { n: 0 } | Input::Renewed { .. } | Input::ShellObserved { .. } => {}
             Input::Add { n } => self.decide(at, Decision::Added { n: *n, total: self.sum("total") + n }, out),

@@ -1,9 +1,12 @@
 //! Shards on their own threads: stopping and starting, and a decider that panics.
 
-use crate::counting::{PANIC, PANICKING, PANICS};
+use crate::counting::{Input, PANIC, PANICKING, PANICS, POISON};
 use crate::fixture::Fixture;
 use crate::joins;
+use orrery_model::id::Principal;
+use orrery_model::journal::{DropReason, Observation};
 use orrery_model::topics;
+use orrery_runtime::quarantine::{self, Quarantine, RecordPlace};
 use std::sync::atomic::Ordering::SeqCst;
 
 #[test]
@@ -59,6 +62,54 @@ fn a_panicking_decider_is_restarted_and_skips_nothing_while_other_shards_live() 
     assert!(panics < 10, "{panics} panics: there was no back-off");
     assert_eq!(fixture.head(1).epoch, 1, "the other shard was disturbed");
     shards.into_iter().for_each(|shard| shard.stop());
+    joins::check(&fixture);
+}
+
+/// The observation that this record was set aside, and its dead letter.
+fn is_set_aside(fixture: &Fixture, offset: i64, by: Option<&str>) {
+    let seen = fixture.entries(0).into_iter().filter_map(|entry| match entry.input {
+        Input::ShellObserved { observation: Observation::RecordQuarantined { offset, by, .. } } => Some((offset, by, entry.dropped)),
+        _ => None,
+    });
+    let [(found, found_by, dropped)] = seen.collect::<Vec<_>>().try_into().expect("it is set aside once");
+    assert_eq!((found, found_by.as_deref()), (offset, by));
+    assert_eq!(dropped.last().map(|range| (range.reason, range.to)), Some((DropReason::Quarantined, offset + 1)));
+    let letters = fixture.read("jobs.dlq", 0);
+    let stage = letters[0].header("orrery.error.stage");
+    assert_eq!((letters.len(), stage), (1, Some("quarantined")));
+}
+
+#[test]
+fn a_record_of_which_a_shard_dies_again_and_again_is_set_aside() {
+    let fixture = Fixture::new(1);
+    fixture.add(0, &["1", &POISON.to_string(), "2"]);
+    let shard = fixture.start(0);
+    fixture.wait_total(0, 3);
+    shard.stop();
+    is_set_aside(&fixture, fixture.read(topics::JOBS, 0)[1].offset, None);
+    joins::check(&fixture);
+    let shard = fixture.start(0);
+    fixture.add(0, &["4"]);
+    fixture.wait_total(0, 7);
+    shard.stop();
+}
+
+#[test]
+fn a_record_that_a_person_sets_aside_is_not_decided_on() {
+    let fixture = Fixture::new(1);
+    fixture.add(0, &["1", &POISON.to_string(), "2"]);
+    let offset = fixture.read(topics::JOBS, 0)[1].offset;
+    let place = RecordPlace { topic: fixture.cluster.topic(topics::JOBS), partition: 0, offset };
+    let quarantine = Quarantine { by: Principal::parse("ann").ok(), reason: "it kills us".into() };
+    for shard in [1, 0] {
+        let record = quarantine::record(&fixture.cluster, ("trigger", shard), place.clone(), quarantine.clone());
+        fixture.log.append(vec![record]).expect("appended");
+    }
+    let shard = fixture.start(0);
+    fixture.wait_total(0, 3);
+    shard.stop();
+    is_set_aside(&fixture, offset, Some("ann"));
+    assert_eq!(fixture.head(0).epoch, 1, "it has died of nothing");
     joins::check(&fixture);
 }
 

@@ -37,7 +37,7 @@ fn with_versions(oldest: i32, newest: i32) -> Arc<Member> {
 
 /// Acquires shard 0 with a wall clock that is off by so much.
 fn acquire(fixture: &Fixture, log: &Arc<dyn Log>, member: Arc<Member>, off_ms: i64) -> Result<(), Lost> {
-    let setting = Setting { log: Arc::clone(log), cluster: fixture.cluster.clone(), shard: 0, member, generation: 1 };
+    let setting = Setting { log: Arc::clone(log), cluster: fixture.cluster.clone(), shard: 0, member, generation: 1, suspects: None };
     let began = clock::monotonic();
     let now = || Now { wall: clock::wall().plus_ms(off_ms), monotonic_us: i64::try_from(began.elapsed().as_micros()).expect("short") };
     let open = || RocksStore::open_or_begin(&fixture.store(0)).map(|store| Box::new(store) as Box<dyn Store>);

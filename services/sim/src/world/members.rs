@@ -278,6 +278,7 @@ impl World {
             shard: key.1,
             member: announced(&member.name, member.logic),
             generation: held.generation,
+            suspects: None,
         };
         let clock = || Now { wall: wall(now + member.skew), monotonic_us: now };
         let disk = member.disks.entry(key).or_default().clone();

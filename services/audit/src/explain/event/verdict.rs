@@ -163,7 +163,7 @@ fn not_fired(lines: &mut Vec<Line>, facts: &EventFacts<'_>, watcher: &Watcher, t
 /// The first rule that the event does not keep, in the order in which the trigger asks.
 fn why_not(facts: &EventFacts<'_>, watcher: &Watcher, (event, entry): (&EventData, &CatalogEntry), tried: &[Tried<'_>]) -> Vec<Line> {
     let bad = |(code, text): (&'static str, String)| Line::new(Mark::Bad, code, text);
-    if matches!(facts.trail.account(), Some((Account::Dropped(DropReason::Poison), _))) {
+    if matches!(facts.trail.account(), Some((Account::Dropped(DropReason::Poison | DropReason::Quarantined), _))) {
         return vec![bad((codes::DEAD_LETTER, "no job was shown it: it is a dead letter".into()))];
     }
     // What was decided on is no repeat.
