@@ -3,14 +3,17 @@
 use crate::App;
 use crate::problem::{Answer, Problem};
 use crate::views::Decided;
+use orrery_log::{Log, LogError};
 use orrery_model::codec::Codec;
 use orrery_model::id::{JobName, Principal};
 use orrery_model::limits::INPUT_BYTES;
 use orrery_model::messages::{self, Request, RequestRecord};
 use orrery_model::payload::Payload;
-use orrery_model::record::{NewRecord, data_bytes};
+use orrery_model::record::{NewRecord, Record};
+use orrery_model::time::Timestamp;
 use orrery_model::topics;
-use orrery_trigger::Decision;
+use orrery_runtime::shard::decode;
+use orrery_trigger::{Decision, Trigger};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,25 +36,33 @@ pub(crate) enum Outcome {
 }
 
 impl App {
-    /// Appends records and says where they stand.
-    pub(crate) async fn append(self: &Arc<Self>, records: Vec<NewRecord>) -> Answer<Vec<i64>> {
-        for record in &records {
-            let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.as_bytes().len()).sum();
-            let bytes = data_bytes(record.key.as_ref(), record.value.as_ref()) + headers;
-            if bytes > INPUT_BYTES {
-                let detail = format!("the record for {} has {bytes} bytes, allowed are {INPUT_BYTES}", record.topic);
-                return Err(Problem::new("too_large", detail).try_this("send a reference to the data instead"));
-            }
+    /// Appends records that the trigger will read, and says where they stand. What it could not take is refused instead.
+    pub(crate) async fn append(&self, records: Vec<NewRecord>) -> Answer<Vec<i64>> {
+        records.iter().try_for_each(|record| self.check(record))?;
+        self.writing(move |log| log.append(records)).await
+    }
+
+    /// The shard's own check, so that nothing is answered with 202 and becomes a dead letter.
+    fn check(&self, record: &NewRecord) -> Answer<()> {
+        let NewRecord { topic, partition, key, value, headers } = record.clone();
+        let record = Record { offset: 0, prev: 0, appended: Timestamp(0), key, value, headers };
+        let bytes = record.bytes();
+        if bytes > INPUT_BYTES {
+            let detail = format!("the record for {topic} has {bytes} bytes, allowed are {INPUT_BYTES}");
+            return Err(Problem::new("too_large", detail).try_this("send a reference to the data instead"));
         }
-        let app = self.clone();
-        Ok(tokio::task::spawn_blocking(move || app.config.log.append(records)).await??)
+        let decoded = decode::<Trigger>(&self.config.cluster, &topic, (partition, 0, ""), &record);
+        decoded.map(drop).map_err(|poison| Problem::new("invalid", poison.reason))
+    }
+
+    /// Asks the log for something that is waited for, on a thread that no reading has.
+    pub(crate) async fn writing<T: Send + 'static>(&self, ask: impl FnOnce(&dyn Log) -> Result<T, LogError> + Send + 'static) -> Answer<T> {
+        let log = self.config.log.clone();
+        Ok(self.appending.spawn_blocking(move || ask(&*log)).await??)
     }
 
     /// Appends one record to an input of the trigger and waits for its decision. A refusal becomes a problem.
     pub(crate) async fn decide(self: &Arc<Self>, record: NewRecord) -> Answer<Outcome> {
-        let Ok(_permit) = self.waiting.try_acquire() else {
-            return Err(Problem::new("too_many", "too many requests wait for their decisions").try_this("come again in a second"));
-        };
         let expectation = self.views.expect();
         let (topic, partition) = (record.topic.clone(), record.partition);
         let offset = self.append(vec![record]).await?[0];

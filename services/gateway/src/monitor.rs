@@ -1,7 +1,8 @@
 //! What watches a process asks: is it alive, is it ready, its metrics. For processes that serve no API; nothing of what they decide
 //! or hold is shown, so there is no token, and other machines may ask.
 
-use crate::{GatewayError, Serving, serve};
+use crate::serving::Serving;
+use crate::{GatewayError, runtime};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -17,6 +18,9 @@ pub struct MonitorConfig {
     /// Renders metrics in Prometheus' text format.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
+
+/// Connections at once: who watches asks, and goes.
+const CONNECTIONS: usize = 64;
 
 /// A serving monitor; dropping it ends it.
 pub struct Monitor {
@@ -36,7 +40,7 @@ impl Monitor {
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(move || async move { render_metrics() }));
-        Ok(Self { address, _serving: serve("monitor", listener, router)? })
+        Ok(Self { address, _serving: Serving::start("monitor", listener, CONNECTIONS, router, runtime("monitor", 1, 1)?)? })
     }
 
     /// Where it listens.

@@ -10,6 +10,7 @@ use crate::cli::audit::{earlier, read_key};
 use crate::cli::metrics;
 use crate::cli::serve::Signals;
 use crate::config::Config;
+use crate::files;
 use crate::standalone::{Settings, draw_bytes, make_folder, token};
 use anyhow::{Context, Result, bail};
 use members::Members;
@@ -20,7 +21,7 @@ use orrery_audit::Begin;
 use orrery_audit::auditor::{Auditor, AuditorConfig, Signing};
 use orrery_gateway::monitor::{Monitor, MonitorConfig};
 use orrery_gateway::outputs::{self, ReadOutput};
-use orrery_gateway::{GatewayConfig, GatewayHandle};
+use orrery_gateway::{GatewayConfig, GatewayHandle, connections};
 use orrery_log::Log;
 use orrery_model::codec::hex;
 use orrery_runtime::messages::Cluster;
@@ -59,6 +60,7 @@ impl Role {
 /// Serves until a signal comes or the service cannot go on. A log that cannot be reached is waited for, at the start too.
 pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
     metrics::install()?;
+    files::raised();
     let settings = Settings::from_config(config)?;
     let mut signals = Signals::new()?;
     if role == Role::Gateway && config.kafka()?.is_none() {
@@ -94,9 +96,7 @@ fn watched(name: &str, monitor: Option<&Monitor>) -> String {
 }
 
 fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
-    let program = std::env::current_exe()?;
-    let command = vec![program.display().to_string(), crate::SUPERVISOR.into()];
-    let mut agent = AgentConfig::new(settings.data_dir.join("agent"), command);
+    let mut agent = AgentConfig::new(settings.data_dir.join("agent"), crate::supervisor_command()?);
     agent.cell = i32::try_from(config.number("cell", 0..=connection.cluster.cells - 1)?)?;
     agent.prefix.clone_from(&connection.cluster.prefix);
     agent.resources = settings.resources;
@@ -126,6 +126,7 @@ fn start_gateway(settings: &Settings, (log, cluster): (Arc<dyn Log>, Cluster), r
         log,
         cluster,
         listen: settings.listen,
+        connections: connections(files::raised().now),
         token: token(&settings.data_dir.join("token"))?,
         read_output,
         shards_ready: Arc::new(|| true),
@@ -138,7 +139,7 @@ fn show(config: &Config, gateway: &GatewayHandle, signals: Signals) -> Result<()
     let views = gateway.views().clone();
     let monitor = monitor(config, Arc::new(move || views.seen().ready))?;
     say_ready(&watched(&format!("http://{}", gateway.address()), monitor.as_ref()))?;
-    signals.wait(|| None)
+    signals.wait(|| gateway.failure())
 }
 
 fn serve_auditor(config: &Config, connection: &Connection, signals: Signals) -> Result<()> {

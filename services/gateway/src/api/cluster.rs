@@ -27,9 +27,9 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Value>, P
 
 pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     let topics: Vec<Value> = {
-        let app = app.clone();
+        let reader = app.clone();
         let read = move || {
-            let mut all = Vec::new();
+            let (mut all, app) = (Vec::new(), reader);
             for topic in app.config.log.topics()? {
                 for partition in 0..topic.partitions {
                     let at = orrery_log::TopicPartition::new(&topic.name, partition);
@@ -39,7 +39,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Value>, P
             }
             Ok::<_, Problem>(all)
         };
-        tokio::task::spawn_blocking(read).await??
+        app.admission.read(read).await??
     };
     let (seen, state) = (app.views.seen(), app.views.read());
     let (known, lost) = (state.agents().count(), state.lost_agents());

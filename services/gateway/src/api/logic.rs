@@ -63,8 +63,8 @@ impl Logic {
 }
 
 async fn read(app: &Arc<App>) -> Answer<Logic> {
-    let app = app.clone();
-    Ok(tokio::task::spawn_blocking(move || Logic::read(&app)).await??)
+    let reader = app.clone();
+    Ok(app.admission.read(move || Logic::read(&reader)).await??)
 }
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Answer<Json<Value>> {
@@ -91,6 +91,6 @@ pub(super) async fn raise(State(app): State<Arc<App>>, headers: HeaderMap) -> An
     if records.is_empty() {
         return Err(Problem::new("conflict", "the newest version that the members have is in force already"));
     }
-    app.append(records).await?;
+    app.writing(move |log| log.append(records)).await?;
     Ok(Json(read(&app).await?.shown()))
 }

@@ -16,8 +16,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of one answer, or of one piece while following.
+/// Bytes of one answer.
 const CHUNK: usize = 1 << 20;
+/// Bytes of one piece while following: what is held for one who does not read.
+const PIECE: usize = 256 << 10;
 /// How often a followed output is looked at: it grows without a record on the log.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -114,7 +116,7 @@ impl Output {
             loop {
                 // Asked before the output is read: what an ended run wrote is all there.
                 let ended = output.app.views.read().runs.get(&output.run).is_none_or(|run| run.state.is_final());
-                let chunk = output.read(from, CHUNK).await.ok()?;
+                let chunk = output.read(from, PIECE).await.ok()?;
                 if !chunk.bytes.is_empty() {
                     let next = chunk.from + chunk.bytes.len() as u64;
                     return Some((Ok::<Bytes, std::convert::Infallible>(chunk.bytes.into()), (output, next)));

@@ -125,6 +125,12 @@ impl Views {
         Expectation::new(self.clone())
     }
 
+    /// True if nothing follows the log any more, though nobody has asked for that.
+    pub fn has_ended(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(JoinHandle::is_finished) && !self.stop.load(Ordering::Acquire)
+    }
+
     /// Ends the thread.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);

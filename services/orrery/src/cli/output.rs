@@ -1,5 +1,6 @@
 //! What people and programs see: tables with colour, or the API's JSON as it is.
 
+use crate::terminal::clean;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, TableStyle};
 use serde_json::Value;
 use std::io::IsTerminal;
@@ -48,7 +49,7 @@ pub(crate) fn list(format: Format, answer: &Value, columns: &[Column]) {
             for item in items(answer) {
                 table.add_row(shown.iter().map(|column| coloured(&(column.cell)(item))));
             }
-            println!("{table}");
+            print_table(&table);
         }
     }
 }
@@ -84,6 +85,11 @@ pub(crate) fn plain_table() -> Table {
     table
 }
 
+/// Prints a table, whose colours are its own.
+pub(crate) fn print_table(table: &Table) {
+    std::println!("{table}");
+}
+
 /// True if standard output shows colours.
 pub(crate) fn colours() -> bool {
     std::io::stdout().is_terminal() && !crate::config::no_color()
@@ -106,7 +112,7 @@ fn coloured(text: &str) -> Cell {
 pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => clean(text).replace('\n', "\\n"),
         other => other.to_string(),
     }
 }

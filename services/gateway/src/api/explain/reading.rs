@@ -224,6 +224,6 @@ pub(super) fn by_time(mut entries: Vec<EntryView>) -> Vec<EntryView> {
 }
 
 pub(super) async fn blocking<T: Send + 'static>(app: &Arc<App>, read: impl FnOnce(&App) -> Answer<T> + Send + 'static) -> Answer<T> {
-    let app = app.clone();
-    tokio::task::spawn_blocking(move || read(&app)).await?
+    let reader = app.clone();
+    app.admission.read(move || read(&reader)).await?
 }
