@@ -3,7 +3,7 @@
 use orrery_log::clock;
 use orrery_tests::Server;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 /// How long anybody else may wait while they are there, on a machine that has other things to do.
@@ -26,11 +26,10 @@ fn sends_an_event(server: &Server) {
     assert!(began.elapsed() < PATIENCE, "an event waited for {:?}", began.elapsed());
 }
 
-/// What the server answers to these bytes before it ends the connection.
-fn answer_to(server: &Server, text: &str) -> String {
+/// What the server answers to these bytes before it ends the connection, as they ask it to.
+pub(crate) fn answer_to(server: &Server, text: &str) -> String {
     let mut stream = server.connect().unwrap();
     stream.write_all(text.as_bytes()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -86,7 +85,8 @@ fn half_heads_are_small_and_end() {
 fn a_length_that_is_told_twice_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"));
-    let head = format!("POST /api/v1/events/t HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n", server.token());
+    let head =
+        format!("POST /api/v1/events/t HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n", server.token());
     let (length, encoding, body) = ("Content-Length: 7\r\n", "Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n");
     for both in [format!("{head}{length}{encoding}\r\n{body}"), format!("{head}{encoding}{length}\r\n{body}")] {
         let answer = answer_to(&server, &both);

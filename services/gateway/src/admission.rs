@@ -14,10 +14,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-/// Memory for large answers, KiB, from before they are made until they have been sent; and for requests of many events.
+/// Memory for large answers, KiB, from before they are made until they have been sent.
 const ROOM_KIB: usize = 64 << 10;
 /// The largest answer of a reading, KiB: what is listed is cut there, and says where to go on.
 pub(crate) const ANSWER_KIB: u32 = 8 << 10;
+/// Requests with many events at once: each is read whole before it is appended.
+const BATCHES: usize = 8;
 /// Readings of the log that are done at once; they want processors, and so do those who decide.
 const READERS: usize = 4;
 /// How long a request waits for its turn.
@@ -41,8 +43,9 @@ pub(crate) struct Admission {
     follows: Arc<Semaphore>,
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
     room: Arc<Semaphore>,
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
     reading: Handle,
 }
 
@@ -57,8 +60,9 @@ impl Admission {
             follows: doors((connections / 8).min(FOLLOWERS)),
             reads: doors(connections / 2),
             writes: doors(connections / 4),
+            batches: doors(BATCHES),
             room: doors(ROOM_KIB),
-            readers: Semaphore::new(READERS),
+            readers: doors(READERS),
             reading,
         }
     }
@@ -89,22 +93,30 @@ impl Admission {
             .map_err(|_| Problem::new("too_many", format!("too many requests {what}")).try_this("come again in a second"))
     }
 
-    /// Memory for so many KiB, once it is free.
-    pub(crate) async fn room(&self, kib: u32) -> Answer<Permit> {
-        let waited = tokio::time::timeout(TURN_WAIT, self.room.clone().acquire_many_owned(kib)).await;
-        Ok(waited.map_err(|_| had_no_turn())?.expect("it is never closed"))
+    /// Lets in a request with many events, once there is room for it.
+    pub(crate) async fn batch(&self) -> Answer<Permit> {
+        turn(&self.batches, 1).await
     }
 
     /// Reads on a thread that may block.
     pub(crate) async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
-        let waited = tokio::time::timeout(TURN_WAIT, self.readers.acquire()).await;
-        let _turn = waited.map_err(|_| had_no_turn())?.expect("it is never closed");
+        let turn = turn(&self.readers, 1).await?;
+        let read = move || {
+            // It reads on, even if nobody waits for it any more.
+            let _turn = turn;
+            read()
+        };
         Ok(self.reading.spawn_blocking(read).await?)
     }
 }
 
-fn had_no_turn() -> Problem {
-    Problem::new("too_many", format!("the request had no turn within {} s", TURN_WAIT.as_secs())).try_this("come again in a second")
+/// Waits for so many permits.
+async fn turn(of: &Arc<Semaphore>, permits: u32) -> Answer<Permit> {
+    let Ok(turn) = tokio::time::timeout(TURN_WAIT, of.clone().acquire_many_owned(permits)).await else {
+        let detail = format!("the request had no turn within {} s", TURN_WAIT.as_secs());
+        return Err(Problem::new("too_many", detail).try_this("come again in a second"));
+    };
+    Ok(turn.expect("it is never closed"))
 }
 
 fn kind_of(request: &Request) -> Kind {
@@ -118,7 +130,7 @@ fn kind_of(request: &Request) -> Kind {
 
 /// The answer, with what is given back when it has been sent.
 fn holding<H: Send + Unpin + 'static>(response: Response, held: H) -> Response {
-    response.map(|body| Body::new(Held { body, _held: held }))
+    response.map(|body| Body::new(Held::new(body, held)))
 }
 
 /// Keeps room for an answer of at most so many KiB from before it is made, and only as much as it has until it is sent.
@@ -127,7 +139,7 @@ pub(crate) async fn keep_room(
     request: Request,
     next: Next,
 ) -> Answer<Response> {
-    let mut room = admission.room(most_kib).await?;
+    let mut room = turn(&admission.room, most_kib).await?;
     let response = next.run(request).await;
     // A stream has its own bound.
     let kib = response.body().size_hint().exact().map_or(0, |bytes| usize::try_from(bytes.div_ceil(1 << 10)).unwrap_or(usize::MAX));

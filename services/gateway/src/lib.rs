@@ -28,6 +28,9 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
 use views::Views;
 
+/// Whether a process does what it is for; else why not. It answers at once.
+pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// What the gateway needs.
 pub struct GatewayConfig {
     /// The log.
@@ -42,8 +45,8 @@ pub struct GatewayConfig {
     pub token: String,
     /// Where tasks' output is.
     pub read_output: Arc<ReadOutput>,
-    /// True while all shards of this process are held.
-    pub shards_ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Says why this process is not ready, whatever the views show: a shard is not held, the disk hangs.
+    pub ready: Ready,
     /// Renders metrics in Prometheus' text format.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -77,6 +80,7 @@ pub struct GatewayHandle {
     address: SocketAddr,
     serving: Option<Serving>,
     views: Arc<Views>,
+    app: Arc<App>,
     _threads: Threads,
 }
 
@@ -88,6 +92,11 @@ impl GatewayHandle {
     /// What it shows.
     pub fn views(&self) -> &Arc<Views> {
         &self.views
+    }
+    /// What `/readyz` says.
+    pub fn ready(&self) -> Ready {
+        let app = self.app.clone();
+        Arc::new(move || api::ready(&app))
     }
     /// Which of its threads has ended, if one has: nobody asked for that.
     pub fn failure(&self) -> Option<String> {
@@ -149,8 +158,8 @@ pub fn start(config: GatewayConfig) -> Result<GatewayHandle, GatewayError> {
     let connections = config.connections;
     let admission = Arc::new(Admission::new(connections, handle(&threads.reading)));
     let app = Arc::new(App { config, views: views.clone(), admission, appending: handle(&threads.appending) });
-    let serving = Serving::start("gateway", listener, connections, api::router(app, address), runtime("gateway", WORKERS, 1)?)?;
-    Ok(GatewayHandle { address, serving: Some(serving), views, _threads: threads })
+    let serving = Serving::start("gateway", listener, connections, api::router(app.clone(), address), runtime("gateway", WORKERS, 1)?)?;
+    Ok(GatewayHandle { address, serving: Some(serving), views, app, _threads: threads })
 }
 
 fn runtime(name: &'static str, workers: usize, blocking: usize) -> std::io::Result<Runtime> {

@@ -2,7 +2,7 @@
 //! or hold is shown, so there is no token, and other machines may ask.
 
 use crate::serving::Serving;
-use crate::{GatewayError, runtime};
+use crate::{GatewayError, Ready, runtime};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 pub struct MonitorConfig {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// True while the process does what it is for.
-    pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Whether the process does what it is for.
+    pub ready: Ready,
     /// Renders metrics in Prometheus' text format.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -34,8 +34,12 @@ impl Monitor {
         let MonitorConfig { listen, ready, render_metrics } = config;
         let listener = TcpListener::bind(listen).map_err(|source| GatewayError::CannotListen { address: listen, source })?;
         let address = listener.local_addr()?;
-        let readyz =
-            move || async move { if ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") } };
+        let readyz = move || async move {
+            match ready() {
+                Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+                Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+            }
+        };
         let router = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))

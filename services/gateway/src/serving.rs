@@ -9,9 +9,10 @@ mod wire;
 
 use crate::problem::Problem;
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::response::IntoResponse;
 use head::Head;
+use http_body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
@@ -19,7 +20,9 @@ use hyper_util::service::TowerToHyperService;
 use orrery_log::clock;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -123,7 +126,7 @@ async fn converse(stream: TcpStream, place: Place, router: Router) {
         async move {
             let response = if has_two_lengths { two_lengths() } else { answer.await? };
             seat.answers(response.body().size_hint().exact().is_some());
-            Ok::<_, std::convert::Infallible>(response.map(|body| Body::new(Held { body, _held: Served(seat) })))
+            Ok::<_, std::convert::Infallible>(response.map(|body| Body::new(Held::new(body, Served(seat)))))
         }
     });
     let wire = TokioIo::new(Wire::new(stream, seat.clone()));
@@ -320,27 +323,50 @@ impl Drop for Served {
     }
 }
 
+/// Bytes that a body gives at once: it counts as sent when the last of them are taken.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// A body, and what is held until it has been sent or is not wanted any more.
 pub(crate) struct Held<H> {
-    pub(crate) body: Body,
-    pub(crate) _held: H,
+    body: Body,
+    /// What the body gave, and was not taken yet.
+    rest: Bytes,
+    _held: H,
+}
+
+impl<H> Held<H> {
+    pub(crate) fn new(body: Body, held: H) -> Self {
+        Self { body, rest: Bytes::new(), _held: held }
+    }
 }
 
 impl<H: Unpin> HttpBody for Held<H> {
-    type Data = <Body as HttpBody>::Data;
-    type Error = <Body as HttpBody>::Error;
+    type Data = Bytes;
+    type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        std::pin::Pin::new(&mut self.body).poll_frame(context)
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.rest.is_empty() {
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                other => return other,
+            }
+        }
+        let piece = self.rest.len().min(PIECE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
     }
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
+    fn size_hint(&self) -> SizeHint {
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }
 
@@ -360,6 +386,20 @@ mod tests {
         assert!(Hall::take_in(&hall).is_none(), "all are served");
         drop(Served(first.seat.clone()));
         assert!(Hall::take_in(&hall).is_some(), "the first has its answer, and is waited for");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_held_until_the_last_piece() {
+        let held = Arc::new(());
+        let mut body = Held::new(Body::from(vec![b'x'; 3 * PIECE_BYTES - 1]), held.clone());
+        let mut left = body.size_hint().exact().expect("its length is known");
+        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let piece = frame.expect("a piece").into_data().expect("data").len();
+            assert!(piece <= PIECE_BYTES);
+            left -= piece as u64;
+            assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(left), left == 0));
+        }
+        assert_eq!((left, Arc::strong_count(&held)), (0, 2));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod demo;
 mod files;
+mod health;
 mod serve;
 mod standalone;
 

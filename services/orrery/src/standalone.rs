@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::files;
+use crate::health::Health;
 use anyhow::{Context, Result, bail};
 use orrery_agent::{AgentConfig, AgentHandle};
 use orrery_allocator::Allocator;
@@ -111,7 +112,8 @@ impl Standalone {
         };
         let shards = Arc::new([driver::start::<Trigger>(shard("trigger"))?, driver::start::<Allocator>(shard("allocator"))?]);
         let agent_dir = dir.join("agent");
-        let gateway = orrery_gateway::start(gateway(&port, &cluster, settings.listen, &token, &shards, &agent_dir))?;
+        let gateway =
+            orrery_gateway::start(gateway(&port, &cluster, settings.listen, &token, &shards, &agent_dir, Health::of(port.clone())?))?;
         let agent = start_agent(&port, &agent_dir, settings)?;
         Ok(Self { gateway, agent, shards, log, cluster, token })
     }
@@ -163,6 +165,7 @@ fn gateway(
     token: &str,
     shards: &Arc<[ShardHandle; 2]>,
     agent_dir: &Path,
+    health: Health,
 ) -> GatewayConfig {
     let (shards, agent_dir) = (shards.clone(), agent_dir.to_owned());
     GatewayConfig {
@@ -172,7 +175,12 @@ fn gateway(
         connections: connections(files::raised().now),
         token: token.to_owned(),
         read_output: outputs::of_folder(agent_dir),
-        shards_ready: Arc::new(move || shards.iter().all(ShardHandle::is_ready)),
+        ready: Arc::new(move || {
+            if !shards.iter().all(ShardHandle::is_ready) {
+                return Err("a shard is being acquired".into());
+            }
+            health.of_log()
+        }),
         render_metrics: Arc::new(crate::cli::metrics::render),
     }
 }

@@ -1,6 +1,6 @@
 //! What is printed. Texts of users (a reason, a cause, a message) reach a person's terminal, and must not steer it: `print!`, `println!`
-//! and `eprintln!` of this crate write control characters as JSON does. Tables are made of cells that are written so, as their colours
-//! are such characters. A task's output (`run logs`) is what the task wrote.
+//! and `eprintln!` of this crate write control characters as JSON does. Tables, whose colours are such characters, are printed by
+//! `output::print_table`, which does so with their cells. A task's output (`run logs`) is what the task wrote.
 
 /// A text without what steers a terminal: `\u001b` for an escape, likewise for what changes the direction of writing. Lines and tabs stay.
 pub(crate) fn clean(text: &str) -> std::borrow::Cow<'_, str> {

@@ -44,8 +44,8 @@ pub(super) async fn send(
     }
     let media = header_text(&headers, "content-type").unwrap_or_default();
     let batch = Batch::of(&media);
-    let _room = match batch {
-        Some(_) => Some(app.admission.room(BATCH_BYTES.div_ceil(1 << 10) as u32).await?),
+    let _turn = match batch {
+        Some(_) => Some(app.admission.batch().await?),
         None => None,
     };
     let bytes = input::body(body, if batch.is_some() { BATCH_BYTES } else { INPUT_BYTES }).await?;

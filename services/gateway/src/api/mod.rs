@@ -13,6 +13,8 @@ mod openapi;
 mod paging;
 mod runs;
 
+pub(crate) use cluster::ready;
+
 use crate::App;
 use crate::admission::{ANSWER_KIB, keep_room};
 use crate::guard::guard;
@@ -55,7 +57,7 @@ macro_rules! routes {
 
 routes! {
     get "/healthz" => cluster::healthz, "Answers 200 while the process serves";
-    get "/readyz" => cluster::readyz, "Answers 200 when all shards are held and the views show what was there at the start";
+    get "/readyz" => cluster::readyz, "Answers 200 while all shards are held, the views follow the log, and the log acknowledges what is written; else 503 with the reason";
     get "/metrics" => cluster::metrics, "Metrics in Prometheus' text format";
     get "/api/v1/openapi.json" => openapi::document, "This document";
     get "/api/v1/cluster" => cluster::status, "What the cluster consists of, and how far its parts have come";
@@ -103,7 +105,6 @@ routes! {
 
 /// Routes whose answers may be large, and to how many KiB: room is kept for them.
 const LARGE: &[(&str, u32)] = &[
-    ("/metrics", 1 << 10),
     ("/api/v1/cluster", 2 << 10),
     ("/api/v1/jobs", ANSWER_KIB),
     ("/api/v1/runs", ANSWER_KIB),
