@@ -231,3 +231,56 @@ fn a_terminal_that_hangs_up_ends_the_server_in_order_unless_it_was_told_to_stay(
     };
     assert_eq!((ends(false), ends(true)), (Some(0), Some(0)));
 }
+
+#[test]
+fn numbers_and_times_at_their_ends_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    let job = r#"{"name": "a", "command": ["echo", "x"], "triggers": [{"event": "t"}]}"#;
+    assert_eq!(server.post("/api/v1/jobs", job).status, 201);
+    assert_eq!(server.post("/api/v1/events/t", "{}").status, 202);
+    let run = server.post("/api/v1/jobs/default/a/run", "{}").body["id"].as_str().unwrap().to_owned();
+    server.wait(&run);
+    let numbers =
+        ["0", "-1", "2147483647", "-2147483648", "4294967296", "9223372036854775807", "-9223372036854775808", "18446744073709551615"];
+    let times = ["0001-01-01T00:00:00Z", "-9999-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "+262142-12-31T23:59:59Z", "0", ""];
+    let with_number = [
+        format!("/api/v1/runs/{run}/logs?from=#"),
+        format!("/api/v1/runs/{run}/logs?limit=#"),
+        format!("/api/v1/runs/{run}/logs?from=#&limit=#"),
+        format!("/api/v1/runs/{run}/logs?attempt=#"),
+        format!("/api/v1/runs/{run}?wait=#"),
+        "/api/v1/runs?limit=#".to_owned(),
+        format!("/api/v1/runs?cursor=#.{run}"),
+        "/api/v1/jobs?limit=#".to_owned(),
+        "/api/v1/agents?limit=#".to_owned(),
+        "/api/v1/decisions?limit=#".to_owned(),
+        "/api/v1/decisions?from=#".to_owned(),
+        "/api/v1/decisions?from=trigger/#@#.#".to_owned(),
+        "/api/v1/explain/event/t/0/#".to_owned(),
+        "/api/v1/explain/event/t/#/0".to_owned(),
+    ];
+    let with_time = [
+        "/api/v1/runs?since=#".to_owned(),
+        "/api/v1/decisions?since=#".to_owned(),
+        "/api/v1/decisions?until=#".to_owned(),
+        format!("/api/v1/explain/run/{run}?at=#"),
+        "/api/v1/explain/job/default/a?at=#".to_owned(),
+    ];
+    let agent = server.get("/api/v1/agents").body["items"][0]["id"].as_str().unwrap().to_owned();
+    let of_agent = format!("/api/v1/explain/agent/{agent}?at=#");
+    let asked = |paths: &[String], values: &[&str]| -> Vec<String> {
+        paths.iter().flat_map(|path| values.iter().map(|value| path.replace('#', &value.replace('+', "%2B")))).collect()
+    };
+    for path in [asked(&with_number, &numbers), asked(&with_time, &times), asked(&[of_agent], &times)].concat() {
+        let told = server.get(&path);
+        assert!(told.status < 500, "{path}: {told:?}");
+    }
+    let token = server.token();
+    for range in ["0-18446744073709551615", "18446744073709551615-", "9223372036854775808-9223372036854775809", "5-2"] {
+        let path = format!("/api/v1/runs/{run}/logs");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n");
+        let told = crate::hostile::answer_to(&server, &format!("{head}Range: bytes={range}\r\n\r\n"));
+        assert!(!told.starts_with("HTTP/1.1 5"), "{range}: {told}");
+    }
+}

@@ -58,7 +58,7 @@ fn range(query: &BTreeMap<String, String>, headers: &HeaderMap) -> Answer<(u64, 
         let (first, last) = text.strip_prefix("bytes=").and_then(|rest| rest.split_once('-')).ok_or_else(refused)?;
         let first: u64 = first.parse().map_err(|_| refused())?;
         let last: Option<u64> = if last.is_empty() { None } else { Some(last.parse().map_err(|_| refused())?) };
-        return Ok((first, last.map(|last| last + 1)));
+        return Ok((first, last.map(|last| last.saturating_add(1))));
     }
     let number = |name: &str| {
         let number = query
