@@ -5,11 +5,12 @@ use crate::problem::{Answer, Problem};
 use crate::views::Decided;
 use orrery_log::{Log, LogError};
 use orrery_model::codec::Codec;
+use orrery_model::decider::Poison;
 use orrery_model::id::{JobName, Principal};
 use orrery_model::limits::INPUT_BYTES;
 use orrery_model::messages::{self, Request, RequestRecord};
 use orrery_model::payload::Payload;
-use orrery_model::record::{NewRecord, Record};
+use orrery_model::record::{NewRecord, Record, data_bytes};
 use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use orrery_runtime::shard::decode;
@@ -36,23 +37,28 @@ pub(crate) enum Outcome {
 }
 
 impl App {
-    /// Appends records that the trigger will read, and says where they stand. What it could not take is refused instead.
+    /// Appends records and says where they stand.
     pub(crate) async fn append(&self, records: Vec<NewRecord>) -> Answer<Vec<i64>> {
-        records.iter().try_for_each(|record| self.check(record))?;
+        for record in &records {
+            let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.as_bytes().len()).sum();
+            let bytes = data_bytes(record.key.as_ref(), record.value.as_ref()) + headers;
+            if bytes > INPUT_BYTES {
+                let detail = format!("the record for {} has {bytes} bytes, allowed are {INPUT_BYTES}", record.topic);
+                return Err(Problem::new("too_large", detail).try_this("send a reference to the data instead"));
+            }
+        }
         self.writing(move |log| log.append(records)).await
     }
 
-    /// The shard's own check, so that nothing is answered with 202 and becomes a dead letter.
-    fn check(&self, record: &NewRecord) -> Answer<()> {
-        let NewRecord { topic, partition, key, value, headers } = record.clone();
-        let record = Record { offset: 0, prev: 0, appended: Timestamp(0), key, value, headers };
-        let bytes = record.bytes();
-        if bytes > INPUT_BYTES {
-            let detail = format!("the record for {topic} has {bytes} bytes, allowed are {INPUT_BYTES}");
-            return Err(Problem::new("too_large", detail).try_this("send a reference to the data instead"));
+    /// Appends inputs of the trigger. One that a shard could not take is refused: nothing is answered with 202 and becomes a dead letter.
+    pub(crate) async fn send(&self, records: Vec<NewRecord>) -> Answer<Vec<i64>> {
+        for record in &records {
+            let NewRecord { topic, partition, key, value, headers } = record.clone();
+            let record = Record { offset: 0, prev: 0, appended: Timestamp(0), key, value, headers };
+            let decoded = decode::<Trigger>(&self.config.cluster, &topic, (partition, 0, ""), &record);
+            decoded.map_err(|Poison { stage, reason }| Problem::new(if stage == "size" { "too_large" } else { "invalid" }, reason))?;
         }
-        let decoded = decode::<Trigger>(&self.config.cluster, &topic, (partition, 0, ""), &record);
-        decoded.map(drop).map_err(|poison| Problem::new("invalid", poison.reason))
+        self.append(records).await
     }
 
     /// Asks the log for something that is waited for, on a thread that no reading has.
@@ -65,7 +71,7 @@ impl App {
     pub(crate) async fn decide(self: &Arc<Self>, record: NewRecord) -> Answer<Outcome> {
         let expectation = self.views.expect();
         let (topic, partition) = (record.topic.clone(), record.partition);
-        let offset = self.append(vec![record]).await?[0];
+        let offset = self.send(vec![record]).await?[0];
         let Ok(Some(decided)) = tokio::time::timeout(DECISION_WAIT, expectation.of(&topic, partition, offset)).await else {
             return Ok(Outcome::Accepted { topic, partition, offset });
         };

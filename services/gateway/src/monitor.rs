@@ -52,3 +52,24 @@ impl Monitor {
         self.address
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    #[test]
+    fn who_says_nothing_keeps_no_probe_out_and_what_is_wrong_is_told() {
+        let ready: Ready = Arc::new(|| Err("the disk hangs".into()));
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let monitor = Monitor::start(MonitorConfig { listen, ready, render_metrics: Arc::new(String::new) }).expect("it starts");
+        let connect = || TcpStream::connect(monitor.address()).expect("it listens");
+        let _silent: Vec<TcpStream> = (0..3 * CONNECTIONS).map(|_| connect()).collect();
+        let mut probe = connect();
+        probe.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it is open");
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).expect("it is answered");
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("not ready: the disk hangs\n"), "{answer}");
+    }
+}

@@ -66,7 +66,7 @@ pub(super) async fn send(
         value: Some((*value).into()),
         headers: kept_headers(&headers, batch.map(|batch| (batch, index))),
     };
-    let offsets = app.append(values.iter().enumerate().map(record).collect()).await?;
+    let offsets = app.send(values.iter().enumerate().map(record).collect()).await?;
     let place = |offset: &i64| json!({"topic": topic, "partition": partition, "offset": offset});
     let body: Value = if batch.is_some() { json!({"items": offsets.iter().map(place).collect::<Vec<_>>()}) } else { place(&offsets[0]) };
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())

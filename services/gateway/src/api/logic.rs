@@ -91,6 +91,6 @@ pub(super) async fn raise(State(app): State<Arc<App>>, headers: HeaderMap) -> An
     if records.is_empty() {
         return Err(Problem::new("conflict", "the newest version that the members have is in force already"));
     }
-    app.writing(move |log| log.append(records)).await?;
+    app.append(records).await?;
     Ok(Json(read(&app).await?.shown()))
 }
