@@ -83,7 +83,7 @@ routes! {
     get "/api/v1/runs/{run}/logs" => logs::read, "Output of an attempt", "stream": "stdout (default) or stderr",
         "attempt": "its number, default the last", "from": "first byte; or use the header Range", "limit": "at most so many bytes",
         "follow": "true: go on until the run has ended";
-    post "/api/v1/events/{topic}" => events::send, "Appends the body as an event; application/x-ndjson: one event per line",
+    post "/api/v1/events/{topic}" => events::send, "Appends the body as an event; application/x-ndjson: one event per line; application/cloudevents-batch+json: a list of CloudEvents",
         "key": "the record's key";
     get "/api/v1/agents" => agents::list, "Agents, by cell and name", "limit": "at most so many, 1 to 1000, default 1000",
         "cursor": "`next` of the page before";
