@@ -8,5 +8,6 @@ mod command_line;
 mod crash;
 mod explain;
 mod export;
+mod hostile;
 mod paths;
 mod week;

@@ -55,8 +55,19 @@ impl Server {
         Self::serving(folder, &["serve", "gateway"])
     }
 
+    /// A standalone that may open so many files, and no more.
+    pub fn with_files(folder: &Path, files: u32) -> Self {
+        let limited = ["-c", "ulimit -n $0 && exec \"$@\"", &files.to_string()].map(str::to_owned);
+        let mut command = Command::new("sh");
+        command.args(limited).arg(binary());
+        Self::of(folder, spawn_as(command, folder, &["standalone"]))
+    }
+
     fn serving(folder: &Path, role: &[&str]) -> Self {
-        let (child, url) = spawn(folder, role);
+        Self::of(folder, spawn(folder, role))
+    }
+
+    fn of(folder: &Path, (child, url): (Child, String)) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30))).build();
         Self { child, folder: folder.to_owned(), url, agent: config.into() }
     }
@@ -69,6 +80,18 @@ impl Server {
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Memory that it has, MiB.
+    pub fn resident_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10
+    }
+
+    /// Opens a connection of one's own.
+    pub fn connect(&self) -> std::io::Result<std::net::TcpStream> {
+        std::net::TcpStream::connect(self.url.trim_start_matches("http://"))
     }
 
     /// kill -9; the supervisor and the tasks live on.
@@ -150,9 +173,12 @@ impl Server {
 
 /// Starts a server of this folder and waits for the line that says where it serves.
 fn spawn(folder: &Path, role: &[&str]) -> (Child, String) {
+    spawn_as(Command::new(binary()), folder, role)
+}
+
+fn spawn_as(mut command: Command, folder: &Path, role: &[&str]) -> (Child, String) {
     let said = folder.with_extension("stderr");
     let errors = std::fs::OpenOptions::new().create(true).append(true).open(&said).expect("a file for its errors");
-    let mut command = Command::new(binary());
     command.arg("--data-dir").arg(folder).args(role).args(["--listen", "127.0.0.1:0"]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().expect("the binary starts");
     let url = wait_until_ready(&mut child, role[role.len() - 1], &said);

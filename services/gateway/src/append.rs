@@ -3,14 +3,18 @@
 use crate::App;
 use crate::problem::{Answer, Problem};
 use crate::views::Decided;
+use orrery_log::{Log, LogError};
 use orrery_model::codec::Codec;
+use orrery_model::decider::Poison;
 use orrery_model::id::{JobName, Principal};
 use orrery_model::limits::INPUT_BYTES;
 use orrery_model::messages::{self, Request, RequestRecord};
 use orrery_model::payload::Payload;
-use orrery_model::record::{NewRecord, data_bytes};
+use orrery_model::record::{NewRecord, Record, data_bytes};
+use orrery_model::time::Timestamp;
 use orrery_model::topics;
-use orrery_trigger::Decision;
+use orrery_runtime::shard::decode;
+use orrery_trigger::{Decision, Trigger};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +38,7 @@ pub(crate) enum Outcome {
 
 impl App {
     /// Appends records and says where they stand.
-    pub(crate) async fn append(self: &Arc<Self>, records: Vec<NewRecord>) -> Answer<Vec<i64>> {
+    pub(crate) async fn append(&self, records: Vec<NewRecord>) -> Answer<Vec<i64>> {
         for record in &records {
             let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.as_bytes().len()).sum();
             let bytes = data_bytes(record.key.as_ref(), record.value.as_ref()) + headers;
@@ -43,18 +47,31 @@ impl App {
                 return Err(Problem::new("too_large", detail).try_this("send a reference to the data instead"));
             }
         }
-        let app = self.clone();
-        Ok(tokio::task::spawn_blocking(move || app.config.log.append(records)).await??)
+        self.writing(move |log| log.append(records)).await
+    }
+
+    /// Appends inputs of the trigger. One that a shard could not take is refused: nothing is answered with 202 and becomes a dead letter.
+    pub(crate) async fn send(&self, records: Vec<NewRecord>) -> Answer<Vec<i64>> {
+        for record in &records {
+            let NewRecord { topic, partition, key, value, headers } = record.clone();
+            let record = Record { offset: 0, prev: 0, appended: Timestamp(0), key, value, headers };
+            let decoded = decode::<Trigger>(&self.config.cluster, &topic, (partition, 0, ""), &record);
+            decoded.map_err(|Poison { stage, reason }| Problem::new(if stage == "size" { "too_large" } else { "invalid" }, reason))?;
+        }
+        self.append(records).await
+    }
+
+    /// Asks the log for something that is waited for, on a thread that no reading has.
+    pub(crate) async fn writing<T: Send + 'static>(&self, ask: impl FnOnce(&dyn Log) -> Result<T, LogError> + Send + 'static) -> Answer<T> {
+        let log = self.config.log.clone();
+        Ok(self.appending.spawn_blocking(move || ask(&*log)).await??)
     }
 
     /// Appends one record to an input of the trigger and waits for its decision. A refusal becomes a problem.
     pub(crate) async fn decide(self: &Arc<Self>, record: NewRecord) -> Answer<Outcome> {
-        let Ok(_permit) = self.waiting.try_acquire() else {
-            return Err(Problem::new("too_many", "too many requests wait for their decisions").try_this("come again in a second"));
-        };
         let expectation = self.views.expect();
         let (topic, partition) = (record.topic.clone(), record.partition);
-        let offset = self.append(vec![record]).await?[0];
+        let offset = self.send(vec![record]).await?[0];
         let Ok(Some(decided)) = tokio::time::timeout(DECISION_WAIT, expectation.of(&topic, partition, offset)).await else {
             return Ok(Outcome::Accepted { topic, partition, offset });
         };

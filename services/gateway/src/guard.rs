@@ -17,10 +17,11 @@ pub const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 /// Lets a request through, or refuses it.
 pub(crate) async fn guard(State((app, address)): State<(Arc<App>, SocketAddr)>, request: Request, next: Next) -> Result<Response, Problem> {
     check_host(request.headers(), address)?;
-    if !OPEN.contains(&request.uri().path()) {
-        check_token(request.headers(), &app.config.token)?;
+    if OPEN.contains(&request.uri().path()) {
+        return Ok(next.run(request).await);
     }
-    Ok(next.run(request).await)
+    check_token(request.headers(), &app.config.token)?;
+    app.admission.admit(request, next).await
 }
 
 fn check_host(headers: &HeaderMap, address: SocketAddr) -> Result<(), Problem> {

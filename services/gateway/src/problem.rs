@@ -15,6 +15,7 @@ pub const CODES: &[(&str, StatusCode)] = &[
     ("not_found", StatusCode::NOT_FOUND),
     ("no_such_route", StatusCode::NOT_FOUND),
     ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+    ("too_slow", StatusCode::REQUEST_TIMEOUT),
     ("conflict", StatusCode::CONFLICT),
     ("gone", StatusCode::GONE),
     ("too_large", StatusCode::PAYLOAD_TOO_LARGE),

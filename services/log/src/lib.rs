@@ -7,6 +7,7 @@ pub mod clock;
 pub mod conformance;
 pub mod embedded;
 pub mod kafka;
+mod pending;
 
 use orrery_model::record::{NewRecord, Offset, Record};
 use orrery_model::time::Timestamp;
@@ -230,6 +231,16 @@ pub trait Log: Send + Sync {
     /// True if append times come from this machine's own wall clock: they say nothing about whether it is right.
     fn shares_clock(&self) -> bool {
         false
+    }
+    /// How long the oldest write of this process has waited for its acknowledgement; zero while none is under way. A hung disk or
+    /// broker shows here, whoever waits for it.
+    fn unacknowledged(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// Asks the log for a sign of life that takes the way of a write as far as it goes without a record, for who would know whether
+    /// a log that nobody writes to still takes anything. While it is under way it counts as [`Self::unacknowledged`].
+    fn probe(&self) -> Result<(), LogError> {
+        Ok(())
     }
     /// Rings this bell from now on whenever records become readable in partitions of these topics that this process reads, and when
     /// a topic that did not exist is made. It is held weakly; rung-for topics add up over calls. Asked before the first read,

@@ -10,6 +10,8 @@ use crate::cli::audit::{earlier, read_key};
 use crate::cli::metrics;
 use crate::cli::serve::Signals;
 use crate::config::Config;
+use crate::files;
+use crate::health::Health;
 use crate::standalone::{Settings, draw_bytes, make_folder, token};
 use anyhow::{Context, Result, bail};
 use members::Members;
@@ -20,7 +22,7 @@ use orrery_audit::Begin;
 use orrery_audit::auditor::{Auditor, AuditorConfig, Signing};
 use orrery_gateway::monitor::{Monitor, MonitorConfig};
 use orrery_gateway::outputs::{self, ReadOutput};
-use orrery_gateway::{GatewayConfig, GatewayHandle};
+use orrery_gateway::{GatewayConfig, GatewayHandle, Ready, connections};
 use orrery_log::Log;
 use orrery_model::codec::hex;
 use orrery_runtime::messages::Cluster;
@@ -59,6 +61,7 @@ impl Role {
 /// Serves until a signal comes or the service cannot go on. A log that cannot be reached is waited for, at the start too.
 pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
     metrics::install()?;
+    files::raised();
     let settings = Settings::from_config(config)?;
     let mut signals = Signals::new()?;
     if role == Role::Gateway && config.kafka()?.is_none() {
@@ -67,22 +70,30 @@ pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
     make_folder(&settings.data_dir)?;
     let Some(connection) = Connection::wait(config, &mut signals)? else { return Ok(()) };
     match role {
-        Role::Trigger => serve_shards(config, &Members::start::<Trigger>(config, &connection, role.name())?, signals),
-        Role::Allocator => serve_shards(config, &Members::start::<Allocator>(config, &connection, role.name())?, signals),
+        Role::Trigger => serve_shards(config, &connection, &Members::start::<Trigger>(config, &connection, role.name())?, signals),
+        Role::Allocator => serve_shards(config, &connection, &Members::start::<Allocator>(config, &connection, role.name())?, signals),
         Role::Agent => serve_agent(config, &settings, &connection, signals),
         Role::Gateway => serve_gateway(config, &settings, &connection, signals),
         Role::Auditor => serve_auditor(config, &connection, signals),
     }
 }
 
-fn serve_shards(config: &Config, members: &Members, signals: Signals) -> Result<()> {
-    let monitor = monitor(config, members.ready())?;
+fn serve_shards(config: &Config, connection: &Connection, members: &Members, signals: Signals) -> Result<()> {
+    let health = Health::of(connection.port())?;
+    let held = members.ready();
+    let ready = move || {
+        if !held() {
+            return Err("a shard of this process is not held yet, or is kept away from".to_owned());
+        }
+        health.of_log()
+    };
+    let monitor = monitor(config, Arc::new(ready))?;
     say_ready(&watched(members.name(), monitor.as_ref()))?;
-    signals.wait(|| None)
+    signals.wait(|| members.failure())
 }
 
 /// Answers those who watch the process, if an address is set for that.
-fn monitor(config: &Config, ready: Arc<dyn Fn() -> bool + Send + Sync>) -> Result<Option<Monitor>> {
+fn monitor(config: &Config, ready: Ready) -> Result<Option<Monitor>> {
     let Some(listen) = config.get("monitor") else { return Ok(None) };
     let listen = listen.parse().with_context(|| format!("monitor: {listen:?} is not an address and port, such as 0.0.0.0:4701"))?;
     Ok(Some(Monitor::start(MonitorConfig { listen, ready, render_metrics: Arc::new(metrics::render) })?))
@@ -94,9 +105,7 @@ fn watched(name: &str, monitor: Option<&Monitor>) -> String {
 }
 
 fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
-    let program = std::env::current_exe()?;
-    let command = vec![program.display().to_string(), crate::SUPERVISOR.into()];
-    let mut agent = AgentConfig::new(settings.data_dir.join("agent"), command);
+    let mut agent = AgentConfig::new(settings.data_dir.join("agent"), crate::supervisor_command()?);
     agent.cell = i32::try_from(config.number("cell", 0..=connection.cluster.cells - 1)?)?;
     agent.prefix.clone_from(&connection.cluster.prefix);
     agent.resources = settings.resources;
@@ -105,9 +114,10 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
     let running = Arc::new(orrery_agent::start(connection.port(), agent)?);
     let (prefix, agent) = (connection.cluster.prefix.clone(), running.agent().clone());
     let _answering = Outputs::start(OutputsConfig { log: connection.port(), prefix, cell, agent, dir })?;
-    let ready = {
+    let health = Health::of(connection.port())?;
+    let ready: Ready = {
         let running = running.clone();
-        Arc::new(move || running.is_running())
+        Arc::new(move || if running.is_running() { health.of_log() } else { Err("the agent has ended".into()) })
     };
     let monitor = monitor(config, ready)?;
     say_ready(&watched(running.agent().as_str(), monitor.as_ref()))?;
@@ -117,33 +127,42 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
 fn serve_gateway(config: &Config, settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {
     // Output lies where its task ran.
     let read_output = outputs::of_agents(connection.port(), connection.cluster.clone(), hex(&draw_bytes::<8>()));
-    let gateway = start_gateway(settings, (connection.port(), connection.cluster.clone()), read_output)?;
+    let health = Health::of(connection.port())?;
+    let ready: Ready = Arc::new(move || health.of_log());
+    let gateway = start_gateway(settings, (connection.port(), connection.cluster.clone()), read_output, ready)?;
     show(config, &gateway, signals)
 }
 
-fn start_gateway(settings: &Settings, (log, cluster): (Arc<dyn Log>, Cluster), read_output: Arc<ReadOutput>) -> Result<GatewayHandle> {
+fn start_gateway(
+    settings: &Settings,
+    (log, cluster): (Arc<dyn Log>, Cluster),
+    read_output: Arc<ReadOutput>,
+    ready: Ready,
+) -> Result<GatewayHandle> {
     Ok(orrery_gateway::start(GatewayConfig {
         log,
         cluster,
         listen: settings.listen,
+        connections: connections(files::raised().now),
         token: token(&settings.data_dir.join("token"))?,
         read_output,
-        shards_ready: Arc::new(|| true),
+        ready,
         render_metrics: Arc::new(metrics::render),
     })?)
 }
 
 /// Says where a gateway serves, until a signal comes.
 fn show(config: &Config, gateway: &GatewayHandle, signals: Signals) -> Result<()> {
-    let views = gateway.views().clone();
-    let monitor = monitor(config, Arc::new(move || views.seen().ready))?;
+    let monitor = monitor(config, gateway.ready())?;
     say_ready(&watched(&format!("http://{}", gateway.address()), monitor.as_ref()))?;
-    signals.wait(|| None)
+    signals.wait(|| gateway.failure())
 }
 
 fn serve_auditor(config: &Config, connection: &Connection, signals: Signals) -> Result<()> {
     let auditor = Auditor::start(auditor_config(config, connection.port(), &connection.cluster)?)?;
-    let monitor = monitor(config, auditor.caught_up())?;
+    let caught_up = auditor.caught_up();
+    let ready = move || if caught_up() { Ok(()) } else { Err("the journals have not been verified to their ends yet".to_owned()) };
+    let monitor = monitor(config, Arc::new(ready))?;
     say_ready(&watched(Role::Auditor.name(), monitor.as_ref()))?;
     signals.wait(|| auditor.has_ended().then(|| "the auditor has ended; the reason is in the messages above".to_owned()))
 }

@@ -1,10 +1,12 @@
 //! All services in one process, on the embedded log.
 
 use crate::config::Config;
+use crate::files;
+use crate::health::Health;
 use anyhow::{Context, Result, bail};
 use orrery_agent::{AgentConfig, AgentHandle};
 use orrery_allocator::Allocator;
-use orrery_gateway::{GatewayConfig, GatewayHandle, outputs};
+use orrery_gateway::{GatewayConfig, GatewayHandle, connections, outputs};
 use orrery_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use orrery_log::{Log, clock};
 use orrery_model::decider::Decider;
@@ -84,6 +86,7 @@ pub(crate) struct Standalone {
 impl Standalone {
     /// Starts everything in a folder; returns when the port is open.
     pub(crate) fn start(settings: &Settings) -> Result<Self> {
+        files::raised();
         let dir = &settings.data_dir;
         make_folder(dir)?;
         let options = EmbeddedOptions { salvage: settings.salvage, ..EmbeddedOptions::default() };
@@ -109,7 +112,8 @@ impl Standalone {
         };
         let shards = Arc::new([driver::start::<Trigger>(shard("trigger"))?, driver::start::<Allocator>(shard("allocator"))?]);
         let agent_dir = dir.join("agent");
-        let gateway = orrery_gateway::start(gateway(&port, &cluster, settings.listen, &token, &shards, &agent_dir))?;
+        let gateway =
+            orrery_gateway::start(gateway(&port, &cluster, settings.listen, &token, &shards, &agent_dir, Health::of(port.clone())?))?;
         let agent = start_agent(&port, &agent_dir, settings)?;
         Ok(Self { gateway, agent, shards, log, cluster, token })
     }
@@ -132,7 +136,7 @@ impl Standalone {
         if !self.agent.is_running() {
             return Some("the agent has ended; the reason is in the messages above".into());
         }
-        self.log.topics().err().map(|error| error.to_string())
+        self.gateway.failure().or_else(|| self.log.topics().err().map(|error| error.to_string()))
     }
 
     /// What the API shows.
@@ -147,8 +151,8 @@ impl Standalone {
 }
 
 fn start_agent(log: &Arc<dyn Log>, dir: &Path, settings: &Settings) -> Result<AgentHandle> {
-    let program = std::env::current_exe().context("the path of this program is not known")?;
-    let mut config = AgentConfig::new(dir.to_owned(), vec![program.display().to_string(), crate::SUPERVISOR.into()]);
+    let command = crate::supervisor_command().context("the path of this program is not known")?;
+    let mut config = AgentConfig::new(dir.to_owned(), command);
     config.resources = settings.resources;
     config.attributes.clone_from(&settings.attributes);
     Ok(orrery_agent::start(log.clone(), config)?)
@@ -161,15 +165,22 @@ fn gateway(
     token: &str,
     shards: &Arc<[ShardHandle; 2]>,
     agent_dir: &Path,
+    health: Health,
 ) -> GatewayConfig {
     let (shards, agent_dir) = (shards.clone(), agent_dir.to_owned());
     GatewayConfig {
         log: log.clone(),
         cluster: cluster.clone(),
         listen,
+        connections: connections(files::raised().now),
         token: token.to_owned(),
         read_output: outputs::of_folder(agent_dir),
-        shards_ready: Arc::new(move || shards.iter().all(ShardHandle::is_ready)),
+        ready: Arc::new(move || {
+            if !shards.iter().all(ShardHandle::is_ready) {
+                return Err("a shard is being acquired".into());
+            }
+            health.of_log()
+        }),
         render_metrics: Arc::new(crate::cli::metrics::render),
     }
 }

@@ -58,6 +58,24 @@ pub enum Arrival {
     Observed(Observation),
 }
 
+/// Reads a record into inputs, or says why it would be a dead letter: who appends asks this first, and then the shard does.
+pub fn decode<D: Decider>(
+    cluster: &Cluster,
+    topic: &str,
+    (partition, generation, id): (u32, i64, &str),
+    record: &Record,
+) -> Result<Vec<Decoded<D::Input>>, Poison> {
+    let bytes = record.bytes();
+    let ours = topic.strip_prefix(cluster.prefix.as_str());
+    // Our own packed records hold one item at least, which may be larger than the limit by its envelope.
+    let limit = if ours.is_some() { INPUT_BYTES + PACKED_BYTES } else { INPUT_BYTES };
+    if bytes > limit {
+        let reason = format!("the record has {bytes} bytes, over the limit of {limit}; send a reference to the data instead");
+        return Err(Poison::new("size", reason));
+    }
+    D::decode(InputTopic { name: ours.unwrap_or(topic), ours: ours.is_some(), partition, generation, id }, record)
+}
+
 /// A transaction to commit: all of it or nothing.
 #[derive(Debug)]
 pub struct Transaction {
@@ -343,16 +361,7 @@ impl<D: Decider> Shard<D> {
     }
 
     fn decode(&self, topic: &str, partition: u32, position: &Position, record: &Record) -> Result<Vec<Decoded<D::Input>>, Poison> {
-        let bytes = record.bytes();
-        let ours = topic.strip_prefix(self.cluster.prefix.as_str());
-        // Our own packed records hold one item at least, which may be larger than the limit by its envelope.
-        let limit = if ours.is_some() { INPUT_BYTES + PACKED_BYTES } else { INPUT_BYTES };
-        if bytes > limit {
-            let reason = format!("the record has {bytes} bytes, over the limit of {limit}; send a reference to the data instead");
-            return Err(Poison::new("size", reason));
-        }
-        let (generation, id) = (position.generation, position.topic_id.as_str());
-        D::decode(InputTopic { name: ours.unwrap_or(topic), ours: ours.is_some(), partition, generation, id }, record)
+        decode::<D>(&self.cluster, topic, (partition, position.generation, &position.topic_id), record)
     }
 
     /// One input of a record; says why it was dropped, if it was.

@@ -1,23 +1,27 @@
 //! Agents.
 
+use super::paging::{Page, page};
 use crate::App;
 use crate::problem::{Answer, Problem};
 use crate::views::{CellView, ViewState};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use orrery_allocator::rows::AgentRow;
 use orrery_model::id::AgentId;
 use orrery_model::job::did_you_mean;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(super) async fn list(State(app): State<Arc<App>>) -> Json<Value> {
+pub(super) async fn list(State(app): State<Arc<App>>, Query(query): Query<BTreeMap<String, String>>) -> Answer<Json<Page>> {
     let state = app.views.read();
-    let mut items: Vec<Value> = Vec::new();
+    // One that two cells know is listed once for each.
+    let mut all: BTreeMap<String, (&AgentId, (u32, &CellView, &AgentRow))> = BTreeMap::new();
     for (cell, view) in &state.cells {
-        items.extend(view.agents.iter().map(|(agent, row)| shown(agent, (*cell, view, row))));
+        all.extend(view.agents.iter().map(|(agent, row)| (format!("{cell}/{agent}"), (agent, (*cell, view, row)))));
     }
-    Json(json!({"count": items.len(), "items": items}))
+    let named = all.iter().map(|(place, agent)| (place.as_str(), agent));
+    page(&query, named, |(agent, known)| shown(agent, *known)).map(Json)
 }
 
 pub(super) async fn get(State(app): State<Arc<App>>, Path(agent): Path<String>) -> Answer<Json<Value>> {

@@ -10,26 +10,37 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The views look at the log each second, and after each change.
+const VIEWS_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn healthz() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
-    if !app.views.seen().ready {
-        return Err(Problem::new("unavailable", "the views are still being read from the log").try_this("come again in a second"));
-    }
-    if !(app.config.shards_ready)() {
-        return Err(Problem::new("unavailable", "a shard is being acquired").try_this("come again in a second"));
-    }
+    ready(&app).map_err(|why| Problem::new("unavailable", why).try_this("come again in a second"))?;
     Ok(Json(json!({"status": "ready"})))
+}
+
+/// Why this process is not ready, if it is not.
+pub(crate) fn ready(app: &App) -> Result<(), String> {
+    if !app.views.seen().ready {
+        return Err("the views are still being read from the log".into());
+    }
+    let silent = app.views.silent_for();
+    if silent > VIEWS_PATIENCE {
+        return Err(format!("the views have not been able to follow the log for {} s", silent.as_secs()));
+    }
+    (app.config.ready)()
 }
 
 pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     let topics: Vec<Value> = {
-        let app = app.clone();
+        let reader = app.clone();
         let read = move || {
-            let mut all = Vec::new();
+            let (mut all, app) = (Vec::new(), reader);
             for topic in app.config.log.topics()? {
                 for partition in 0..topic.partitions {
                     let at = orrery_log::TopicPartition::new(&topic.name, partition);
@@ -39,14 +50,14 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Value>, P
             }
             Ok::<_, Problem>(all)
         };
-        tokio::task::spawn_blocking(read).await??
+        app.admission.read(read).await??
     };
     let (seen, state) = (app.views.seen(), app.views.read());
     let (known, lost) = (state.agents().count(), state.lost_agents());
     let (tasks, waiting) = (state.task_count(), state.waiting().count());
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "ready": seen.ready && (app.config.shards_ready)(),
+        "ready": ready(&app).is_ok(),
         "trigger_shards": app.config.cluster.trigger_shards,
         "cells": app.config.cluster.cells,
         "jobs": state.jobs.len(),

@@ -1,6 +1,7 @@
 //! Jobs: define, show, run, pause, delete.
 
 use super::input::{self, RunArgs};
+use super::paging::{Page, page};
 use super::{header_text, position_header};
 use crate::App;
 use crate::append::Outcome;
@@ -63,12 +64,11 @@ fn next_due(entry: &CatalogEntry) -> Option<Timestamp> {
     schedules.filter_map(|schedule| schedule.next_after(clock::wall())).min()
 }
 
-pub(super) async fn list(State(app): State<Arc<App>>, Query(query): Query<BTreeMap<String, String>>) -> Json<Value> {
+pub(super) async fn list(State(app): State<Arc<App>>, Query(query): Query<BTreeMap<String, String>>) -> Answer<Json<Page>> {
     let state = app.views.read();
     let prefix = query.get("prefix").map_or("", String::as_str);
-    let items: Vec<JobView> =
-        state.jobs.iter().filter(|(job, _)| job.as_str().starts_with(prefix)).map(|(_, entry)| view(entry, &state)).collect();
-    Json(json!({"count": items.len(), "items": items}))
+    let wanted = state.jobs.iter().map(|(job, entry)| (job.as_str(), entry)).filter(|(job, _)| job.starts_with(prefix));
+    page(&query, wanted, |entry| view(entry, &state)).map(Json)
 }
 
 pub(super) async fn get(State(app): State<Arc<App>>, Path((namespace, name)): Path<(String, String)>) -> Answer<Response> {

@@ -63,8 +63,8 @@ impl Logic {
 }
 
 async fn read(app: &Arc<App>) -> Answer<Logic> {
-    let app = app.clone();
-    Ok(tokio::task::spawn_blocking(move || Logic::read(&app)).await??)
+    let reader = app.clone();
+    Ok(app.admission.read(move || Logic::read(&reader)).await??)
 }
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Answer<Json<Value>> {

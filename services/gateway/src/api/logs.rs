@@ -16,8 +16,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of one answer, or of one piece while following.
+/// Bytes of one answer.
 const CHUNK: usize = 1 << 20;
+/// Bytes of one piece while following: what is held for one who does not read.
+const PIECE: usize = 256 << 10;
 /// How often a followed output is looked at: it grows without a record on the log.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -56,7 +58,7 @@ fn range(query: &BTreeMap<String, String>, headers: &HeaderMap) -> Answer<(u64, 
         let (first, last) = text.strip_prefix("bytes=").and_then(|rest| rest.split_once('-')).ok_or_else(refused)?;
         let first: u64 = first.parse().map_err(|_| refused())?;
         let last: Option<u64> = if last.is_empty() { None } else { Some(last.parse().map_err(|_| refused())?) };
-        return Ok((first, last.map(|last| last + 1)));
+        return Ok((first, last.map(|last| last.saturating_add(1))));
     }
     let number = |name: &str| {
         let number = query
@@ -114,7 +116,7 @@ impl Output {
             loop {
                 // Asked before the output is read: what an ended run wrote is all there.
                 let ended = output.app.views.read().runs.get(&output.run).is_none_or(|run| run.state.is_final());
-                let chunk = output.read(from, CHUNK).await.ok()?;
+                let chunk = output.read(from, PIECE).await.ok()?;
                 if !chunk.bytes.is_empty() {
                     let next = chunk.from + chunk.bytes.len() as u64;
                     return Some((Ok::<Bytes, std::convert::Infallible>(chunk.bytes.into()), (output, next)));

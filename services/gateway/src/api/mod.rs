@@ -10,10 +10,14 @@ mod jobs;
 mod logic;
 mod logs;
 mod openapi;
+mod paging;
 mod quarantine;
 mod runs;
 
+pub(crate) use cluster::ready;
+
 use crate::App;
+use crate::admission::{ANSWER_KIB, keep_room};
 use crate::guard::guard;
 use crate::problem::{Answer, Problem};
 use axum::Router;
@@ -54,7 +58,7 @@ macro_rules! routes {
 
 routes! {
     get "/healthz" => cluster::healthz, "Answers 200 while the process serves";
-    get "/readyz" => cluster::readyz, "Answers 200 when all shards are held and the views show what was there at the start";
+    get "/readyz" => cluster::readyz, "Answers 200 while all shards are held, the views follow the log, and the log acknowledges what is written; else 503 with the reason";
     get "/metrics" => cluster::metrics, "Metrics in Prometheus' text format";
     get "/api/v1/openapi.json" => openapi::document, "This document";
     get "/api/v1/cluster" => cluster::status, "What the cluster consists of, and how far its parts have come";
@@ -62,7 +66,8 @@ routes! {
     post "/api/v1/cluster/logic" => logic::raise, "Raises the logic to the newest version, once all members have it";
     post "/api/v1/quarantine" => quarantine::set_aside,
         "Sets a record aside that a shard cannot decide on: {\"shard\": \"trigger/0\", \"record\": \"orders/0@17\", \"reason\": \"…\"}";
-    get "/api/v1/jobs" => jobs::list, "All jobs", "prefix": "only names that begin so";
+    get "/api/v1/jobs" => jobs::list, "Jobs, by name", "prefix": "only names that begin so",
+        "limit": "at most so many, 1 to 1000, default 1000", "cursor": "`next` of the page before";
     post "/api/v1/jobs" => jobs::apply, "Defines a job, or changes it: one document in JSON, YAML or TOML, by Content-Type";
     get "/api/v1/jobs/{name}" => jobs::get_short, "A job, by its name with %2F, or by the name alone in the namespace default";
     delete "/api/v1/jobs/{name}" => jobs::delete_short, "Deletes a job, named as above";
@@ -81,9 +86,10 @@ routes! {
     get "/api/v1/runs/{run}/logs" => logs::read, "Output of an attempt", "stream": "stdout (default) or stderr",
         "attempt": "its number, default the last", "from": "first byte; or use the header Range", "limit": "at most so many bytes",
         "follow": "true: go on until the run has ended";
-    post "/api/v1/events/{topic}" => events::send, "Appends the body as an event; application/x-ndjson: one event per line",
+    post "/api/v1/events/{topic}" => events::send, "Appends the body as an event; application/x-ndjson: one event per line; application/cloudevents-batch+json: a list of CloudEvents",
         "key": "the record's key";
-    get "/api/v1/agents" => agents::list, "All agents";
+    get "/api/v1/agents" => agents::list, "Agents, by cell and name", "limit": "at most so many, 1 to 1000, default 1000",
+        "cursor": "`next` of the page before";
     get "/api/v1/agents/{agent}" => agents::get, "An agent and its tasks";
     get "/api/v1/explain/run/{run}" => explain::run, "Why a run is as it is: its cause, its story, and every decision about it",
         "at": "as of this time (RFC 3339)";
@@ -96,14 +102,37 @@ routes! {
         "service": "trigger (default) or allocator", "job": "that speak of this job", "run": "that speak of this run",
         "agent": "that speak of this agent", "topic": "that speak of this topic, or of a record of it",
         "kind": "with a decision or input of this kind", "since": "at or after this time", "until": "before this time",
-        "from": "from this position on", "limit": "at most so many, 1 to 1000, default 100";
+        "from": "from the record on that the answer before names as `next` (where that has `more`, something is left, even if it has no items), or behind this entry",
+        "limit": "at most so many, 1 to 1000, default 100";
 }
+
+/// Routes whose answers may be large, and to how many KiB: room is kept for them.
+const LARGE: &[(&str, u32)] = &[
+    ("/api/v1/cluster", 2 << 10),
+    ("/api/v1/jobs", ANSWER_KIB),
+    ("/api/v1/runs", ANSWER_KIB),
+    ("/api/v1/runs/{run}/logs", 1 << 10),
+    ("/api/v1/agents", ANSWER_KIB),
+    ("/api/v1/agents/{agent}", 2 << 10),
+    ("/api/v1/explain/run/{run}", ANSWER_KIB),
+    ("/api/v1/explain/job/{namespace}/{name}", ANSWER_KIB),
+    ("/api/v1/explain/event/{topic}/{partition}/{offset}", ANSWER_KIB),
+    ("/api/v1/explain/agent/{agent}", ANSWER_KIB),
+    ("/api/v1/explain/pending", ANSWER_KIB),
+    ("/api/v1/decisions", ANSWER_KIB),
+];
 
 /// All routes, guarded.
 pub(crate) fn router(app: Arc<App>, address: SocketAddr) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
-        router = router.route(route.path, (route.handler)());
+        let large = LARGE.iter().find(|(path, _)| route.method == "get" && *path == route.path);
+        let handler = (route.handler)();
+        let handler = match large {
+            Some((_, kib)) => handler.layer(middleware::from_fn_with_state((app.admission.clone(), *kib), keep_room)),
+            None => handler,
+        };
+        router = router.route(route.path, handler);
     }
     router
         .fallback(no_such_route)

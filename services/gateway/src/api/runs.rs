@@ -102,7 +102,7 @@ pub(super) async fn wait_for_end(app: &App, run: &RunId, at_most: Duration) {
 }
 
 pub(super) async fn cancel(State(app): State<Arc<App>>, Path(run): Path<String>, headers: HeaderMap, body: Body) -> Answer<Response> {
-    let (run, reason) = (input::run_id(&run)?, input::json::<WithReason>(body).await?.reason);
+    let (run, reason) = (input::run_id(&run)?, input::json::<WithReason>(body).await?.within_limits()?);
     ask(&app, Request::CancelRun { run: run.clone(), reason }, &run, &headers).await
 }
 

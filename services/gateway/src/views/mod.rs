@@ -13,7 +13,7 @@ pub use follow::Follower;
 pub use runs::{RUNS_SHOWN, RunFilter, RunPage, RunsView};
 
 use answers::Answers;
-use orrery_log::{Bell, Log, LogError};
+use orrery_log::{Bell, Log, LogError, clock};
 use orrery_model::id::JobName;
 use orrery_model::messages::CatalogEntry;
 use orrery_runtime::messages::Cluster;
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// All views.
@@ -29,6 +29,8 @@ pub struct Views {
     state: RwLock<ViewState>,
     seen: watch::Sender<Seen>,
     answers: Answers,
+    /// When the log was last read to its end.
+    turned: Mutex<Instant>,
     stop: AtomicBool,
     bell: Arc<Bell>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -66,6 +68,7 @@ impl Views {
             state: RwLock::default(),
             seen: watch::Sender::new(Seen::default()),
             answers: Answers::default(),
+            turned: Mutex::new(clock::monotonic()),
             stop: AtomicBool::new(false),
             bell: follow::bell(&log, &cluster),
             thread: Mutex::new(None),
@@ -79,7 +82,11 @@ impl Views {
         let (shared, bell) = (views.clone(), views.bell.clone());
         let body = move || {
             while !shared.stop.load(Ordering::Acquire) {
-                match follower.turn(&shared) {
+                let turned = follower.turn(&shared);
+                if turned.is_ok() {
+                    *shared.turned.lock().unwrap_or_else(PoisonError::into_inner) = clock::monotonic();
+                }
+                match turned {
                     Ok(true) => {}
                     Ok(false) => drop(bell.wait(Duration::from_secs(1))),
                     Err(error) => {
@@ -107,6 +114,11 @@ impl Views {
         *self.seen.borrow()
     }
 
+    /// How long they have not come to the log's end: a second or so, where they can.
+    pub fn silent_for(&self) -> Duration {
+        self.turned.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
     /// To wait for more.
     pub fn changes(&self) -> watch::Receiver<Seen> {
         self.seen.subscribe()
@@ -123,6 +135,12 @@ impl Views {
     pub fn expect(self: &Arc<Self>) -> Expectation {
         self.answers.begin();
         Expectation::new(self.clone())
+    }
+
+    /// True if nothing follows the log any more, though nobody has asked for that.
+    pub fn has_ended(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(JoinHandle::is_finished) && !self.stop.load(Ordering::Acquire)
     }
 
     /// Ends the thread.

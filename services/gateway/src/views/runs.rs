@@ -9,6 +9,9 @@ use std::ops::Bound;
 /// Runs that are shown; beyond it the oldest that have ended go. All are in the topic `runs` for its 30 days.
 pub const RUNS_SHOWN: usize = 200_000;
 
+/// Bytes of the reasons of one page's runs: all else of a run is small.
+const PAGE_BYTES: usize = 4 << 20;
+
 type Place = (Timestamp, RunId);
 
 /// The runs.
@@ -107,8 +110,15 @@ impl RunsView {
     pub fn page(&self, filter: &RunFilter, cursor: Option<&str>, limit: usize) -> Result<RunPage, String> {
         let before = cursor.map(read_cursor).transpose()?;
         let mut found = self.wanted(filter, before.as_ref());
-        let items: Vec<RunRecord> = found.by_ref().take(limit).cloned().collect();
-        let more = found.next().is_some();
+        let (mut items, mut bytes, mut more) = (Vec::<RunRecord>::new(), 0, false);
+        for record in found.by_ref() {
+            more = items.len() >= limit || bytes >= PAGE_BYTES;
+            if more {
+                break;
+            }
+            bytes += record.reason.as_ref().map_or(0, String::len);
+            items.push(record.clone());
+        }
         let next = items.last().filter(|_| more).map(|record| format!("{}.{}", record.created_at.0, record.run));
         Ok(RunPage { items, next })
     }

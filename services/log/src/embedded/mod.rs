@@ -29,6 +29,7 @@ pub use store::{BLOCK_CACHE_BYTES, block_cache};
 pub use topics::PARTITIONS;
 
 use crate::bells::Bells;
+use crate::pending::Pending;
 use crate::{Bell, Commit, Fetch, Log, LogError, Topic, TopicPartition, Writer, clock};
 use catalog::Catalog;
 use combine::Combiner;
@@ -42,6 +43,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 /// The log in one folder. Writers keep it open.
 pub struct EmbeddedLog {
@@ -145,6 +147,12 @@ impl Log for EmbeddedLog {
     fn shares_clock(&self) -> bool {
         true
     }
+    fn unacknowledged(&self) -> Duration {
+        self.inner.pending.oldest()
+    }
+    fn probe(&self) -> Result<(), LogError> {
+        self.inner.probe()
+    }
     fn ring_for(&self, topics: &[&str], bell: &Arc<Bell>) {
         topics.iter().for_each(|topic| self.inner.bells.add(topic, bell));
     }
@@ -173,6 +181,7 @@ struct Inner {
     ledger: Mutex<Ledger>,
     combiner: Combiner<Request, Result<Commit, LogError>>,
     bells: Bells,
+    pending: Pending,
     poison: OnceLock<String>,
     /// Held while cleaning, so that only one thread cleans.
     cleaning: Mutex<()>,
@@ -211,6 +220,7 @@ impl Inner {
             ledger: Mutex::new(Ledger { fences, appended, next_topic }),
             combiner: Combiner::new(GROUP_BYTES),
             bells: Bells::default(),
+            pending: Pending::default(),
             poison: OnceLock::new(),
             cleaning: Mutex::new(()),
         })
@@ -220,6 +230,7 @@ impl Inner {
     fn commit(&self, records: Vec<NewRecord>, claim: Option<(String, u64)>) -> Result<Commit, LogError> {
         self.writable()?;
         let draft = Draft::new(records)?;
+        let _waiting = self.pending.begin();
         let weight = draft.bytes.len();
         let answer = self.combiner.submit(Request { draft, claim }, weight, |group| self.serve(group));
         answer.unwrap_or_else(|| Err(self.poisoned("a thread panicked while it wrote for a group")))
@@ -265,6 +276,7 @@ impl Inner {
 
     /// Raises the epoch of a transactional id, durably.
     fn fence(&self, id: &str) -> Result<u64, LogError> {
+        let _waiting = self.pending.begin();
         let mut ledger = self.ledger()?;
         let epoch = ledger.fences.get(id).copied().unwrap_or(0).checked_add(1).expect("nobody fences 2^64 times");
         let mut batch = WriteBatch::default();
@@ -272,6 +284,15 @@ impl Inner {
         self.write(&mut ledger, batch)?;
         ledger.fences.insert(id.to_owned(), epoch);
         Ok(epoch)
+    }
+
+    /// Writes the format again, which changes nothing, and waits for the disk as every write does.
+    fn probe(&self) -> Result<(), LogError> {
+        let _waiting = self.pending.begin();
+        let mut ledger = self.ledger()?;
+        let mut batch = WriteBatch::default();
+        batch.put(keys::FORMAT_KEY, [FORMAT]);
+        self.write(&mut ledger, batch)
     }
 
     /// Writes and syncs. A failure poisons the log: what is on disk now is unknown, so nothing may follow it.

@@ -23,7 +23,7 @@ impl Agent {
             Self::Get { agent } => output::one(context.format, &client.get(&format!("/api/v1/agents/{}", encoded(&agent)))?, "id"),
             Self::List => output::list(
                 context.format,
-                &client.get("/api/v1/agents")?,
+                &client.list("/api/v1/agents", &[])?,
                 &[
                     column("AGENT", |agent| text(&agent["id"])),
                     column("STATE", |agent| if agent["lost"].is_object() { "lost".into() } else { "joined".into() }),

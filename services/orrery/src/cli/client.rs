@@ -48,6 +48,22 @@ impl Client {
         read(self.raw(path, None)?)
     }
 
+    /// Reads a list to its end, page by page.
+    pub(crate) fn list(&self, path: &str, parameters: &[(&str, Option<String>)]) -> Result<Value, Refusal> {
+        let mut parameters = parameters.to_vec();
+        let mut whole = self.get(&format!("{path}{}", query(&parameters)))?;
+        while let Some(cursor) = whole["next"].as_str().map(str::to_owned) {
+            parameters.retain(|(name, _)| *name != "cursor");
+            parameters.push(("cursor", Some(cursor)));
+            let mut page = self.get(&format!("{path}{}", query(&parameters)))?;
+            if let (Some(all), Some(more)) = (whole["items"].as_array_mut(), page["items"].as_array_mut()) {
+                all.append(more);
+            }
+            whole["next"] = page["next"].take();
+        }
+        Ok(whole)
+    }
+
     /// Reads a body as it comes, without an end in time.
     pub(crate) fn stream(&self, path: &str, accept: &str) -> Result<impl std::io::Read + use<>, Refusal> {
         let response = self.raw(path, Some(accept))?;

@@ -38,7 +38,7 @@ impl ConfigCommand {
             row.push(format!("# {} ({})", output::text(&item["meaning"]), output::text(&item["env"])));
             table.add_row(row);
         }
-        println!("{table}");
+        output::print_table(table);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -108,7 +108,7 @@ fn decisions(answer: &Value) {
             table.add_row([text(&entry["at"]), text(&entry["place"]), kind.replace('_', " "), about(decision)]);
         }
     }
-    println!("{table}");
+    output::print_table(table);
 }
 
 /// What a decision is about, in a few words.

@@ -1,6 +1,6 @@
 //! `orrery job`.
 
-use super::client::{job_path, query};
+use super::client::job_path;
 use super::output::{self, column, text, time, wide};
 use super::{Context, run};
 use anyhow::{Context as _, Result, bail};
@@ -118,7 +118,7 @@ impl Job {
         match self {
             Self::Apply { file } => return apply(context, &file),
             Self::Create(create) => applied(context, &client.post("/api/v1/jobs", &create.document()?)?),
-            Self::List { prefix } => list(context, &client.get(&format!("/api/v1/jobs{}", query(&[("prefix", prefix)])))?),
+            Self::List { prefix } => list(context, &client.list("/api/v1/jobs", &[("prefix", prefix)])?),
             Self::Get { job } => output::one(context.format, &client.get(&job_path(&job)?)?, "name"),
             Self::Delete { job } => output::one(context.format, &client.delete(&job_path(&job)?)?, "deleted"),
             Self::Run { job, arg, wait, key } => {

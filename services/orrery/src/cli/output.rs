@@ -1,6 +1,7 @@
 //! What people and programs see: tables with colour, or the API's JSON as it is.
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, TableStyle};
+use crate::terminal::clean;
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Row, Table, TableStyle};
 use serde_json::Value;
 use std::io::IsTerminal;
 
@@ -48,7 +49,7 @@ pub(crate) fn list(format: Format, answer: &Value, columns: &[Column]) {
             for item in items(answer) {
                 table.add_row(shown.iter().map(|column| coloured(&(column.cell)(item))));
             }
-            println!("{table}");
+            print_table(table);
         }
     }
 }
@@ -84,6 +85,17 @@ pub(crate) fn plain_table() -> Table {
     table
 }
 
+/// Prints a table. Its colours are its own; a cell that would steer the terminal is written out, without one.
+pub(crate) fn print_table(mut table: Table) {
+    for row in table.row_iter_mut() {
+        let cells: Vec<String> = row.cell_iter().map(Cell::content).collect();
+        if cells.iter().any(|cell| clean(cell) != cell.as_str()) {
+            *row = Row::from(cells.iter().map(|cell| clean(cell)).collect::<Vec<_>>());
+        }
+    }
+    std::println!("{table}");
+}
+
 /// True if standard output shows colours.
 pub(crate) fn colours() -> bool {
     std::io::stdout().is_terminal() && !crate::config::no_color()
@@ -106,7 +118,7 @@ fn coloured(text: &str) -> Cell {
 pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => clean(text).replace('\n', "\\n"),
         other => other.to_string(),
     }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often standalone looks whether a part of it has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -56,29 +57,31 @@ impl Serve {
     }
 }
 
-/// SIGINT and SIGTERM.
+/// SIGINT and SIGTERM, and SIGHUP, when the terminal goes that the server was started from; unless whoever started it has it ignored
+/// (nohup).
 pub(crate) struct Signals {
     runtime: tokio::runtime::Runtime,
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
     pub(crate) fn new() -> Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let _inside = runtime.enter();
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
         drop(_inside);
-        Ok(Self { runtime, interrupt, terminate })
+        Ok(Self { runtime, interrupt, terminate, hang_up })
     }
 
     /// True if one of them comes within this time.
     pub(crate) fn came_within(&mut self, at_most: Duration) -> bool {
+        let came = came(&mut self.interrupt, &mut self.terminate, self.hang_up.as_mut());
         self.runtime.block_on(async {
             tokio::select! {
-                _ = self.interrupt.recv() => true,
-                _ = self.terminate.recv() => true,
+                () = came => true,
                 () = tokio::time::sleep(at_most) => false,
             }
         })
@@ -90,12 +93,33 @@ impl Signals {
             let mut look = tokio::time::interval(LOOK_EVERY);
             loop {
                 tokio::select! {
-                    _ = self.interrupt.recv() => return,
-                    _ = self.terminate.recv() => return,
+                    () = came(&mut self.interrupt, &mut self.terminate, self.hang_up.as_mut()) => return,
                     _ = look.tick() => if failure().is_some() { return },
                 }
             }
         });
         failure().map_or(Ok(()), |why| Err(anyhow::anyhow!(why)))
     }
+}
+
+/// Waits for one of them.
+async fn came(interrupt: &mut Signal, terminate: &mut Signal, hang_up: Option<&mut Signal>) {
+    let hung_up = async {
+        match hang_up {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = hung_up => {}
+    }
+}
+
+/// True if SIGHUP, which is signal 1, was ignored when this process was started.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

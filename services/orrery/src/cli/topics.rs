@@ -66,7 +66,7 @@ fn show(context: &Context, count: usize, differences: &[Difference]) {
     for item in &items {
         table.add_row(["topic", "change", "now", "then"].map(|field| output::text(&item[field])));
     }
-    println!("{table}");
+    output::print_table(table);
 }
 
 fn lines(difference: &Difference) -> Vec<Value> {

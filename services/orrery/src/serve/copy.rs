@@ -25,7 +25,7 @@ pub(super) fn serve(config: &Config, settings: &Settings, mut signals: Signals) 
         format!("no log can be opened in {folder}; name a data folder with --data-dir, or the brokers of a cluster (config/kafka.toml)")
     })?;
     let cluster = cluster_of(&*log, config.get("prefix").unwrap_or_default())?;
-    let gateway = start_gateway(settings, (log, cluster), outputs::of_folder(settings.data_dir.join("agent")))?;
+    let gateway = start_gateway(settings, (log, cluster), outputs::of_folder(settings.data_dir.join("agent")), Arc::new(|| Ok(())))?;
     while !gateway.views().seen().ready {
         if signals.came_within(LOOK_AGAIN) {
             return Ok(());

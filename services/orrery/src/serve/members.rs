@@ -69,6 +69,12 @@ impl Members {
         &self.name
     }
 
+    /// Says so if the thread that stands by for other members' shards has ended, which nobody asked for.
+    pub(super) fn failure(&self) -> Option<String> {
+        let ended = self.standing_by.as_ref().is_some_and(JoinHandle::is_finished);
+        ended.then(|| "the thread that stands by for other members has ended; the reason is in the messages above".to_owned())
+    }
+
     /// True while every shard that is assigned to this process is held, and it does not stay away.
     pub(super) fn ready(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
         self.ready.clone()

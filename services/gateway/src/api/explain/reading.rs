@@ -12,6 +12,7 @@ use orrery_model::job::JobSpec;
 use orrery_model::messages::{CatalogEntry, EventData, Header, RunRecord};
 use orrery_model::record::Record;
 use orrery_model::time::Timestamp;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub(super) fn limits(app: &App) -> Limits {
 
 /// Offsets of a journal that are read back from a time, to find what was in force.
 const BACK_OFFSETS: i64 = 5_000;
+/// Bytes of the texts of the last entries that are wanted.
+const NEWEST_BYTES: usize = 4 << 20;
 /// Events of one partition before a time, and at or behind it.
 pub(super) const NEAR: i64 = 20;
 /// Partitions of one topic that are looked at.
@@ -203,19 +206,32 @@ pub(super) fn newest(app: &App, at: (&str, u32), until: Option<Timestamp>, filte
     let (start, from) = (log.start_offset(&journal)?, to - BACK_OFFSETS);
     let limit = (from > start).then_some(Limit::Offsets(BACK_OFFSETS));
     let mut read = Newest { entries: VecDeque::new(), from: from.max(start), limit };
+    let (mut bytes, mut left_out) = (0, false);
     read_some(log, &app.config.cluster, at, (read.from, usize::MAX), filter, &mut |entry| {
+        bytes += text_bytes(&entry.entry);
         read.entries.push_back(entry);
-        if read.entries.len() > ENTRIES {
-            read.entries.pop_front();
-            read.limit = Some(Limit::Entries(ENTRIES));
+        while read.entries.len() > 1 && (read.entries.len() > ENTRIES || bytes > NEWEST_BYTES) {
+            let limit = if bytes > NEWEST_BYTES { Limit::Bytes(NEWEST_BYTES) } else { Limit::Entries(ENTRIES) };
+            bytes -= read.entries.pop_front().map_or(0, |first| text_bytes(&first.entry));
+            (read.limit, left_out) = (Some(limit), true);
         }
         ControlFlow::Continue(())
     })?;
-    if let (Some(Limit::Entries(_)), Some(first)) = (read.limit, read.entries.front()) {
+    if let (true, Some(first)) = (left_out, read.entries.front()) {
         // Others of its record may be left out.
         read.from = first.place.offset + 1;
     }
     Ok(read)
+}
+
+/// Bytes of an entry's texts: all else of it is small.
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(text_bytes).sum(),
+        Value::Object(fields) => fields.values().map(text_bytes).sum(),
+        _ => 0,
+    }
 }
 
 pub(super) fn by_time(mut entries: Vec<EntryView>) -> Vec<EntryView> {
@@ -224,6 +240,6 @@ pub(super) fn by_time(mut entries: Vec<EntryView>) -> Vec<EntryView> {
 }
 
 pub(super) async fn blocking<T: Send + 'static>(app: &Arc<App>, read: impl FnOnce(&App) -> Answer<T> + Send + 'static) -> Answer<T> {
-    let app = app.clone();
-    tokio::task::spawn_blocking(move || read(&app)).await?
+    let reader = app.clone();
+    app.admission.read(move || read(&reader)).await?
 }

@@ -1,7 +1,7 @@
 //! Reports as people read them.
 
 use crate::cli::Format;
-use crate::cli::output::{plain_table, text, time};
+use crate::cli::output::{plain_table, print_table, text, time};
 use orrery_audit::whatif::{Comparison, Figures, Forecast, JobWait, Move, TimelineRun};
 use orrery_model::time::{Timestamp, format_span_ms};
 use serde_json::json;
@@ -21,7 +21,8 @@ pub(super) fn forecast(found: &Forecast, format: Format) {
         let agent = agent.as_ref().map_or("-".to_owned(), ToString::to_string);
         table.add_row([run.to_string(), job.to_string(), at(Some(*created)), at(*started), at(*ended), agent, (*state).to_owned()]);
     }
-    println!("\n{table}");
+    println!();
+    print_table(table);
     if found.timeline.len() > shown {
         println!("… and {} more runs: -o wide or -o json shows them", found.timeline.len() - shown);
     }
@@ -71,7 +72,7 @@ fn figures(worlds: &[(&str, &Figures)]) {
     row("cpus peak", &|world| format!("{} at {}", world.cpus.peak, at(world.cpus.peak_at)));
     row("memory used", &|world| per_cent(world.memory.per_mille));
     row("memory peak", &|world| format!("{} at {}", world.memory.peak, at(world.memory.peak_at)));
-    println!("{table}");
+    print_table(table);
 }
 
 /// The longest waits.
@@ -87,7 +88,7 @@ fn waited(figures: &Figures) {
         let names = (wait.attempt.to_string(), wait.job.to_string());
         table.add_row([names.0, names.1, at(Some(wait.wanted)), at(wait.started), waited, wait.reasons.join(", ")]);
     }
-    println!("{table}");
+    print_table(table);
 }
 
 fn shifts(what: &str, waits: &[JobWait]) {
@@ -99,7 +100,7 @@ fn shifts(what: &str, waits: &[JobWait]) {
     for wait in waits.iter().take(LINES) {
         table.add_row([wait.job.to_string(), format_span_ms(wait.baseline_ms), format_span_ms(wait.changed_ms)]);
     }
-    println!("{table}");
+    print_table(table);
 }
 
 fn step(step: Option<&Move>) -> String {
