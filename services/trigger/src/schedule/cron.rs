@@ -163,7 +163,7 @@ fn plain(field: &Field, part: &str, dialect: Dialect) -> Result<String, String> 
     let size = field.most - field.least + 1;
     let over_all = part.split_once('/').filter(|(range, _)| *range == "*" || (dialect == Dialect::Quartz && ["", "0"].contains(range)));
     Ok(match over_all.and_then(|(_, step)| step.parse::<u16>().ok()) {
-        Some(step) if field.name != FIELDS[YEAR].name && size % step == 0 => format!("*/{step}"),
+        Some(step) if field.name != FIELDS[YEAR].name && size.is_multiple_of(step) => format!("*/{step}"),
         _ => joined(&numbers),
     })
 }
@@ -222,19 +222,19 @@ fn number(field: &Field, text: &str) -> Result<u16, String> {
 /// Weekdays, with Sunday as 0: numbers, the last one of a month (`5L`), and the n-th (`5#2`).
 fn weekdays(field: &Field, part: &str, dialect: Dialect) -> Result<String, String> {
     let (and, part) = part.strip_prefix('+').map_or(("", part), |part| ("+", part));
-    let sunday_is_0 = |n: u16| (n + 7 - field.least) % 7;
+    let each = |weekdays: &str, suffix: &str| {
+        let sunday_is_0: BTreeSet<u16> = numbers(field, weekdays, dialect)?.into_iter().map(|n| (n + 7 - field.least) % 7).collect();
+        Ok::<_, String>(sunday_is_0.iter().map(|n| format!("{n}{suffix}")).collect::<Vec<_>>().join(","))
+    };
     let mut items = Vec::new();
     for item in list(part) {
         items.push(match (item, item.strip_suffix('L'), item.split_once('#')) {
             ("L", ..) if dialect == Dialect::Quartz => "6".to_owned(),
             ("L", ..) => return Err("L wants a weekday before it: 5L is a month's last Friday".into()),
-            (_, Some(weekday), _) => format!("{}L", sunday_is_0(number(field, weekday)?)),
-            (_, _, Some((weekday, nth))) => {
-                let nth = nth.parse::<u16>().ok().filter(|nth| (1..=5).contains(nth));
-                let nth = nth.ok_or_else(|| format!("{item} is not the 1st to 5th of a weekday"))?;
-                format!("{}#{nth}", sunday_is_0(number(field, weekday)?))
-            }
-            _ => joined(&numbers(field, item, dialect)?.into_iter().map(sunday_is_0).collect()),
+            (_, Some(weekdays), _) => each(weekdays, "L")?,
+            (_, _, Some((weekdays, nth))) if ["1", "2", "3", "4", "5"].contains(&nth) => each(weekdays, &format!("#{nth}"))?,
+            (_, _, Some(_)) => return Err(format!("{item} is not the 1st to 5th of a weekday")),
+            _ => each(item, "")?,
         });
     }
     Ok(format!("{and}{}", items.join(",")))
@@ -331,7 +331,7 @@ impl MonthDays {
 /// A step that does not divide its field: the field begins anew before the step is over.
 fn uneven(field: &Field, part: &str) -> Option<String> {
     let (unit, ms) = field.within?;
-    let step: u16 = part.strip_prefix("*/")?.parse().ok().filter(|step| *step > 0 && (field.most + 1) % step != 0)?;
+    let step: u16 = part.strip_prefix("*/")?.parse().ok().filter(|step| *step > 0 && !(field.most + 1).is_multiple_of(*step))?;
     let (name, named) = (field.name, joined(&(0..=field.most).step_by(step.into()).collect()));
     let period = period(i64::from(step) * ms);
     Some(format!("{part} begins anew with each {unit} and names {name} {named}; for every {step} {name}s write interval: R//{period}"))

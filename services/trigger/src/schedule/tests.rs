@@ -148,6 +148,7 @@ fn dialects() {
         ("0 0 L * *", Dialect::Unix, "2026-11-30T00:00:00Z"),
         ("0 0 * * FRI#1", Dialect::Unix, "2026-12-04T00:00:00Z"),
         ("0 0 * * 5L", Dialect::Unix, "2026-11-27T00:00:00Z"),
+        ("0 0 * * MON-TUE#2", Dialect::Unix, "2026-12-08T00:00:00Z"),
         ("0 0 13 * +FRI", Dialect::Unix, "2027-08-13T00:00:00Z"),
         ("@midnight", Dialect::Unix, "2026-11-21T00:00:00Z"),
         ("@hourly", Dialect::Quartz, "2026-11-20T13:00:00Z"),
