@@ -28,10 +28,10 @@ fn documents() {
     ];
     let now = server.get("/api/v1/decisions?kind=refused&limit=1").body["items"][0]["at"].as_str().unwrap().to_owned();
     expect![[r#"
-        422 invalid: line 1, column 7: name: invalid type: `[a`, expected a string
+        422 invalid: line 1, column 7: name: invalid type: `[a`, expected a string; put it in quotes
         422 invalid: line 2, column 1: unknown field `comand`; did you mean `command`?
         422 invalid: triggers[0].cron: "0 0 30 2 *" never fires after NOW; look at its day, month and year: "0 0 30 2 *" names the 30th of February
-        422 invalid: triggers[0].zone: "Europe/Pari" is not a time zone of the IANA database 2025b; did you mean Europe/Paris?
+        422 invalid: triggers[0].zone: "Europe/Pari" is not a time zone of the IANA database 2026f; did you mean Europe/Paris?
         422 invalid: triggers[0].after: the job would run after itself (default/a); use an interval for work that repeats
         422 invalid: triggers[0].when: it does not compile: line 1, column 9: mismatched input '<EOF>'; write for example data.amount > 100 && key != ""
         422 invalid: resources.cpus: -1 is out of range; allowed is more than 0 and at most 100000

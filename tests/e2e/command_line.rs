@@ -94,6 +94,20 @@ fn schedules_are_read_without_a_server() {
 }
 
 #[test]
+fn what_is_taken_but_probably_not_meant_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    let (code, out, errors) = server.cli(&["job", "create", "Reports", "--schedule", "R0//PT1H", "--cron", "*/90 * * * *", "--", "true"]);
+    assert_eq!((code, out.as_str()), (0, "job default/Reports version 1\n"), "{errors}");
+    let told = errors.lines().filter(|line| line.starts_with("warning: default/Reports: triggers[")).count();
+    assert!(told == 2 && errors.contains("repeats 0 times") && errors.contains("R//PT1H30M"), "{errors}");
+    let (code, out, errors) = server.cli(&["schedule", "next", "Reports", "-n", "1"]);
+    assert!(code == 0 && out.contains("At minute 0 past every hour") && out.contains("none after"), "{out}{errors}");
+    let (_, out, _) = server.cli(&["job", "list", "-o", "wide"]);
+    assert!(out.contains(":00:00Z"), "a time in a list has its zone: {out}");
+}
+
+#[test]
 fn without_a_server_the_error_says_what_to_start() {
     let folder = tempfile::tempdir().unwrap();
     let done = Command::new(binary())

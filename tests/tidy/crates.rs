@@ -23,8 +23,8 @@ pub(crate) const PURE: [&str; 3] = ["orrery-model", "orrery-trigger", "orrery-al
 
 /// What no pure crate may depend on, even indirectly.
 const BANNED: [&str; 8] = ["tokio", "mio", "rdkafka", "rdkafka-sys", "rocksdb", "librocksdb-sys", "rand", "getrandom"];
-/// Features that give chrono a clock.
-const CLOCKS: [&str; 2] = ["chrono feature \"clock\"", "chrono feature \"now\""];
+/// Features that give chrono and jiff a clock.
+const CLOCKS: [&str; 3] = ["chrono feature \"clock\"", "chrono feature \"now\"", "jiff feature \"std\""];
 
 /// A banned crate that is there only because of another one, which does not use it for us.
 pub(crate) struct Excuse {
@@ -116,14 +116,14 @@ pub(crate) fn impure(package: &str, tree: &str, excused: &[Excuse]) -> Vec<Findi
     findings
 }
 
-/// chrono's clock in the features of a pure crate.
+/// A clock in the features of a pure crate.
 pub(crate) fn clocks(package: &str, features: &str) -> Vec<Finding> {
     let found = CLOCKS.iter().filter(|clock| features.contains(*clock));
     let finding = |clock: &&str| Finding {
         file: format!("{package}/Cargo.toml"),
         line: 1,
         what: format!("{package} switches {clock} on"),
-        remedy: "take the dependency that does without its default features: cargo tree -e features -i chrono",
+        remedy: "take the dependency that does without its default features: cargo tree -e features -i chrono (or jiff)",
     };
     found.map(finding).collect()
 }

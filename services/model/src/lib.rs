@@ -20,3 +20,4 @@ pub mod table;
 pub mod time;
 pub mod topics;
 mod words;
+pub mod zone;

@@ -27,9 +27,13 @@ impl Timestamp {
     }
     /// Reads RFC 3339 text.
     pub fn parse(text: &str) -> Result<Self, String> {
-        DateTime::parse_from_rfc3339(text)
-            .map(|t| Self(t.timestamp_micros()))
-            .map_err(|e| format!("{text:?} is not an RFC 3339 time such as 2026-11-21T02:00:00Z ({e})"))
+        DateTime::parse_from_rfc3339(text).map(|t| Self(t.timestamp_micros())).map_err(|e| {
+            let whole = [format!("{text}Z"), format!("{text}T00:00:00Z")].into_iter().find(|t| DateTime::parse_from_rfc3339(t).is_ok());
+            match whole {
+                Some(whole) => format!("{text:?} does not say in which zone; write {whole}, or an offset such as +01:00 in place of the Z"),
+                None => format!("{text:?} is not an RFC 3339 time such as 2026-11-21T02:00:00Z ({e})"),
+            }
+        })
     }
     /// The same instant for calendar work; points beyond the calendar's range are clamped to the epoch.
     pub fn to_utc(self) -> DateTime<Utc> {

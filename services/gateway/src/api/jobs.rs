@@ -19,6 +19,7 @@ use orrery_model::limits::JOB_BYTES;
 use orrery_model::messages::{CatalogEntry, Request};
 use orrery_model::time::Timestamp;
 use orrery_trigger::Decision;
+use orrery_trigger::check::warnings;
 use orrery_trigger::schedule::Schedule;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -39,12 +40,16 @@ pub(super) struct JobView {
     next: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_run: Option<Value>,
+    /// What of it is taken, but probably not meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     spec: Value,
 }
 
 pub(super) fn view(entry: &CatalogEntry, state: &ViewState) -> JobView {
     let filter = crate::views::RunFilter { job: Some(entry.job.clone()), ..Default::default() };
     let last = state.runs.page(&filter, None, 1).ok().and_then(|page| page.items.into_iter().next());
+    let spec: Option<JobSpec> = serde_json::from_str(&entry.document).ok();
     JobView {
         name: entry.job.clone(),
         version: entry.version,
@@ -52,15 +57,15 @@ pub(super) fn view(entry: &CatalogEntry, state: &ViewState) -> JobView {
         paused: entry.paused,
         defined_at: entry.defined_at,
         principal: entry.principal.clone(),
-        next: next_due(entry).filter(|_| !entry.paused),
+        next: spec.as_ref().and_then(|spec| next_due(spec, entry.defined_at)).filter(|_| !entry.paused),
         last_run: last.map(|run| json!({"run": run.run, "state": run.state, "created_at": run.created_at})),
+        warnings: spec.iter().flat_map(|spec| warnings(spec, entry.defined_at)).map(|warning| warning.to_string()).collect(),
         spec: serde_json::from_str(&entry.document).unwrap_or_default(),
     }
 }
 
-fn next_due(entry: &CatalogEntry) -> Option<Timestamp> {
-    let spec: JobSpec = serde_json::from_str(&entry.document).ok()?;
-    let schedules = spec.triggers.iter().filter_map(|trigger| Schedule::compile(trigger, entry.defined_at).ok().flatten());
+fn next_due(spec: &JobSpec, defined_at: Timestamp) -> Option<Timestamp> {
+    let schedules = spec.triggers.iter().filter_map(|trigger| Schedule::compile(trigger, defined_at).ok().flatten());
     schedules.filter_map(|schedule| schedule.next_after(clock::wall())).min()
 }
 

@@ -3,9 +3,11 @@
 //!
 //! Every broken rule is told, not only the first, each with the field's path, the value, and what to write instead.
 
-use super::{Constraint, Interval, JobSpec, Span, Trigger, TriggerKind};
+use super::{Constraint, Interval, JobSpec, Period, Span, Trigger, TriggerKind};
 use crate::limits::{ARGUMENT_BYTES, ARGUMENTS, EXPRESSION_BYTES, JOB_BYTES, TASK_BYTES, TRIGGERS_PER_JOB};
+use crate::time::format_span_ms;
 use crate::topics::check_topic_name;
+use crate::zone::{self, Zone};
 use std::collections::BTreeSet;
 
 /// One rule that a document breaks.
@@ -105,21 +107,27 @@ fn check_trigger(spec: &JobSpec, trigger: &Trigger, report: Report<'_>) {
         };
         return report("", message, Some(hint));
     };
-    let companions = [
-        ("dialect", trigger.dialect.is_some(), "cron"),
-        ("zone", trigger.zone.is_some(), "cron"),
-        ("when", trigger.when.is_some(), "event"),
-        ("from", trigger.from.is_some(), "event"),
-        ("on", trigger.on.is_some(), "after"),
+    let companions: [(&str, bool, &[&str]); 6] = [
+        ("dialect", trigger.dialect.is_some(), &["cron"]),
+        ("zone", trigger.zone.is_some(), &["cron", "interval"]),
+        ("floor", trigger.floor.is_some(), &["interval"]),
+        ("when", trigger.when.is_some(), &["event"]),
+        ("from", trigger.from.is_some(), &["event"]),
+        ("on", trigger.on.is_some(), &["after"]),
     ];
-    for (name, _, owner) in companions.iter().filter(|(_, given, owner)| *given && !set.contains(owner)) {
-        report(name, format!("it belongs to {owner}, and this trigger is {}", set.join("")), Some(format!("leave {name} out")));
+    for (name, given, owners) in companions {
+        if given && !owners.iter().any(|owner| set.contains(owner)) {
+            let message = format!("it belongs to {}, and this trigger is {}", owners.join(" and "), set.join(""));
+            report(name, message, Some(format!("leave {name} out")));
+        }
     }
     match kind {
         TriggerKind::Cron(_) => check_zone(trigger.zone.as_deref(), report),
         TriggerKind::Interval(text) => {
-            if let Err(e) = Interval::parse(text) {
-                report("interval", e.to_string(), None);
+            check_zone(trigger.zone.as_deref(), report);
+            match Interval::parse(text) {
+                Ok(interval) => check_floor(interval.period, trigger.floor, report),
+                Err(e) => report("interval", e.to_string(), None),
             }
         }
         TriggerKind::At(_) => {}
@@ -147,12 +155,22 @@ fn check_starts(spec: &JobSpec, problems: &mut Vec<Problem>) {
 }
 
 fn check_zone(zone: Option<&str>, report: Report<'_>) {
-    let Some(zone) = zone.filter(|z| z.parse::<chrono_tz::Tz>().is_err()) else { return };
-    let hint = match nearest(zone, chrono_tz::TZ_VARIANTS.iter().map(|tz| tz.name())) {
-        Some(name) => format!("did you mean {name}?"),
-        None => "write an IANA name such as Europe/Paris, America/New_York or UTC".to_owned(),
-    };
-    report("zone", format!("{zone:?} is not a time zone of the IANA database {}", chrono_tz::IANA_TZDB_VERSION), Some(hint));
+    let Some(name) = zone.filter(|name| Zone::named(name).is_none()) else { return };
+    report("zone", format!("{name:?} is not a time zone of the IANA database {}", zone::release()), Some(zone::hint(name)));
+}
+
+/// Shortest period that is taken without a word about it.
+const FLOOR: Span = Span(1_000);
+
+fn check_floor(period: Period, floor: Option<Span>, report: Report<'_>) {
+    let Span(floor_ms) = floor.unwrap_or(FLOOR);
+    if !(1..=FLOOR.0).contains(&floor_ms) {
+        report("floor", format!("{} is out of range", format_span_ms(floor_ms)), Some("allowed is 1ms to 1s, which is the default".into()));
+    } else if (period.months, period.days) == (0, 0) && period.ms < floor_ms {
+        let message = format!("a period of {} is shorter than {}", format_span_ms(period.ms), format_span_ms(floor_ms));
+        let hint = format!("write a longer one, or if it is meant, floor: {} beside it", format_span_ms(period.ms));
+        report("interval", message, Some(hint));
+    }
 }
 
 fn check_expression(when: Option<&str>, report: Report<'_>) {
@@ -257,7 +275,7 @@ fn check_numbers(spec: &JobSpec, problems: &mut Vec<Problem>) {
             } else {
                 "allowed is more than nothing and at most 3660d; leave it out for no limit"
             };
-            problems.push(Problem::new(field, format!("{} is out of range", crate::time::format_span_ms(ms))).hint(allowed));
+            problems.push(Problem::new(field, format!("{} is out of range", format_span_ms(ms))).hint(allowed));
         }
     }
 }
@@ -334,22 +352,46 @@ command: [x]\nresources: {disk: 0}\ntimeout: 1h\nlimits: {core: 0}\nenv: {_A1: x
 - {cron: '@daily', zone: Mars/Olympus_Mons_Base}
 - {cron: '@daily', when: 'true', on: any}
 - {interval: PT1H}
-- {interval: R//PT1H, zone: UTC}
+- {interval: R//PT1H, zone: UTC, on: any}
 - {event: 'a b', when: ' '}
 - {after: [a, b, default/b]}",
             expect![[r#"
                 triggers[0]: it has cron and event at once; write each as a trigger of its own
                 triggers[1]: it says nothing about when; write one of cron, interval, at, event, after
-                triggers[2].zone: "Europe/Pariss" is not a time zone of the IANA database 2025b; did you mean Europe/Paris?
-                triggers[3].zone: "Mars/Olympus_Mons_Base" is not a time zone of the IANA database 2025b; write an IANA name such as Europe/Paris, America/New_York or UTC
+                triggers[2].zone: "Europe/Pariss" is not a time zone of the IANA database 2026f; did you mean Europe/Paris?
+                triggers[3].zone: "Mars/Olympus_Mons_Base" is not a time zone of the IANA database 2026f; write an IANA name such as Europe/Paris, America/New_York or UTC
                 triggers[4].when: it belongs to event, and this trigger is cron; leave when out
                 triggers[4].on: it belongs to after, and this trigger is cron; leave on out
                 triggers[5].interval: "PT1H" is not a repeating interval: it does not begin with R; write R/start/period, for example R/2026-11-21T00:00:00Z/PT1H
-                triggers[6].zone: it belongs to cron, and this trigger is interval; leave zone out
+                triggers[6].on: it belongs to after, and this trigger is interval; leave on out
                 triggers[7].event: "a b" is not a topic name; use 1 to 249 letters, digits, '.', '_' and '-'
                 triggers[7].when: it is empty; leave it out to take every event
                 triggers[8].after: the job would run after itself (default/a); use an interval for work that repeats
                 triggers[8].after: default/b is named twice"#]],
+        );
+    }
+
+    #[test]
+    fn periods_and_zones() {
+        problems(
+            "name: a\ncommand: [x]\ntriggers:
+- {interval: R//PT1S}
+- {interval: R//PT0.001S}
+- {interval: R//PT0.5S, floor: 500ms}
+- {interval: R//PT0.25S, floor: 500ms}
+- {interval: R//PT1H, floor: 2s}
+- {interval: R//P1M, floor: 0s}
+- {cron: '@daily', floor: 1s}
+- {interval: R//P1M, zone: PST}
+- {at: '2026-01-01T00:00:00Z', zone: GMT+2}",
+            expect![[r#"
+                triggers[1].interval: a period of 1ms is shorter than 1s; write a longer one, or if it is meant, floor: 1ms beside it
+                triggers[3].interval: a period of 250ms is shorter than 500ms; write a longer one, or if it is meant, floor: 250ms beside it
+                triggers[4].floor: 2s is out of range; allowed is 1ms to 1s, which is the default
+                triggers[5].floor: 0s is out of range; allowed is 1ms to 1s, which is the default
+                triggers[6].floor: it belongs to interval, and this trigger is cron; leave floor out
+                triggers[7].zone: "PST" is not a time zone of the IANA database 2026f; an abbreviation does not say when the clocks change: write a place, such as America/Los_Angeles
+                triggers[8].zone: it belongs to cron and interval, and this trigger is at; leave zone out"#]],
         );
     }
 

@@ -7,7 +7,7 @@ mod read;
 
 pub use check::{LIMIT_NAMES, Problem, check, did_you_mean, nearest};
 pub use constraint::{Constraint, ConstraintError, Test};
-pub use interval::{Interval, IntervalError, Period};
+pub use interval::{Interval, IntervalError, Period, Slots, Start};
 pub use read::{DocumentError, Format, read_documents, read_json};
 
 use crate::id::{JobName, Principal, Role};
@@ -92,12 +92,15 @@ pub struct Trigger {
     /// Dialect of `cron`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
-    /// IANA zone of `cron`; default UTC.
+    /// IANA zone of `cron` and `interval`; default UTC, or the offset of the interval's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// An ISO 8601 repeating interval: `R[n]/[start]/period`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<String>,
+    /// Shortest period that `interval` may have; default one second, so that a slip of the pen is no thousand runs a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Span>,
     /// One time.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read::instant")]
     pub at: Option<Timestamp>,

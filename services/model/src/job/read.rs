@@ -13,6 +13,9 @@ use serde_saphyr::MessageFormatter;
 use std::cell::RefCell;
 use std::fmt;
 
+#[cfg(test)]
+mod tests;
+
 /// A file of several documents: as much as 64 of the longest.
 const FILE_BYTES: usize = 64 * JOB_BYTES;
 /// What the aliases of a YAML file may amount to, in parser events; a job has some tens.
@@ -135,10 +138,31 @@ fn read_yaml(text: &str) -> Result<Vec<JobSpec>, DocumentError> {
     serde_saphyr::from_multiple_with_options::<Traced>(text, options).map(|jobs| jobs.into_iter().map(|job| job.0).collect()).map_err(|e| {
         let (line, column) = e.location().map_or((1, 1), |at| (at.line() as usize, at.column() as usize));
         let found = text.lines().nth(line.saturating_sub(1)).unwrap_or_default().chars().skip(column.saturating_sub(1));
-        let found: String = found.take_while(|c| !matches!(c, ',' | '}' | ']' | '#')).take(40).collect();
-        explain(line.max(1), column.max(1), &FAILED_AT.take(), &yaml_message(e.without_snippet(), found.trim()))
+        let found: String = found.take(40).collect();
+        let end = [", ", "}", "]", " #"].iter().filter_map(|mark| found.find(mark)).min().unwrap_or(found.len());
+        let found = found[..end].trim().trim_end_matches(',');
+        let message = yaml_message(e.without_snippet(), found);
+        let error = explain(line.max(1), column.max(1), &FAILED_AT.take(), &message);
+        DocumentError { hint: unquoted(&message, found).or(error.hint), ..error }
     })
 }
+
+/// What to do about a text that YAML takes for something else; `found` is where reading failed.
+fn unquoted(message: &str, found: &str) -> Option<String> {
+    let sign = found.chars().next().filter(|c| "*&!|>%@`".contains(*c));
+    match sign {
+        Some(sign) => Some(format!("{sign} at the beginning of a value is a sign of YAML's own; put the value in quotes: \"{found}\"")),
+        _ if found.starts_with("{{") => Some(format!("braces are a mapping in YAML; put the value in quotes: \"{found} }}}}\"")),
+        _ if message != NULL && message.ends_with("expected a string") => Some("put it in quotes".into()),
+        _ if message.contains("mapping values") || message.contains("parsing a flow") => {
+            Some("a text in which a : is followed by a space, or one in braces with a comma, wants quotes".into())
+        }
+        _ => None,
+    }
+}
+
+/// No value where a text is wanted.
+const NULL: &str = "invalid type: null, expected a string";
 
 /// The message in serde's words, as the other formats have it; `found` is the text where reading failed.
 fn yaml_message(error: &serde_saphyr::Error, found: &str) -> String {
@@ -148,6 +172,8 @@ fn yaml_message(error: &serde_saphyr::Error, found: &str) -> String {
         Error::Unexpected { expected: "mapping start", .. } => format!("invalid type: `{found}`, expected struct"),
         Error::Unexpected { expected: "sequence start", .. } => format!("invalid type: `{found}`, expected a sequence"),
         Error::Unexpected { expected: "string scalar", .. } => format!("invalid type: `{found}`, expected a string"),
+        Error::NullIntoString { .. } => NULL.to_owned(),
+        Error::UnknownAnchor { .. } => format!("`{found}` refers to an anchor that is nowhere"),
         Error::InvalidScalar { ty, .. } => format!("invalid value: `{found}`, expected {ty}"),
         Error::InvalidBooleanStrict { .. } => format!("invalid value: `{found}`, expected true or false"),
         Error::DuplicateMappingKey { .. } => format!("the field `{}` is there twice", found.trim_end_matches(':')),
@@ -201,6 +227,9 @@ fn plain(message: &str) -> String {
 }
 
 fn remedy(path: &str, message: &str) -> Option<String> {
+    if message == NULL {
+        return Some("write \"\" for an empty text, or leave it out".into());
+    }
     let last = path.rsplit('.').next().unwrap_or_default();
     if message.contains("expected a sequence") {
         return Some(match last {
@@ -287,205 +316,4 @@ pub(super) fn start_from<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Start
         }
     }
     d.deserialize_any(From)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use expect_test::{Expect, expect};
-
-    const YAML: &str = "name: reports/daily
-triggers:
-  - {cron: '0 2 * * *', zone: Europe/Paris}
-  - at: 2026-12-01T00:00:00Z
-  - event: orders.paid
-    when: data.amount > 100 && key != \"\"
-    from: 2026-11-21T00:00:00Z
-  - after: [ingest, team/clean]
-command: [python3, report.py, '{{ event.data.id }}']
-resources: {cpus: 1, memory: 256MiB, disk: 1GiB}
-retries: {max: 3, backoff: 10s}
-timeout: 1h
-env: {STAGE: prod, N: 1}
-limits: {nofile: 1024}
-";
-    const TOML: &str = r#"name = "reports/daily"
-command = ["python3", "report.py", "{{ event.data.id }}"]
-resources = {cpus = 1, memory = "256MiB", disk = "1GiB"}
-retries = {max = 3, backoff = "10s"}
-timeout = "1h"
-[env]
-STAGE = "prod"
-N = "1"
-[limits]
-nofile = 1024
-[[triggers]]
-cron = "0 2 * * *"
-zone = "Europe/Paris"
-[[triggers]]
-at = 2026-12-01T00:00:00Z
-[[triggers]]
-event = "orders.paid"
-when = 'data.amount > 100 && key != ""'
-from = 2026-11-21T00:00:00Z
-[[triggers]]
-after = ["ingest", "team/clean"]
-"#;
-
-    #[test]
-    fn the_formats_say_the_same() {
-        let yaml = read_documents(YAML, Format::Yaml).expect("valid YAML");
-        assert_eq!(read_documents(TOML, Format::Toml).expect("valid TOML"), yaml);
-        let json = yaml[0].to_json();
-        assert_eq!(read_json(&json).as_ref(), Ok(&yaml[0]));
-        assert_eq!(read_documents(&format!("[{json},{json}]"), Format::Json).expect("valid JSON").len(), 2);
-        assert_eq!(read_documents(&format!("---\n{YAML}---\n{YAML}"), Format::Yaml).expect("valid YAML").len(), 2);
-        let jobs =
-            "[[job]]\nname = \"a\"\nshell = \"true\"\n[[job]]\nname = \"b\"\nshell = \"true\"\n[[job.triggers]]\ncron = \"@daily\"\n";
-        assert_eq!(read_documents(jobs, Format::Toml).expect("valid TOML")[1].triggers.len(), 1);
-    }
-
-    fn check(format: Format, texts: &[&str], expected: Expect) {
-        let said = |text: &&str| match read_documents(text, format) {
-            Ok(jobs) => format!("{} jobs", jobs.len()),
-            Err(e) => e.to_string(),
-        };
-        expected.assert_eq(&texts.iter().map(said).collect::<Vec<_>>().join("\n"));
-    }
-
-    #[test]
-    fn errors_in_yaml() {
-        let texts = [
-            "",
-            "# nothing\n---\n",
-            "name: a\ncomand: [x]",
-            "name: a\nretries:\n  maxx: 3",
-            "name: a\nretries: yes",
-            "name: a\nretries: {max: many}",
-            "name: a\nretries: {on_lost: yes}",
-            "name: a\ntimeout: 10",
-            "name: a\ntimeout: 10 minutes",
-            "name: a\ncommand: echo hello",
-            "name: a\nresources: {memory: 12XB}",
-            "name: a\nresources: {memory: [1]}",
-            "name: a\ntriggers:\n  - cron: '* * * * *'\n  - after: ['../x']",
-            "name: a\ntriggers:\n  - at: tomorrow",
-            "name: a\ntriggers:\n  - corn: x",
-            "name: a\nconcurrency: forbidden",
-            "name: a\nconcurrency: x",
-            "name: a/b/c",
-            "command: [x]",
-            "name: a\nname: b",
-            "name: a\n  command: [x]",
-            "name: [a",
-            "name: a\nenv: *unknown",
-            "just text",
-            "- name: a",
-            "name: a\ncommand: [x]\n---\nname: b\nprioritty: 3",
-        ];
-        check(
-            Format::Yaml,
-            &texts,
-            expect![[r#"
-            line 1, column 1: there is no job in it; the least is a name and a command, for example {name: hello, command: [echo, hello]}
-            line 1, column 1: there is no job in it; the least is a name and a command, for example {name: hello, command: [echo, hello]}
-            line 2, column 1: unknown field `comand`; did you mean `command`?
-            line 3, column 3: retries: unknown field `maxx`; did you mean `max`?
-            line 2, column 10: retries: invalid type: `yes`, expected a mapping of fields; write for example retries: {max: 3, backoff: 10s}
-            line 2, column 16: retries.max: invalid value: `many`, expected a whole number
-            line 2, column 20: retries.on_lost: invalid value: `yes`, expected true or false
-            line 2, column 10: timeout: "10" is not a duration; write for example 250ms, 10s, 5m, 1h30m or 2d
-            line 2, column 10: timeout: "10 minutes" is not a duration; write for example 250ms, 10s, 5m, 1h30m or 2d
-            line 2, column 10: command: invalid type: `echo hello`, expected a list; write each argument by itself, ["python3", "report.py"], or use shell for a script
-            line 2, column 21: resources.memory: "12XB" is not a size; write for example 256MiB, 1GiB or 500MB
-            line 2, column 21: resources.memory: expected a number, or a text such as 500m or 256MiB
-            line 4, column 12: triggers[1].after: job name "../x" is not valid: it must begin with a letter or digit
-            line 3, column 9: triggers[0].at: "tomorrow" is not an RFC 3339 time such as 2026-11-21T02:00:00Z (premature end of input)
-            line 3, column 5: triggers[0]: unknown field `corn`; did you mean `cron`?
-            line 2, column 14: concurrency: `forbidden` is not one of its words; did you mean `forbid`?
-            line 2, column 14: concurrency: `x` is not one of its words; known are allow, forbid, queue, replace
-            line 1, column 7: name: job name "a/b/c" is not valid: '/' is not allowed; use letters, digits, '.', '_' and '-'
-            line 1, column 1: there is no `name`; the least is a name and a command, for example {name: hello, command: [echo, hello]}
-            line 2, column 1: the field `name: b` is there twice
-            line 1, column 7: name: job name "a command" is not valid: ' ' is not allowed; use letters, digits, '.', '_' and '-'
-            line 1, column 7: name: invalid type: `[a`, expected a string
-            line 2, column 6: alias references unknown anchor
-            line 1, column 1: invalid type: `just text`, expected a mapping of fields; the least is a name and a command, for example {name: hello, command: [echo, hello]}
-            line 1, column 1: invalid type: `- name: a`, expected a mapping of fields; the least is a name and a command, for example {name: hello, command: [echo, hello]}
-            line 5, column 1: unknown field `prioritty`; did you mean `priority`?"#]],
-        );
-    }
-
-    #[test]
-    fn errors_in_toml() {
-        let texts = [
-            "",
-            "name = \"a\"\ncomand = [\"x\"]",
-            "name = \"a\"\nretries = {maxx = 3}",
-            "name = \"a\"\nretries = true",
-            "name = a",
-            "name = \"a\"\n[[triggers]]\nat = 2026-12-01",
-            "[[job]]\nname = \"a\"\n[[job]]\nname = \"b\"\npriority = \"high\"",
-            "[[job]]\nname = \"a\"\n[other]\nx = 1",
-            "job = 1",
-        ];
-        check(
-            Format::Toml,
-            &texts,
-            expect![[r#"
-            line 1, column 1: there is no job in it; the least is a name and a command, for example {name: hello, command: [echo, hello]}
-            line 2, column 1: unknown field `comand`; did you mean `command`?
-            line 2, column 12: retries: unknown field `maxx`; did you mean `max`?
-            line 2, column 11: retries: invalid type: boolean `true`, expected a mapping of fields; write for example retries: {max: 3, backoff: 10s}
-            line 1, column 8: string values must be quoted, expected literal string
-            line 3, column 6: triggers[0].at: "2026-12-01" is not an RFC 3339 time such as 2026-11-21T02:00:00Z (premature end of input)
-            line 5, column 12: job[1].priority: invalid type: string "high", expected a whole number
-            line 3, column 2: unknown field `other`; known are job
-            line 1, column 7: job: invalid type: integer `1`, expected a list; put it in brackets"#]],
-        );
-    }
-
-    #[test]
-    fn errors_in_json() {
-        let texts = [
-            "",
-            "[]",
-            "{",
-            "{\"name\": \"a\"} x",
-            "{\"name\": \"a\",\n \"comand\": []}",
-            "[{\"name\": \"a\"}, {\"name\": \"b\", \"triggers\": [{\"on\": \"fail\"}]}]",
-            "{\"name\": 1}",
-            "{\"name\": \"a\", \"timeout\": 10}",
-            "null",
-        ];
-        check(
-            Format::Json,
-            &texts,
-            expect![[r#"
-            line 1, column 1: there is no job in it; the least is a name and a command, for example {name: hello, command: [echo, hello]}
-            line 1, column 1: there is no job in it; the least is a name and a command, for example {name: hello, command: [echo, hello]}
-            line 1, column 1: EOF while parsing an object
-            line 1, column 15: trailing characters
-            line 2, column 9: unknown field `comand`; did you mean `command`?
-            line 1, column 56: [1].triggers[0].on: `fail` is not one of its words; known are success, failure, any
-            line 1, column 10: name: invalid type: integer `1`, expected a string; put it in quotes
-            line 1, column 27: timeout: invalid type: integer `10`, expected a string; write it as text with a unit, such as "10s"
-            line 1, column 4: invalid type: null, expected a mapping of fields; the least is a name and a command, for example {name: hello, command: [echo, hello]}"#]],
-        );
-    }
-
-    #[test]
-    fn bombs_are_refused() {
-        let mut bomb = String::from("name: a\nenv: &a0 {A: x}\n");
-        for n in 1..20 {
-            bomb.push_str(&format!("x{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
-        }
-        assert!(read_documents(&bomb, Format::Yaml).is_err());
-        for deep in ["[".repeat(200_000), "{a: ".repeat(50_000), "- ".repeat(100_000)] {
-            assert!(read_documents(&deep, Format::Yaml).is_err());
-            assert!(read_documents(&deep, Format::Json).is_err());
-            assert!(read_documents(&format!("name = {deep}"), Format::Toml).is_err());
-        }
-        assert!(read_json(&" ".repeat(JOB_BYTES + 1)).expect_err("too long").message.contains("bytes"));
-    }
 }

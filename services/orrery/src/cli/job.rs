@@ -59,7 +59,7 @@ pub(crate) struct Create {
     /// Cron expression (unix dialect)
     #[arg(long)]
     cron: Vec<String>,
-    /// Zone of --cron
+    /// Zone of --cron and --schedule
     #[arg(long)]
     zone: Option<String>,
     /// ISO 8601 repeating interval: R/2026-11-21T00:00:00Z/PT1H
@@ -164,6 +164,9 @@ fn list(context: &Context, answer: &Value) {
 }
 
 fn applied(context: &Context, job: &Value) {
+    for warning in job["warnings"].as_array().into_iter().flatten() {
+        eprintln!("warning: {}: {}", text(&job["name"]), text(warning));
+    }
     match context.format {
         output::Format::Table | output::Format::Wide => println!("job {} version {}", text(&job["name"]), text(&job["version"])),
         format => output::one(format, job, "name"),
@@ -239,11 +242,13 @@ fn read_file(path: &Path) -> Result<(String, Format)> {
 
 impl Create {
     fn document(self) -> Result<Value> {
-        let zone = self.zone.as_ref();
         let mut triggers: Vec<Value> = Vec::new();
-        triggers
-            .extend(self.cron.iter().map(|cron| zone.map_or_else(|| json!({"cron": cron}), |zone| json!({"cron": cron, "zone": zone}))));
-        triggers.extend(self.schedule.iter().map(|interval| json!({"interval": interval})));
+        let with_zone = |kind: &str, text: &String| match &self.zone {
+            Some(zone) => json!({kind: text, "zone": zone}),
+            None => json!({kind: text}),
+        };
+        triggers.extend(self.cron.iter().map(|cron| with_zone("cron", cron)));
+        triggers.extend(self.schedule.iter().map(|interval| with_zone("interval", interval)));
         triggers.extend(self.at.iter().map(|at| json!({"at": at})));
         triggers.extend(self.event.as_ref().map(|topic| {
             let mut trigger = json!({"event": topic});

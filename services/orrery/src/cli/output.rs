@@ -123,7 +123,8 @@ pub(crate) fn text(value: &Value) -> String {
     }
 }
 
-/// A time, to the second.
+/// A time, to the second, with its zone: all are UTC.
 pub(crate) fn time(value: &Value) -> String {
-    value.as_str().map_or_else(|| "-".into(), |text| text.split('.').next().unwrap_or(text).trim_end_matches('Z').replace('T', " "))
+    let second = |text: &str| format!("{}Z", text.split('.').next().unwrap_or(text).trim_end_matches('Z').replace('T', " "));
+    value.as_str().map_or_else(|| "-".into(), second)
 }
