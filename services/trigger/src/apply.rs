@@ -3,7 +3,9 @@
 use crate::facts::{Decision, EventData, ScheduleStart};
 use crate::rows::{AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, ParentEnd, RunRow, SlotRow};
 use crate::state::{AT_ONCE, Deadline, Trigger};
+use crate::triggers::places_before;
 use orrery_model::id::{JobName, RunId};
+use orrery_model::job::JobSpec;
 use orrery_model::limits::{ANSWER_MS, FINISHED_RUNS_PER_JOB, PENDING_PARENTS};
 use orrery_model::messages::{CatalogEntry, EnvVar, RunRecord, RunState, TaskSpec};
 use orrery_model::time::Timestamp;
@@ -69,6 +71,11 @@ pub(crate) fn join_key(trigger: i32, parent: &JobName) -> String {
     format!("{trigger}/{parent}")
 }
 
+/// Triggers of an accepted document; what this version cannot read has none.
+fn triggers_of(entry: &CatalogEntry) -> Vec<orrery_model::job::Trigger> {
+    serde_json::from_str::<JobSpec>(&entry.document).map_or_else(|_| Vec::new(), |spec| spec.triggers)
+}
+
 /// A run of which no attempt is wanted yet; its order is counted when it is kept.
 fn new_row(record: &RunRecord, incarnation: i64, event: Option<&String>, args: &[EnvVar], start_by: Option<Timestamp>) -> RunRow {
     RunRow {
@@ -98,9 +105,10 @@ impl Trigger {
         let old = self.jobs.get(job).map(|row| row.entry.clone());
         self.keep_rereads(job, old.as_ref(), Some(entry));
         self.unindex_job(job);
+        self.carry_joins(job, old.as_ref(), entry);
         self.forget_slots(job);
         for start in slots {
-            let row = SlotRow { last: start.last, next: start.next, caught_up: 0 };
+            let row = SlotRow { last: start.last, next: start.next, caught_up: start.caught_up };
             self.slots.insert((job.clone(), start.trigger as u32), row);
         }
         let runs = self.lives.get(job).map_or(0, |life| life.runs);
@@ -108,6 +116,28 @@ impl Trigger {
         self.jobs.insert(job.clone(), JobRow { entry: entry.clone() });
         self.index_job(entry);
         self.index_parked(job);
+    }
+
+    /// Ends that wait for other parents stay with their trigger, wherever it stands now; those of one that is gone go with it.
+    fn carry_joins(&mut self, job: &JobName, old: Option<&CatalogEntry>, new: &CatalogEntry) {
+        let waiting = self.forget_joins(job);
+        let (false, Some(old)) = (waiting.is_empty(), old) else { return };
+        let places = places_before(&triggers_of(new), &triggers_of(old));
+        for ((_, key), row) in waiting {
+            let Some((place, parent)) = key.split_once('/') else { continue };
+            let now = places.iter().position(|before| before.is_some_and(|before| before.to_string() == place));
+            if let Some(now) = now {
+                self.joins.insert((job.clone(), format!("{now}/{parent}")), row);
+            }
+        }
+    }
+
+    /// Takes out all ends of a job that wait for other parents.
+    fn forget_joins(&mut self, job: &JobName) -> Vec<((JobName, String), JoinRow)> {
+        let of_job = self.joins.range((job.clone(), String::new())..).take_while(|((of, _), _)| of == job);
+        let waiting: Vec<_> = of_job.map(|(key, row)| (key.clone(), row.clone())).collect();
+        waiting.iter().for_each(|(key, _)| drop(self.joins.remove(key)));
+        waiting
     }
 
     /// A name that no job has had yet has a life from now on, to remember it by.
@@ -139,14 +169,11 @@ impl Trigger {
         self.forget_slots(job);
         let of_job = |key: &(JobName, String)| key.0 == *job;
         let from = (job.clone(), String::new());
-        let fired: Vec<_> = self.fired.range(from.clone()..).map(|(key, _)| key.clone()).take_while(of_job).collect();
+        let fired: Vec<_> = self.fired.range(from..).map(|(key, _)| key.clone()).take_while(of_job).collect();
         for key in fired {
             self.fired.remove(&key);
         }
-        let joins: Vec<_> = self.joins.range(from..).map(|(key, _)| key.clone()).take_while(of_job).collect();
-        for key in joins {
-            self.joins.remove(&key);
-        }
+        self.forget_joins(job);
         self.evict(job, 0);
     }
 

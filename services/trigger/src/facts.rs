@@ -111,6 +111,9 @@ pub struct ScheduleStart {
     pub last: Timestamp,
     /// Next slot; none: there is no more.
     pub next: Option<Timestamp>,
+    /// Late slots run since the last one that was on time.
+    #[serde(default)]
+    pub caught_up: i64,
 }
 
 /// Everything the trigger can decide. Decisions about a run carry the whole record that they lead to, so that what data

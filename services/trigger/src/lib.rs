@@ -17,6 +17,7 @@ mod shards;
 pub mod starts;
 mod state;
 pub mod template;
+mod triggers;
 mod values;
 mod watchers;
 

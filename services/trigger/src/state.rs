@@ -4,13 +4,14 @@ use crate::facts::{Decision, Input, JOURNAL};
 use crate::predicate::Predicate;
 use crate::rows::{self, AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, RunRow, SlotRow, TakenRow, ToldRow};
 use crate::schedule::Schedule;
+use crate::triggers::repeats;
 use crate::watchers::{Guard, Watchers};
 use orrery_model::codec::Codec;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Lookup, Message, Poison};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{Concurrency, JobSpec, TriggerKind};
 use orrery_model::journal::{EntryBatch, Observation, Shards};
-use orrery_model::messages::{Fire, StartPosition};
+use orrery_model::messages::{CatalogEntry, Fire, StartPosition};
 use orrery_model::planted::SPARE_LOGIC_VERSIONS;
 use orrery_model::record::Record;
 use orrery_model::table::{Rows, Table};
@@ -112,15 +113,18 @@ pub(crate) struct Compiled {
     pub spec: JobSpec,
     pub schedules: Vec<Option<Schedule>>,
     pub predicates: Vec<Option<Predicate>>,
+    /// Triggers that an equal one stands before.
+    pub repeats: Vec<bool>,
 }
 
 impl Compiled {
     /// Compiles an accepted document. What an older version accepted and this one cannot compile does not fire.
-    fn new(document: &str, defined_at: Timestamp) -> Option<Self> {
-        let spec: JobSpec = serde_json::from_str(document).ok()?;
-        let schedules = spec.triggers.iter().map(|t| Schedule::compile(t, defined_at).ok().flatten()).collect();
+    fn new(entry: &CatalogEntry) -> Option<Self> {
+        let spec: JobSpec = serde_json::from_str(&entry.document).ok()?;
+        let schedules = spec.triggers.iter().enumerate().map(|(i, t)| Schedule::compile(t, entry.since(i)).ok().flatten()).collect();
         let predicates = spec.triggers.iter().map(|t| t.when.as_deref().and_then(|when| Predicate::compile(when).ok())).collect();
-        Some(Self { spec, schedules, predicates })
+        let repeats = repeats(&spec.triggers);
+        Some(Self { spec, schedules, predicates, repeats })
     }
 
     /// Topics of event triggers, and what an event of each must be like; a predicate that does not compile never fires.
@@ -267,7 +271,7 @@ impl Trigger {
     }
 
     /// Its jobs, as published.
-    pub fn jobs(&self) -> impl Iterator<Item = &orrery_model::messages::CatalogEntry> {
+    pub fn jobs(&self) -> impl Iterator<Item = &CatalogEntry> {
         self.jobs.iter().map(|(_, row)| &row.entry)
     }
 
@@ -294,8 +298,8 @@ impl Trigger {
     }
 
     /// Adds a definition to the index, with its slots.
-    pub(crate) fn index_job(&mut self, entry: &orrery_model::messages::CatalogEntry) {
-        let Some(compiled) = Compiled::new(&entry.document, entry.defined_at) else { return };
+    pub(crate) fn index_job(&mut self, entry: &CatalogEntry) {
+        let Some(compiled) = Compiled::new(entry) else { return };
         for (topic, guard) in compiled.topics() {
             self.index.by_topic.entry(topic.to_owned()).or_default().insert(&entry.job, guard);
         }

@@ -161,6 +161,7 @@ fn the_nearest_event_says_which_part_of_the_predicate_failed() {
         next_due: None,
         defined_at: at(-100),
         principal: None,
+        since: Vec::new(),
     };
     let event = |offset: i64, value: &str| EventData {
         topic: "orders.paid".into(),

@@ -34,6 +34,8 @@ pub(super) struct JobView {
     defined_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     principal: Option<orrery_model::id::Principal>,
+    /// For each trigger since when the job has it: an interval without a start begins then.
+    since: Vec<Timestamp>,
     /// Next due time of any of its schedules; none while paused.
     next: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +53,7 @@ pub(super) fn view(entry: &CatalogEntry, state: &ViewState) -> JobView {
         paused: entry.paused,
         defined_at: entry.defined_at,
         principal: entry.principal.clone(),
+        since: entry.since.clone(),
         next: next_due(entry).filter(|_| !entry.paused),
         last_run: last.map(|run| json!({"run": run.run, "state": run.state, "created_at": run.created_at})),
         spec: serde_json::from_str(&entry.document).unwrap_or_default(),
@@ -59,7 +62,8 @@ pub(super) fn view(entry: &CatalogEntry, state: &ViewState) -> JobView {
 
 fn next_due(entry: &CatalogEntry) -> Option<Timestamp> {
     let spec: JobSpec = serde_json::from_str(&entry.document).ok()?;
-    let schedules = spec.triggers.iter().filter_map(|trigger| Schedule::compile(trigger, entry.defined_at).ok().flatten());
+    let triggers = spec.triggers.iter().enumerate();
+    let schedules = triggers.filter_map(|(i, trigger)| Schedule::compile(trigger, entry.since(i)).ok().flatten());
     schedules.filter_map(|schedule| schedule.next_after(clock::wall())).min()
 }
 

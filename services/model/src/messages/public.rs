@@ -28,6 +28,17 @@ pub struct CatalogEntry {
     pub defined_at: Timestamp,
     /// Who sent it.
     pub principal: Option<Principal>,
+    /// For each trigger of the document since when the job has it: a trigger that stays as it is keeps its time. An interval without
+    /// a start begins then.
+    #[serde(default)]
+    pub since: Vec<Timestamp>,
+}
+
+impl CatalogEntry {
+    /// Since when the job has the trigger at this place of its document.
+    pub fn since(&self, trigger: usize) -> Timestamp {
+        self.since.get(trigger).copied().unwrap_or(self.defined_at)
+    }
 }
 
 /// The numbers of a cluster, in `catalog` under a key of its own (protocol §4.3).

@@ -28,7 +28,8 @@ impl Turn<'_> {
             let Some(compiled) = self.state.compiled(&child) else { continue };
             let owner = self.state.owner(&child);
             for (i, trigger) in compiled.spec.triggers.iter().enumerate() {
-                if !trigger.after.contains(&record.job) || !counts(trigger.on.unwrap_or_default(), record.state) {
+                let counts = trigger.after.contains(&record.job) && counts(trigger.on.unwrap_or_default(), record.state);
+                if !counts || compiled.repeats[i] {
                     continue;
                 }
                 if owner == here {

@@ -165,6 +165,24 @@ fn dependent_jobs_run_in_the_cycle_of_their_parents() {
 }
 
 #[test]
+fn ends_that_wait_stay_with_their_trigger() {
+    let job = |triggers: &str| format!("name: c\ncommand: [x]\nconcurrency: allow\ntriggers: [{triggers}]");
+    let (ab, ba, bd) = ("{after: [a, b]}", "{after: [b, a], on: success}", "{after: [b, d]}");
+    for (after, runs) in [(format!("{bd}, {ba}, {ab}"), 1), (bd.to_owned(), 0)] {
+        let mut rig = Rig::new();
+        for parent in ["a", "b", "d"] {
+            rig.define(&format!("name: {parent}\ncommand: [x]"));
+        }
+        rig.define(&job(&format!("{{cron: '0 2 * * *'}}, {ab}, {bd}")));
+        let parents = ["a", "b"].map(|name| last(&rig.run_job(name)));
+        rig.ends(&parents[0], EndKind::Succeeded);
+        rig.define(&job(&after));
+        let made = wanted(&rig.ends(&parents[1], EndKind::Succeeded));
+        assert_eq!(made.len(), runs, "{after}");
+    }
+}
+
+#[test]
 fn stale_outcomes_change_nothing() {
     let mut rig = Rig::new();
     rig.define("name: a\ncommand: [x]");

@@ -106,3 +106,60 @@ fn one_time_and_intervals_end() {
     assert_eq!(times, ["2026-11-21T00:00:00Z", "2026-11-21T00:30:00Z", "2026-11-21T01:00:00Z"], "two triggers due at once make one run");
     assert_eq!(orrery_model::decider::Decider::next_deadline(&rig.trigger), None);
 }
+
+/// When its runs were due, since midnight: hours, minutes, seconds.
+fn due(decisions: &[orrery_trigger::Decision]) -> String {
+    let times = wanted(decisions).iter().map(|record| record.nominal.unwrap().to_string()[11..19].to_owned()).collect::<Vec<_>>();
+    times.join(" ")
+}
+
+#[test]
+fn an_edit_moves_no_schedule() {
+    let mut rig = Rig::new();
+    let job = |say: &str, triggers: &str| format!("name: a\ncommand: [x]\ndescription: {say}\nconcurrency: allow\ntriggers: {triggers}");
+    let mut made = rig.define(&job("one", "[{interval: R//PT6S}]"));
+    made.extend(rig.advance_to("2026-11-21T00:00:09Z"));
+    made.extend(rig.define(&job("two", "[{interval: R//PT6S}]")));
+    made.extend(rig.advance_to("2026-11-21T00:00:13Z"));
+    made.extend(rig.define(&job("two", "[{cron: '0 5 * * *'}, {interval: R//PT6S}]")));
+    made.extend(rig.advance_to("2026-11-21T00:00:19Z"));
+    made.extend(rig.define(&job("two", "[{interval: R//PT6S}]")));
+    rig.restart();
+    made.extend(rig.advance_to("2026-11-21T00:00:26Z"));
+    assert_eq!(due(&made), "00:00:00 00:00:06 00:00:12 00:00:18 00:00:24", "gaps stay what they are");
+    made = rig.define(&job("two", "[{interval: R//PT7S}]"));
+    made.extend(rig.advance_to("2026-11-21T00:00:34Z"));
+    assert_eq!(due(&made), "00:00:26 00:00:33", "another interval begins now");
+}
+
+#[test]
+fn edits_do_not_count_repetitions_anew() {
+    let mut rig = Rig::new();
+    let mut made = Vec::new();
+    for (i, until) in ["00:00:01", "00:00:03", "00:00:05", "00:01:00"].into_iter().enumerate() {
+        let job = format!("name: a\ncommand: [x, v{i}]\nconcurrency: allow\ntriggers: [{{interval: R4//PT2S}}]");
+        made.extend(rig.define(&job));
+        made.extend(rig.advance_to(&format!("2026-11-21T{until}Z")));
+    }
+    made.extend(rig.define("name: a\ncommand: [y]\nconcurrency: allow\ntriggers: [{at: 2026-11-22T00:00:00Z}, {interval: R4//PT2S}]"));
+    made.extend(rig.advance_to("2026-11-21T00:02:00Z"));
+    assert_eq!(due(&made), "00:00:00 00:00:02 00:00:04 00:00:06", "four in all");
+}
+
+#[test]
+fn what_is_owed_outlives_an_edit() {
+    let job = |triggers: &str| format!("name: a\ncommand: [x]\nconcurrency: allow\ncatch_up: {{policy: all}}\ntriggers: [{triggers}]");
+    let (hourly, daily) = ("{cron: '0 * * * *'}", "{cron: '30 0 * * *'}");
+    for after in [format!("{daily}, {hourly}"), format!("{hourly}, {hourly}"), format!("{{event: t}}, {hourly}, {daily}")] {
+        let mut rig = Rig::new();
+        rig.define(&job(&format!("{hourly}, {daily}")));
+        let name = orrery_model::id::JobName::parse("default/a").unwrap();
+        rig.request(orrery_model::messages::Request::PauseJob { job: name.clone() });
+        rig.advance_to("2026-11-21T03:30:00Z");
+        rig.define(&job(&after));
+        let mut times: Vec<String> =
+            due(&rig.request(orrery_model::messages::Request::ResumeJob { job: name })).split(' ').map(str::to_owned).collect();
+        times.retain(|time| time != "00:30:00");
+        assert_eq!(times.join(" "), "01:00:00 02:00:00 03:00:00", "{after}");
+    }
+}
