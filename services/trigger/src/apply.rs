@@ -26,7 +26,9 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::JobDefined { entry, appended, slots } => state.define(entry, *appended, slots),
         Decision::JobPaused { entry } | Decision::JobResumed { entry } => state.change_job(entry),
         Decision::JobDeleted { job, appended } => state.forget_job(job, *appended),
-        Decision::Answered { id, keyed: true, answer } => state.remember_answer(at, id, answer),
+        Decision::Answered { id, keyed: true, answer, asked } => {
+            state.remember_answer(id, AnswerRow { answer: answer.clone(), at, asked: asked.clone() })
+        }
         Decision::Alerted { .. }
         | Decision::Superseded { .. }
         | Decision::Skipped { .. }
@@ -184,8 +186,9 @@ impl Trigger {
         }
     }
 
-    fn remember_answer(&mut self, at: Timestamp, id: &str, answer: &str) {
-        self.answers.insert(id.to_owned(), AnswerRow { answer: answer.to_owned(), at });
+    fn remember_answer(&mut self, id: &str, row: AnswerRow) {
+        let at = row.at;
+        self.answers.insert(id.to_owned(), row);
         self.index.answers.insert((at, id.to_owned()));
         for _ in 0..ANSWERS_FORGOTTEN {
             match self.index.answers.first() {

@@ -218,16 +218,19 @@ pub enum Decision {
     },
     /// A request is granted; a repeat of a keyed one within 24 h gets the same answer.
     Answered {
-        /// Names the request.
+        /// Names the request: by its idempotency key with who asks and of what, else by its place.
         id: String,
         /// True if `id` comes from an idempotency key.
         keyed: bool,
         /// Run id or job name.
         answer: String,
+        /// Digest of a keyed request: another one with its key is a conflict.
+        #[serde(default)]
+        asked: String,
     },
     /// A keyed request is a repeat.
     AnsweredBefore {
-        /// Principal and key.
+        /// Names the request.
         id: String,
         /// The first answer.
         answer: String,

@@ -22,7 +22,7 @@ pub const RUNS: u8 = 19;
 pub const FIRED: u8 = 20;
 /// Parents that wait for each other; key: dependent job, `<trigger>/<parent>`.
 pub const JOINS: u8 = 21;
-/// Answers to keyed requests; key: principal and key.
+/// Answers to keyed requests; key: what is asked, of which job or run, principal and key.
 pub const ANSWERS: u8 = 22;
 /// Events that runs may still need; key: topic, generation, partition, offset.
 pub const EVENTS: u8 = 23;
@@ -162,6 +162,9 @@ pub struct AnswerRow {
     pub answer: String,
     /// When it was given: forgotten after `limits::ANSWER_MS`.
     pub at: Timestamp,
+    /// Digest of what was asked; none of an event.
+    #[serde(default)]
+    pub asked: String,
 }
 
 macro_rules! row_codecs {

@@ -38,7 +38,7 @@ impl Turn<'_> {
         };
         let fired = self.out.iter().any(fires);
         if let Some(id) = key_of(event).filter(|id| fired && self.state.answers.get(id).is_none()) {
-            self.decide(Decision::Answered { id, keyed: true, answer: event.place() });
+            self.decide(Decision::Answered { id, keyed: true, answer: event.place(), asked: String::new() });
         }
     }
 

@@ -94,6 +94,40 @@ fn a_keyed_request_is_answered_once() {
 }
 
 #[test]
+fn a_key_belongs_to_who_asks_and_what_is_asked_of_which_job_or_run() {
+    let mut rig = Rig::new();
+    for name in ["export", "bill"] {
+        rig.define(&format!("name: {name}\ncommand: [x]\nconcurrency: allow"));
+    }
+    let mut keyed = |request: Request, who: Option<&str>| {
+        let principal = who.map(|who| orrery_model::id::Principal::parse(who).unwrap());
+        let asked = RequestRecord { request, principal, idempotency_key: Some("K".into()) };
+        let origin = rig.origin("requests");
+        rig.input(&Input::Requested { asked, job: None, origin })
+    };
+    let run = |name: &str, args: &[(&str, &str)]| {
+        let args = args.iter().map(|(name, value)| EnvVar { name: (*name).into(), value: (*value).into() }).collect();
+        Request::RunJob { job: job(name), args }
+    };
+    let (ab, ba) = ([("a", "1"), ("b", "2")], [("b", "2"), ("a", "1")]);
+    let export = keyed(run("export", &ab), None);
+    let others =
+        [keyed(run("bill", &[]), None), keyed(run("export", &[]), Some("alice")), keyed(Request::PauseJob { job: job("bill") }, None)];
+    assert_eq!(others.each_ref().map(|decisions| lines(decisions).contains("answered before")), [false; 3], "other keys");
+    assert_eq!(run_id(&others[0]).as_str().len(), 16);
+    assert_ne!(run_id(&others[0]), run_id(&export), "bill runs");
+    assert_eq!(lines(&keyed(run("export", &ba), None)), "answered before", "the order of arguments does not count");
+    let cancel = |run: &orrery_model::id::RunId, why: &str| Request::CancelRun { run: run.clone(), reason: Some(why.into()) };
+    let cancelled = [run_id(&export), run_id(&others[0])].map(|run| lines(&keyed(cancel(&run, "late"), None)));
+    assert!(cancelled.iter().all(|done| done.starts_with("unwanted") && done.ends_with("answered")), "{cancelled:?}");
+    let conflicts = [keyed(run("export", &[("a", "2")]), None), keyed(cancel(&run_id(&export), "wrong"), None)];
+    expect![[r#"
+        refused conflict: the idempotency key "K" has come before with other arguments, and was answered with EXPORT; take another key; with the same arguments it gets that answer again
+        refused conflict: the idempotency key "K" has come before with other arguments, and was answered with EXPORT; take another key; with the same arguments it gets that answer again"#]]
+    .assert_eq(&conflicts.map(|decisions| lines(&decisions)).join("\n").replace(run_id(&export).as_str(), "EXPORT"));
+}
+
+#[test]
 fn requests_about_what_is_not_there_are_refused() {
     let mut rig = Rig::new();
     rig.define("name: a\ncommand: [x]");
