@@ -37,7 +37,8 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         | Decision::AnsweredBefore { .. }
         | Decision::PredicateFailed { .. } => {}
         Decision::SlotTaken { job, trigger, slot, next, caught_up, .. } => {
-            state.move_slot(job, *trigger, SlotRow { last: *slot, next: *next, caught_up: *caught_up });
+            let behind = next.is_some_and(|next| next <= at);
+            state.move_slot(job, *trigger, SlotRow { last: *slot, next: *next, caught_up: *caught_up, behind });
         }
         Decision::ParentDone { job, trigger, parent, run, root } => {
             let end = ParentEnd { run: run.clone(), root: root.clone() };
@@ -49,9 +50,9 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::FireParked { number, fire } => state.park_fire(*number, fire),
         Decision::FireReleased { job, number } => state.unpark_fire(job, *number),
         Decision::EventParked { event, next } => state.park(event, next.clone()),
-        Decision::RunCreated { record, incarnation, event, args, start_by, joined, .. } => {
+        Decision::RunCreated { record, incarnation, event, args, start_by, joined, caught_up, .. } => {
             let row = new_row(record, *incarnation, event.as_ref(), args, *start_by);
-            state.create(row, *joined);
+            state.create(RunRow { caught_up: *caught_up, ..row }, *joined);
         }
         Decision::AttemptWanted { record, cell, spec } => state.change_run(record, |row| want(row, *cell, spec)),
         Decision::AttemptUnwanted { record, leads_to, .. } => state.change_run(record, |row| row.leads_to = Some(*leads_to)),
@@ -91,6 +92,7 @@ fn new_row(record: &RunRecord, incarnation: i64, event: Option<&String>, args: &
         event: event.cloned(),
         args: args.to_vec(),
         start_by,
+        caught_up: false,
     }
 }
 
@@ -110,7 +112,7 @@ impl Trigger {
         self.carry_joins(job, old.as_ref(), entry);
         self.forget_slots(job);
         for start in slots {
-            let row = SlotRow { last: start.last, next: start.next, caught_up: start.caught_up };
+            let row = SlotRow { last: start.last, next: start.next, caught_up: start.caught_up, behind: start.behind };
             self.slots.insert((job.clone(), start.trigger as u32), row);
         }
         let runs = self.lives.get(job).map_or(0, |life| life.runs);
@@ -176,7 +178,8 @@ impl Trigger {
             self.fired.remove(&key);
         }
         self.forget_joins(job);
-        self.evict(job, 0);
+        let life = self.lives.get(job).map_or(0, |life| life.incarnation);
+        self.evict((job, life), 0);
     }
 
     fn forget_slots(&mut self, job: &JobName) {
@@ -240,12 +243,12 @@ impl Trigger {
         if let Some(trigger) = joined {
             self.use_up_parents(&row.record, trigger);
         }
-        let (run, job) = (row.record.run.clone(), row.record.job.clone());
+        let (run, job, life) = (row.record.run.clone(), row.record.job.clone(), row.incarnation);
         let ended = row.record.state.is_final();
         self.runs.insert(run.clone(), row);
         self.index_run(&run);
         if ended {
-            self.evict(&job, FINISHED_RUNS_PER_JOB);
+            self.evict((&job, life), FINISHED_RUNS_PER_JOB);
         }
     }
 
@@ -289,13 +292,14 @@ impl Trigger {
             let event = self.runs.modify(&record.run, |row| row.event.take()).flatten();
             self.release_event(event);
         }
-        let kept = if self.jobs.get(&record.job).is_some() { FINISHED_RUNS_PER_JOB } else { 0 };
-        self.evict(&record.job, kept);
+        let Some(life) = self.runs.get(&record.run).map(|row| row.incarnation) else { return };
+        let goes_on = self.jobs.get(&record.job).is_some_and(|row| row.entry.incarnation == life);
+        self.evict((&record.job, life), if goes_on { FINISHED_RUNS_PER_JOB } else { 0 });
     }
 
-    /// Forgets the oldest ended runs of a job beyond `kept`; they live on in the topic `runs`.
-    fn evict(&mut self, job: &JobName, kept: usize) {
-        while let Some(runs) = self.index.runs.get(job).filter(|runs| runs.ended.len() > kept) {
+    /// Forgets the oldest ended runs of a job's life beyond `kept`; they live on in the topic `runs`.
+    fn evict(&mut self, (job, life): (&JobName, i64), kept: usize) {
+        while let Some(runs) = self.index.runs.get(&(job.clone(), life)).filter(|runs| runs.ended.len() > kept) {
             let (_, run): (i64, RunId) = runs.ended.first().cloned().expect("there are more than are kept");
             self.unindex_run(&run);
             let event = self.runs.remove(&run).and_then(|row| row.event);

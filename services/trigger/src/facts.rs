@@ -114,6 +114,9 @@ pub struct ScheduleStart {
     /// Late slots run since the last one that was on time.
     #[serde(default)]
     pub caught_up: i64,
+    /// The next slot was due already when the last one was taken.
+    #[serde(default)]
+    pub behind: bool,
 }
 
 /// Everything the trigger can decide. Decisions about a run carry the whole record that they lead to, so that what data
@@ -333,6 +336,9 @@ pub enum Decision {
         start_by: Option<Timestamp>,
         /// For an `after` run: which trigger, whose pending parents it uses up.
         joined: Option<i32>,
+        /// Its slot is caught up: such runs start one after another, whatever the job's concurrency.
+        #[serde(default)]
+        caught_up: bool,
     },
     /// An attempt is wanted; or, having been handed back, it is wanted of another cell.
     AttemptWanted {

@@ -83,6 +83,9 @@ pub struct SlotRow {
     pub next: Option<Timestamp>,
     /// Late slots run since the last one that was on time: bounded by `limits::CATCH_UP_RUNS`.
     pub caught_up: i64,
+    /// The next slot was due already when the last one was taken.
+    #[serde(default)]
+    pub behind: bool,
 }
 
 /// One run that goes on, or one of the last that ended.
@@ -108,6 +111,9 @@ pub struct RunRow {
     pub args: Vec<EnvVar>,
     /// It is skipped if no process of it has started by then.
     pub start_by: Option<Timestamp>,
+    /// Its slot is caught up: such runs start one after another, whatever the job's concurrency.
+    #[serde(default)]
+    pub caught_up: bool,
 }
 
 impl RunRow {

@@ -67,8 +67,16 @@ impl Turn<'_> {
 
     fn create_after(&mut self, child: &JobName, runs: Vec<String>, record: &EndedRun, joined: Option<i32>) {
         let cause = format!("after:{}", runs.join("+"));
-        let new =
-            NewRun { cause, root: record.root.clone(), nominal: record.nominal, event: None, matched: None, args: Vec::new(), joined };
+        let new = NewRun {
+            cause,
+            root: record.root.clone(),
+            nominal: record.nominal,
+            event: None,
+            matched: None,
+            args: Vec::new(),
+            joined,
+            caught_up: false,
+        };
         self.create_run(child, new);
     }
 }

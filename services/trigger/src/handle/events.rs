@@ -99,7 +99,7 @@ impl Turn<'_> {
         let place = event.place();
         let cause = format!("event:{place}");
         let (root, event) = (cause.clone(), Some(place));
-        self.create_run(job, NewRun { cause, root, nominal: None, event, matched, args: Vec::new(), joined: None });
+        self.create_run(job, NewRun { cause, root, nominal: None, event, matched, args: Vec::new(), joined: None, caught_up: false });
     }
 
     /// The first trigger of a job, of this shard or another, that this event fires.

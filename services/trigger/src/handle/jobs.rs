@@ -102,7 +102,7 @@ impl Turn<'_> {
             }
             // An interval with an empty start begins at this very moment, which is its first slot.
             let last = if trigger.interval.is_some() { Timestamp(self.at.0 - 1) } else { self.at };
-            Some(ScheduleStart { trigger: i as i32, last, next: schedule.next_after(last), caught_up: 0 })
+            Some(ScheduleStart { trigger: i as i32, last, next: schedule.next_after(last), caught_up: 0, behind: false })
         };
         spec.triggers.iter().enumerate().filter_map(start).collect()
     }
@@ -205,7 +205,7 @@ impl Turn<'_> {
 }
 
 fn schedule_start(trigger: u32, row: &SlotRow) -> ScheduleStart {
-    ScheduleStart { trigger: trigger as i32, last: row.last, next: row.next, caught_up: row.caught_up }
+    ScheduleStart { trigger: trigger as i32, last: row.last, next: row.next, caught_up: row.caught_up, behind: row.behind }
 }
 
 /// Topics that the old definition read go on where they began; new ones begin where the log says now.

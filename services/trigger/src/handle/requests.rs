@@ -91,7 +91,16 @@ impl Turn<'_> {
             return None;
         }
         let cause = format!("request:{id}");
-        let new = NewRun { root: cause.clone(), cause, nominal: None, event: None, matched: None, args: args.to_vec(), joined: None };
+        let new = NewRun {
+            root: cause.clone(),
+            cause,
+            nominal: None,
+            event: None,
+            matched: None,
+            args: args.to_vec(),
+            joined: None,
+            caught_up: false,
+        };
         self.create_run(job, new).map(|run| run.to_string())
     }
 

@@ -64,6 +64,28 @@ fn a_deleted_job_ends_its_runs_and_its_next_life_is_another_job() {
 }
 
 #[test]
+fn a_job_made_anew_waits_for_its_predecessor_and_is_not_skipped_for_it() {
+    for concurrency in ["forbid", "queue", "replace", "allow"] {
+        let mut rig = Rig::new();
+        let document = format!("name: a\ncommand: [x]\nconcurrency: {concurrency}\ntriggers: [{{event: t}}]");
+        rig.define(&document);
+        let old = crate::rig::last(&rig.event("t", 1, "{}"));
+        rig.withdraw("a");
+        rig.define(&document);
+        let made = lines(&rig.event("t", 2, "{}")).replace(old.run.as_str(), "OLD");
+        if concurrency == "allow" {
+            assert!(made.ends_with("wanted default/a event:t/0/2 #1 waiting"), "{made}");
+            continue;
+        }
+        let held = "created default/a event:t/0/2 #0 waiting (a run of the job's earlier life is being ended, and OLD goes on)";
+        assert!(made.ends_with(held), "{concurrency}: {made}");
+        rig.restart();
+        let ended = lines(&rig.ends(&old, orrery_model::messages::EndKind::Killed));
+        assert!(ended.ends_with("wanted default/a event:t/0/2 #1 waiting"), "{concurrency}: {ended}");
+    }
+}
+
+#[test]
 fn a_keyed_request_is_answered_once() {
     let mut rig = Rig::new();
     rig.define("name: a\ncommand: [x, '{{ args.day }}']");
