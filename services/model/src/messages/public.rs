@@ -73,7 +73,7 @@ pub struct RunRecord {
     pub run: RunId,
     /// Job.
     pub job: JobName,
-    /// Version of the definition used.
+    /// Version of the definition that its last attempt ran by; before its first, the one that it was made by.
     pub version: i64,
     /// What made it: `time:…`, `event:…`, `after:…`, `request:…`.
     pub cause: String,

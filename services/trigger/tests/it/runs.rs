@@ -183,6 +183,40 @@ fn ends_that_wait_stay_with_their_trigger() {
 }
 
 #[test]
+fn an_attempt_runs_by_the_present_definition_and_says_so() {
+    let mut rig = Rig::new();
+    let define = |rig: &mut Rig, n: i32| rig.define(&format!("name: a\ncommand: [x, v{n}]\nconcurrency: queue\nretries: {{max: 1}}"));
+    // Version of the record, of the task, and what the task runs.
+    let versions = |decisions: &[orrery_trigger::Decision]| {
+        let told = |decision: &orrery_trigger::Decision| match decision {
+            orrery_trigger::Decision::AttemptWanted { record, spec, .. } => {
+                Some(format!("#{} v{} v{} {}", record.attempts, record.version, spec.version, spec.argv[1]))
+            }
+            _ => None,
+        };
+        decisions.iter().filter_map(told).collect::<Vec<_>>().join(", ")
+    };
+    define(&mut rig, 1);
+    let first = rig.run_job("a");
+    assert_eq!(versions(&first), "#1 v1 v1 v1");
+    let waits = rig.run_job("a");
+    define(&mut rig, 2);
+    rig.ends(&last(&first), EndKind::Failed);
+    let again = rig.advance_to("2026-11-21T00:00:10Z");
+    assert_eq!(versions(&again), "#2 v2 v2 v2", "a retry by itself");
+    define(&mut rig, 3);
+    let ended = rig.ends(&last(&again), EndKind::Failed);
+    assert_eq!(versions(&ended), "#1 v3 v3 v3", "a run that waited");
+    assert_eq!(run_id(&ended), run_id(&waits));
+    rig.ends(&last(&ended), EndKind::Succeeded);
+    define(&mut rig, 4);
+    let by_hand = rig.request(Request::RetryRun { run: run_id(&first) });
+    assert_eq!(versions(&by_hand), "#3 v4 v4 v4", "a retry by hand");
+    let lost = rig.ends(&wanted(&by_hand)[0], EndKind::Lost);
+    assert_eq!(versions(&lost), "#4 v4 v4 v4");
+}
+
+#[test]
 fn stale_outcomes_change_nothing() {
     let mut rig = Rig::new();
     rig.define("name: a\ncommand: [x]");
