@@ -1,12 +1,11 @@
 //! The only way state changes: one decision at a time, and it cannot fail.
 
 use crate::facts::{Decision, EventData, ScheduleStart};
-use crate::rows::{AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, ParentEnd, RunRow, SlotRow};
+use crate::joins::join_key;
+use crate::rows::{AnswerRow, EventRow, FiredRow, JobRow, LifeRow, ParentEnd, RunRow, SlotRow};
 use crate::state::{AT_ONCE, Deadline, Trigger};
-use crate::triggers::places_before;
 use orrery_model::id::{JobName, RunId};
-use orrery_model::job::JobSpec;
-use orrery_model::limits::{ANSWER_MS, FINISHED_RUNS_PER_JOB, PENDING_PARENTS};
+use orrery_model::limits::{ANSWER_MS, FINISHED_RUNS_PER_JOB};
 use orrery_model::messages::{CatalogEntry, EnvVar, RunRecord, RunState, TaskSpec};
 use orrery_model::time::Timestamp;
 
@@ -69,16 +68,6 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
     }
 }
 
-/// Key of a parent's ends within its dependent job's joins.
-pub(crate) fn join_key(trigger: i32, parent: &JobName) -> String {
-    format!("{trigger}/{parent}")
-}
-
-/// Triggers of an accepted document; what this version cannot read has none.
-fn triggers_of(entry: &CatalogEntry) -> Vec<orrery_model::job::Trigger> {
-    serde_json::from_str::<JobSpec>(&entry.document).map_or_else(|_| Vec::new(), |spec| spec.triggers)
-}
-
 /// A run of which no attempt is wanted yet; its order is counted when it is kept.
 fn new_row(record: &RunRecord, incarnation: i64, event: Option<&String>, args: &[EnvVar], start_by: Option<Timestamp>) -> RunRow {
     RunRow {
@@ -120,28 +109,6 @@ impl Trigger {
         self.jobs.insert(job.clone(), JobRow { entry: entry.clone() });
         self.index_job(entry);
         self.index_parked(job);
-    }
-
-    /// Ends that wait for other parents stay with their trigger, wherever it stands now; those of one that is gone go with it.
-    fn carry_joins(&mut self, job: &JobName, old: Option<&CatalogEntry>, new: &CatalogEntry) {
-        let waiting = self.forget_joins(job);
-        let (false, Some(old)) = (waiting.is_empty(), old) else { return };
-        let places = places_before(&triggers_of(new), &triggers_of(old));
-        for ((_, key), row) in waiting {
-            let Some((place, parent)) = key.split_once('/') else { continue };
-            let now = places.iter().position(|before| before.is_some_and(|before| before.to_string() == place));
-            if let Some(now) = now {
-                self.joins.insert((job.clone(), format!("{now}/{parent}")), row);
-            }
-        }
-    }
-
-    /// Takes out all ends of a job that wait for other parents.
-    fn forget_joins(&mut self, job: &JobName) -> Vec<((JobName, String), JoinRow)> {
-        let of_job = self.joins.range((job.clone(), String::new())..).take_while(|((of, _), _)| of == job);
-        let waiting: Vec<_> = of_job.map(|(key, row)| (key.clone(), row.clone())).collect();
-        waiting.iter().for_each(|(key, _)| drop(self.joins.remove(key)));
-        waiting
     }
 
     /// A name that no job has had yet has a life from now on, to remember it by.
@@ -204,15 +171,6 @@ impl Trigger {
         }
     }
 
-    fn add_parent(&mut self, key: (JobName, String), end: ParentEnd) {
-        let mut row = self.joins.get(&key).cloned().unwrap_or_else(JoinRow::default);
-        row.pending.push(end);
-        if row.pending.len() > PENDING_PARENTS {
-            row.pending.remove(0);
-        }
-        self.joins.insert(key, row);
-    }
-
     fn park(&mut self, event: &String, next: Option<JobName>) {
         let Some(EventRow { event: kept, .. }) = self.events.get(event) else { return };
         let deadline = (AT_ONCE, Deadline::Event(kept.source(), kept.offset));
@@ -249,27 +207,6 @@ impl Trigger {
         self.index_run(&run);
         if ended {
             self.evict((&job, life), FINISHED_RUNS_PER_JOB);
-        }
-    }
-
-    /// Takes out the ends that made this run. An end of another cycle was the newest there was: older ones are superseded.
-    fn use_up_parents(&mut self, record: &RunRecord, trigger: i32) {
-        let from = (record.job.clone(), format!("{trigger}/"));
-        let of_trigger = |key: &(JobName, String)| key.0 == record.job && key.1.starts_with(&from.1);
-        let keys: Vec<_> = self.joins.range(from.clone()..).map(|(key, _)| key.clone()).take_while(of_trigger).collect();
-        let used = |end: &ParentEnd| record.cause.trim_start_matches("after:").split('+').any(|run| run == end.run.as_str());
-        for key in keys {
-            self.joins.modify(&key, |row| {
-                let Some(place) = row.pending.iter().position(used) else { return };
-                if row.pending[place].root == record.root {
-                    row.pending.remove(place);
-                } else {
-                    row.pending.drain(..=place);
-                }
-            });
-            if self.joins.get(&key).is_some_and(|row| row.pending.is_empty()) {
-                self.joins.remove(&key);
-            }
         }
     }
 

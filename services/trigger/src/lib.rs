@@ -9,6 +9,7 @@ pub mod decode;
 pub mod event;
 pub mod facts;
 mod handle;
+pub mod joins;
 pub mod predicate;
 pub mod project;
 pub mod rows;

@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+/// Newest runs of a job among which a run by request looks for the one that it makes up for.
+const MADE_UP_FOR: usize = 100;
+
 /// Deadline of what is due as soon as there is room for it.
 pub(crate) const AT_ONCE: Timestamp = Timestamp(0);
 
@@ -100,15 +103,22 @@ impl JobRuns {
         self.ended.is_empty() && self.held_count() == 0 && self.first_going().is_none()
     }
     /// The oldest run that goes on.
-    pub fn first_going(&self) -> Option<&RunId> {
+    pub(crate) fn first_going(&self) -> Option<&RunId> {
         first_of([&self.live.going, &self.caught_up.going])
     }
     /// The oldest run that waits.
     fn first_held(&self) -> Option<&RunId> {
         first_of([&self.live.held, &self.caught_up.held])
     }
+    /// All, the newest first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &RunId> {
+        let sets = [&self.ended, &self.live.going, &self.live.held, &self.caught_up.going, &self.caught_up.held];
+        let mut all: Vec<&(i64, RunId)> = sets.into_iter().flat_map(|set| set.iter().rev().take(MADE_UP_FOR)).collect();
+        all.sort_unstable_by_key(|(order, _)| std::cmp::Reverse(*order));
+        all.into_iter().map(|(_, run)| run)
+    }
     /// How many wait.
-    pub fn held_count(&self) -> usize {
+    pub(crate) fn held_count(&self) -> usize {
         self.live.held.len() + self.caught_up.held.len()
     }
 }

@@ -28,8 +28,7 @@ pub struct CatalogEntry {
     pub defined_at: Timestamp,
     /// Who sent it.
     pub principal: Option<Principal>,
-    /// For each trigger of the document since when the job has it: a trigger that stays as it is keeps its time. An interval without
-    /// a start begins then.
+    /// For each trigger of the document, since when the job has had it as it is: an interval without a start begins then.
     #[serde(default)]
     pub since: Vec<Timestamp>,
 }
@@ -77,7 +76,7 @@ pub struct RunRecord {
     pub version: i64,
     /// What made it: `time:…`, `event:…`, `after:…`, `request:…`.
     pub cause: String,
-    /// The cause at the head of the chain: equal for all runs of one cycle.
+    /// The cause at the head of the chain: equal for all runs of one cycle. A run by request that makes up for one has its cycle.
     pub root: String,
     /// The slot's time, for scheduled runs.
     pub nominal: Option<Timestamp>,

@@ -91,16 +91,8 @@ impl Turn<'_> {
             return None;
         }
         let cause = format!("request:{id}");
-        let new = NewRun {
-            root: cause.clone(),
-            cause,
-            nominal: None,
-            event: None,
-            matched: None,
-            args: args.to_vec(),
-            joined: None,
-            caught_up: false,
-        };
+        let root = self.state.cycle_to_make_up(job).unwrap_or_else(|| cause.clone());
+        let new = NewRun { root, cause, nominal: None, event: None, matched: None, args: args.to_vec(), joined: None, caught_up: false };
         self.create_run(job, new).map(|run| run.to_string())
     }
 

@@ -182,6 +182,42 @@ fn ends_that_wait_stay_with_their_trigger() {
     }
 }
 
+/// Parents `a` and `b` of `c` run by the hour. What is told of their runs in the first two cycles; then, in the third, `a` fails, is
+/// run by hand and succeeds before or after `b` ends: the causes of `c`.
+fn joined(left_over: [Option<EndKind>; 2], hand_first: bool) -> usize {
+    let mut rig = Rig::new();
+    for parent in ["a", "b"] {
+        rig.define(&format!("name: {parent}\ncommand: [x]\nconcurrency: allow\ntriggers: [{{cron: '0 * * * *'}}]"));
+    }
+    rig.define("name: c\ncommand: [x]\nconcurrency: allow\ntriggers: [{after: [a, b]}]");
+    let earlier = wanted(&rig.advance_to("2026-11-21T01:00:00Z"));
+    for (run, kind) in earlier.iter().zip(left_over) {
+        kind.map(|kind| rig.ends(run, kind));
+    }
+    let runs = wanted(&rig.advance_to("2026-11-21T02:00:00Z"));
+    let mut seen = rig.ends(&runs[0], EndKind::Failed);
+    let by_hand = last(&rig.run_job("a"));
+    let order = if hand_first { [&by_hand, &runs[1]] } else { [&runs[1], &by_hand] };
+    seen.extend(rig.ends(order[0], EndKind::Succeeded));
+    assert_eq!(wanted(&seen), [], "one of the two is still to end");
+    seen.extend(rig.ends(order[1], EndKind::Succeeded));
+    let made = wanted(&seen);
+    assert!(made.iter().all(|run| run.cause == format!("after:{}+{}", by_hand.run, runs[1].run)), "{made:?}");
+    made.len()
+}
+
+#[test]
+fn a_run_by_hand_makes_up_for_its_parent_whatever_is_left_over() {
+    let ends = [None, Some(EndKind::Succeeded), Some(EndKind::Failed)];
+    for a in ends {
+        for b in ends.into_iter().filter(|b| !(a == Some(EndKind::Succeeded) && a == *b)) {
+            for hand_first in [true, false] {
+                assert_eq!(joined([a, b], hand_first), 1, "{a:?} {b:?} {hand_first}");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_attempt_runs_by_the_present_definition_and_says_so() {
     let mut rig = Rig::new();
