@@ -7,6 +7,7 @@ use crate::joins::{join_key, partner};
 use orrery_model::id::JobName;
 use orrery_model::job::On;
 use orrery_model::messages::{EndedRun, RunRecord, RunState};
+use orrery_model::time::Timestamp;
 use std::collections::BTreeSet;
 
 impl Turn<'_> {
@@ -66,16 +67,10 @@ impl Turn<'_> {
 
     fn create_after(&mut self, child: &JobName, runs: Vec<String>, record: &EndedRun, joined: Option<i32>) {
         let cause = format!("after:{}", runs.join("+"));
-        let new = NewRun {
-            cause,
-            root: record.root.clone(),
-            nominal: record.nominal,
-            event: None,
-            matched: None,
-            args: Vec::new(),
-            joined,
-            caught_up: false,
-        };
+        // Which end came last does not matter: that of a run by hand has no slot of its own.
+        let nominal = record.nominal.or_else(|| Timestamp::parse(record.root.strip_prefix("time:")?).ok());
+        let new =
+            NewRun { cause, root: record.root.clone(), nominal, event: None, matched: None, args: Vec::new(), joined, caught_up: false };
         self.create_run(child, new);
     }
 }

@@ -6,7 +6,7 @@ use crate::facts::{Decision, ScheduleStart};
 use crate::rows::SlotRow;
 use crate::schedule::Schedule;
 use crate::starts::reads;
-use crate::triggers::places_before;
+use crate::triggers::{places_before, repeats};
 use orrery_model::id::{JobName, Principal};
 use orrery_model::job::{JobSpec, Problem, did_you_mean, read_json};
 use orrery_model::messages::{CatalogEntry, ForwardBody, Origin, StartPosition};
@@ -95,6 +95,7 @@ impl Turn<'_> {
 
     /// Where each schedule begins. One that was there before goes on where it stands, so that no slot is lost or repeated.
     fn schedule_starts(&self, spec: &JobSpec, places: &[Option<usize>], since: &[Timestamp]) -> Vec<ScheduleStart> {
+        let repeats = repeats(&spec.triggers);
         let start = |(i, trigger): (usize, &orrery_model::job::Trigger)| {
             let schedule = Schedule::compile(trigger, since[i]).ok().flatten()?;
             if let Some(row) = places[i].and_then(|place| self.state.slots.get(&(spec.name.clone(), place as u32))) {
@@ -104,7 +105,7 @@ impl Turn<'_> {
             let last = if trigger.interval.is_some() { Timestamp(self.at.0 - 1) } else { self.at };
             Some(ScheduleStart { trigger: i as i32, last, next: schedule.next_after(last), caught_up: 0, behind: false })
         };
-        spec.triggers.iter().enumerate().filter_map(start).collect()
+        spec.triggers.iter().enumerate().filter(|(i, _)| !repeats[*i]).filter_map(start).collect()
     }
 
     /// Parents must be there, and none may run after this job.

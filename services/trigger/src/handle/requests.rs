@@ -33,7 +33,8 @@ impl Turn<'_> {
             Some(first) if first.asked == asked => self.decide(Decision::AnsweredBefore { id, answer: first.answer }),
             Some(first) => self.refuse_other(request, key, &first.answer),
             None => {
-                if let Some(answer) = self.grant(request, principal.as_ref(), &format!("{who}/{key}")) {
+                let by = self.first_or_again(request, format!("{who}/{key}"), origin);
+                if let Some(answer) = self.grant(request, principal.as_ref(), &by) {
                     self.decide(Decision::Answered { id, keyed: true, answer, asked });
                 }
             }
@@ -51,6 +52,14 @@ impl Turn<'_> {
             Request::RetryRun { run } => format!("retry/{run}/{who}/{key}"),
             Request::MarkSuccess { run } => format!("mark-success/{run}/{who}/{key}"),
         }
+    }
+
+    /// Names the cause of a keyed run. Where an answer is forgotten and its run is not, the key asks for another run.
+    fn first_or_again(&self, request: &Request, by: String, origin: &Origin) -> String {
+        let Request::RunJob { job, .. } = request else { return by };
+        let life = self.entry(job).map_or(0, |entry| entry.incarnation);
+        let first = RunId::derive(job, life, &format!("request:{by}"));
+        if self.state.runs.get(&first).is_some() { format!("{by}@{}", origin.place()) } else { by }
     }
 
     fn refuse_other(&mut self, request: &Request, key: &str, answer: &str) {

@@ -202,6 +202,7 @@ fn joined(left_over: [Option<EndKind>; 2], hand_first: bool) -> usize {
     assert_eq!(wanted(&seen), [], "one of the two is still to end");
     seen.extend(rig.ends(order[1], EndKind::Succeeded));
     let made = wanted(&seen);
+    assert!(made.iter().all(|run| run.nominal == runs[1].nominal), "{made:?}");
     assert!(made.iter().all(|run| run.cause == format!("after:{}+{}", by_hand.run, runs[1].run)), "{made:?}");
     made.len()
 }
