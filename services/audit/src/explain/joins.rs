@@ -25,10 +25,13 @@ struct Waiting<'e> {
 
 fn waits(facts: &JobFacts<'_>, number: usize, parents: &[JobName]) -> Option<Line> {
     let (mut waiting, mut fired): (Vec<Waiting<'_>>, bool) = (Vec::new(), false);
+    // Where another definition was taken meanwhile the trigger may have stood elsewhere: it is known by its parents then.
+    let is_new = |decided: Decided<'_>| decided.kind == "job_defined";
+    let place = (!decisions(facts.entries, facts.until).any(is_new)).then_some(number);
     for decided in decisions(facts.entries, facts.until) {
-        if let Some(end) = ended(facts.job, number, &decided) {
+        if let Some(end) = ended(facts.job, place, &decided) {
             waiting.push(end);
-        } else if let Some(record) = joined(facts.job, number, &decided) {
+        } else if let Some(record) = joined(facts.job, place, &decided) {
             fired = true;
             waiting.retain(|waiting| !record.cause.contains(waiting.end.run.as_str()));
         }
@@ -54,21 +57,22 @@ fn waits(facts: &JobFacts<'_>, number: usize, parents: &[JobName]) -> Option<Lin
     Some(Line::new(Mark::Bad, codes::DEPENDENCY, text).of(newest.entry))
 }
 
-fn ended<'e>(job: &JobName, number: usize, decided: &Decided<'e>) -> Option<Waiting<'e>> {
-    let is_of_join = decided.kind == "parent_done" && decided.text("job") == Some(job.as_str()) && is(decided.number("trigger"), number);
+fn ended<'e>(job: &JobName, place: Option<usize>, decided: &Decided<'e>) -> Option<Waiting<'e>> {
+    let is_of_join = decided.kind == "parent_done" && decided.text("job") == Some(job.as_str()) && is(decided.number("trigger"), place);
     is_of_join.then_some(())?;
     let end = ParentEnd { run: decided.read("run")?, root: decided.read("root")? };
     Some(Waiting { parent: decided.read("parent")?, end, entry: decided.entry })
 }
 
 /// The run that used up what waited for it.
-fn joined(job: &JobName, number: usize, decided: &Decided<'_>) -> Option<RunRecord> {
-    let is_join = decided.kind == "run_created" && is(decided.number("joined"), number);
+fn joined(job: &JobName, place: Option<usize>, decided: &Decided<'_>) -> Option<RunRecord> {
+    let is_join = decided.kind == "run_created" && is(decided.number("joined"), place);
     decided.record().filter(|record| is_join && record.job == *job)
 }
 
-fn is(told: Option<i64>, number: usize) -> bool {
-    told.and_then(|told| usize::try_from(told).ok()) == Some(number)
+/// True of a trigger's place, or of any where none is known.
+fn is(told: Option<i64>, place: Option<usize>) -> bool {
+    told.and_then(|told| usize::try_from(told).ok()).is_some_and(|told| place.is_none_or(|place| place == told))
 }
 
 /// The first parent that such a line names as lacking.

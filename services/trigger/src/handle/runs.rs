@@ -106,11 +106,11 @@ impl Turn<'_> {
 
     /// The same of a slot that is caught up: it is due, so it waits its turn whatever the job's concurrency.
     fn verdict_on_late(&self, job: &JobName, concurrency: Concurrency) -> Verdict {
-        let Some(runs) = self.state.runs_of(job) else { return Verdict::Start };
-        let held = runs.held_count();
+        let runs = self.state.runs_of(job);
+        let held = runs.map_or(0, JobRuns::held_count);
         let before = match concurrency {
-            Concurrency::Allow => runs.caught_up.going.first().map(|(_, run)| run),
-            _ => runs.first_going().or_else(|| self.state.predecessor(job)),
+            Concurrency::Allow => runs.and_then(|runs| runs.caught_up.going.first()).map(|(_, run)| run),
+            _ => runs.and_then(JobRuns::first_going).or_else(|| self.state.predecessor(job)),
         };
         match before {
             _ if held >= QUEUED_RUNS_PER_JOB => Verdict::Skip(format!("{held} runs of the job wait already")),
