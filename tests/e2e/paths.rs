@@ -70,6 +70,12 @@ fn requests_are_answered_when_they_are_decided() {
     assert_eq!((run["state"].as_str(), logs(&server, &run, "").as_str()), (Some("succeeded"), "monday\n"));
     let again = server.post_with("/api/v1/jobs/default/a/run", body, &[("idempotency-key", "k1"), ("orrery-principal", "ann")]);
     assert_eq!(again.body["id"], started.body["id"], "the same key, the same run");
+    let other = server.post_with("/api/v1/jobs/default/a/run", "", &[("idempotency-key", "k1"), ("orrery-principal", "ann")]);
+    let detail = other.body["detail"].as_str().unwrap_or_default();
+    assert!(other.status == 409 && other.body["code"] == "conflict" && detail.contains("\"k1\""), "other arguments: {other:?}");
+    apply(&server, json!({"name": "b", "command": ["true"]}));
+    let of_b = server.post_with("/api/v1/jobs/default/b/run", body, &[("idempotency-key", "k1"), ("orrery-principal", "ann")]);
+    assert_eq!((of_b.status, of_b.body["job"].as_str()), (201, Some("default/b")), "a key belongs to a job: {of_b:?}");
     assert_eq!(server.post("/api/v1/jobs/default/a/pause", "").body["paused"], true);
     let refused = server.post("/api/v1/jobs/default/a/run", "{\"args\": {\"day\": \"x\"}}");
     assert_eq!((refused.status, refused.body["code"].as_str()), (409, Some("conflict")), "{refused:?}");

@@ -1,10 +1,11 @@
 //! The only way state changes: one decision at a time, and it cannot fail.
 
 use crate::facts::{Decision, EventData, ScheduleStart};
-use crate::rows::{AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, ParentEnd, RunRow, SlotRow};
+use crate::joins::join_key;
+use crate::rows::{AnswerRow, EventRow, FiredRow, JobRow, LifeRow, ParentEnd, RunRow, SlotRow};
 use crate::state::{AT_ONCE, Deadline, Trigger};
 use orrery_model::id::{JobName, RunId};
-use orrery_model::limits::{ANSWER_MS, FINISHED_RUNS_PER_JOB, PENDING_PARENTS};
+use orrery_model::limits::{ANSWER_MS, FINISHED_RUNS_PER_JOB};
 use orrery_model::messages::{CatalogEntry, EnvVar, RunRecord, RunState, TaskSpec};
 use orrery_model::time::Timestamp;
 
@@ -24,7 +25,9 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::JobDefined { entry, appended, slots } => state.define(entry, *appended, slots),
         Decision::JobPaused { entry } | Decision::JobResumed { entry } => state.change_job(entry),
         Decision::JobDeleted { job, appended } => state.forget_job(job, *appended),
-        Decision::Answered { id, keyed: true, answer } => state.remember_answer(at, id, answer),
+        Decision::Answered { id, keyed: true, answer, asked } => {
+            state.remember_answer(id, AnswerRow { answer: answer.clone(), at, asked: asked.clone() })
+        }
         Decision::Alerted { .. }
         | Decision::Superseded { .. }
         | Decision::Skipped { .. }
@@ -33,7 +36,8 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         | Decision::AnsweredBefore { .. }
         | Decision::PredicateFailed { .. } => {}
         Decision::SlotTaken { job, trigger, slot, next, caught_up, .. } => {
-            state.move_slot(job, *trigger, SlotRow { last: *slot, next: *next, caught_up: *caught_up });
+            let behind = next.is_some_and(|next| next <= at);
+            state.move_slot(job, *trigger, SlotRow { last: *slot, next: *next, caught_up: *caught_up, behind });
         }
         Decision::ParentDone { job, trigger, parent, run, root } => {
             let end = ParentEnd { run: run.clone(), root: root.clone() };
@@ -45,9 +49,9 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::FireParked { number, fire } => state.park_fire(*number, fire),
         Decision::FireReleased { job, number } => state.unpark_fire(job, *number),
         Decision::EventParked { event, next } => state.park(event, next.clone()),
-        Decision::RunCreated { record, incarnation, event, args, start_by, joined, .. } => {
+        Decision::RunCreated { record, incarnation, event, args, start_by, joined, caught_up, .. } => {
             let row = new_row(record, *incarnation, event.as_ref(), args, *start_by);
-            state.create(row, *joined);
+            state.create(RunRow { caught_up: *caught_up, ..row }, *joined);
         }
         Decision::AttemptWanted { record, cell, spec } => state.change_run(record, |row| want(row, *cell, spec)),
         Decision::AttemptUnwanted { record, leads_to, .. } => state.change_run(record, |row| row.leads_to = Some(*leads_to)),
@@ -64,11 +68,6 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
     }
 }
 
-/// Key of a parent's ends within its dependent job's joins.
-pub(crate) fn join_key(trigger: i32, parent: &JobName) -> String {
-    format!("{trigger}/{parent}")
-}
-
 /// A run of which no attempt is wanted yet; its order is counted when it is kept.
 fn new_row(record: &RunRecord, incarnation: i64, event: Option<&String>, args: &[EnvVar], start_by: Option<Timestamp>) -> RunRow {
     RunRow {
@@ -82,6 +81,7 @@ fn new_row(record: &RunRecord, incarnation: i64, event: Option<&String>, args: &
         event: event.cloned(),
         args: args.to_vec(),
         start_by,
+        caught_up: false,
     }
 }
 
@@ -98,9 +98,10 @@ impl Trigger {
         let old = self.jobs.get(job).map(|row| row.entry.clone());
         self.keep_rereads(job, old.as_ref(), Some(entry));
         self.unindex_job(job);
+        self.carry_joins(job, old.as_ref(), entry);
         self.forget_slots(job);
         for start in slots {
-            let row = SlotRow { last: start.last, next: start.next, caught_up: 0 };
+            let row = SlotRow { last: start.last, next: start.next, caught_up: start.caught_up, behind: start.behind };
             self.slots.insert((job.clone(), start.trigger as u32), row);
         }
         let runs = self.lives.get(job).map_or(0, |life| life.runs);
@@ -139,15 +140,13 @@ impl Trigger {
         self.forget_slots(job);
         let of_job = |key: &(JobName, String)| key.0 == *job;
         let from = (job.clone(), String::new());
-        let fired: Vec<_> = self.fired.range(from.clone()..).map(|(key, _)| key.clone()).take_while(of_job).collect();
+        let fired: Vec<_> = self.fired.range(from..).map(|(key, _)| key.clone()).take_while(of_job).collect();
         for key in fired {
             self.fired.remove(&key);
         }
-        let joins: Vec<_> = self.joins.range(from..).map(|(key, _)| key.clone()).take_while(of_job).collect();
-        for key in joins {
-            self.joins.remove(&key);
-        }
-        self.evict(job, 0);
+        self.forget_joins(job);
+        let life = self.lives.get(job).map_or(0, |life| life.incarnation);
+        self.evict((job, life), 0);
     }
 
     fn forget_slots(&mut self, job: &JobName) {
@@ -157,8 +156,9 @@ impl Trigger {
         }
     }
 
-    fn remember_answer(&mut self, at: Timestamp, id: &str, answer: &str) {
-        self.answers.insert(id.to_owned(), AnswerRow { answer: answer.to_owned(), at });
+    fn remember_answer(&mut self, id: &str, row: AnswerRow) {
+        let at = row.at;
+        self.answers.insert(id.to_owned(), row);
         self.index.answers.insert((at, id.to_owned()));
         for _ in 0..ANSWERS_FORGOTTEN {
             match self.index.answers.first() {
@@ -169,15 +169,6 @@ impl Trigger {
                 _ => break,
             }
         }
-    }
-
-    fn add_parent(&mut self, key: (JobName, String), end: ParentEnd) {
-        let mut row = self.joins.get(&key).cloned().unwrap_or_else(JoinRow::default);
-        row.pending.push(end);
-        if row.pending.len() > PENDING_PARENTS {
-            row.pending.remove(0);
-        }
-        self.joins.insert(key, row);
     }
 
     fn park(&mut self, event: &String, next: Option<JobName>) {
@@ -210,33 +201,12 @@ impl Trigger {
         if let Some(trigger) = joined {
             self.use_up_parents(&row.record, trigger);
         }
-        let (run, job) = (row.record.run.clone(), row.record.job.clone());
+        let (run, job, life) = (row.record.run.clone(), row.record.job.clone(), row.incarnation);
         let ended = row.record.state.is_final();
         self.runs.insert(run.clone(), row);
         self.index_run(&run);
         if ended {
-            self.evict(&job, FINISHED_RUNS_PER_JOB);
-        }
-    }
-
-    /// Takes out the ends that made this run. An end of another cycle was the newest there was: older ones are superseded.
-    fn use_up_parents(&mut self, record: &RunRecord, trigger: i32) {
-        let from = (record.job.clone(), format!("{trigger}/"));
-        let of_trigger = |key: &(JobName, String)| key.0 == record.job && key.1.starts_with(&from.1);
-        let keys: Vec<_> = self.joins.range(from.clone()..).map(|(key, _)| key.clone()).take_while(of_trigger).collect();
-        let used = |end: &ParentEnd| record.cause.trim_start_matches("after:").split('+').any(|run| run == end.run.as_str());
-        for key in keys {
-            self.joins.modify(&key, |row| {
-                let Some(place) = row.pending.iter().position(used) else { return };
-                if row.pending[place].root == record.root {
-                    row.pending.remove(place);
-                } else {
-                    row.pending.drain(..=place);
-                }
-            });
-            if self.joins.get(&key).is_some_and(|row| row.pending.is_empty()) {
-                self.joins.remove(&key);
-            }
+            self.evict((&job, life), FINISHED_RUNS_PER_JOB);
         }
     }
 
@@ -259,13 +229,14 @@ impl Trigger {
             let event = self.runs.modify(&record.run, |row| row.event.take()).flatten();
             self.release_event(event);
         }
-        let kept = if self.jobs.get(&record.job).is_some() { FINISHED_RUNS_PER_JOB } else { 0 };
-        self.evict(&record.job, kept);
+        let Some(life) = self.runs.get(&record.run).map(|row| row.incarnation) else { return };
+        let goes_on = self.jobs.get(&record.job).is_some_and(|row| row.entry.incarnation == life);
+        self.evict((&record.job, life), if goes_on { FINISHED_RUNS_PER_JOB } else { 0 });
     }
 
-    /// Forgets the oldest ended runs of a job beyond `kept`; they live on in the topic `runs`.
-    fn evict(&mut self, job: &JobName, kept: usize) {
-        while let Some(runs) = self.index.runs.get(job).filter(|runs| runs.ended.len() > kept) {
+    /// Forgets the oldest ended runs of a job's life beyond `kept`; they live on in the topic `runs`.
+    fn evict(&mut self, (job, life): (&JobName, i64), kept: usize) {
+        while let Some(runs) = self.index.runs.get(&(job.clone(), life)).filter(|runs| runs.ended.len() > kept) {
             let (_, run): (i64, RunId) = runs.ended.first().cloned().expect("there are more than are kept");
             self.unindex_run(&run);
             let event = self.runs.remove(&run).and_then(|row| row.event);

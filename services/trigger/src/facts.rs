@@ -111,6 +111,12 @@ pub struct ScheduleStart {
     pub last: Timestamp,
     /// Next slot; none: there is no more.
     pub next: Option<Timestamp>,
+    /// Late slots run since the last one that was on time.
+    #[serde(default)]
+    pub caught_up: i64,
+    /// The next slot was due already when the last one was taken.
+    #[serde(default)]
+    pub behind: bool,
 }
 
 /// Everything the trigger can decide. Decisions about a run carry the whole record that they lead to, so that what data
@@ -215,16 +221,19 @@ pub enum Decision {
     },
     /// A request is granted; a repeat of a keyed one within 24 h gets the same answer.
     Answered {
-        /// Names the request.
+        /// Names the request: by its idempotency key with who asks and of what, else by its place.
         id: String,
         /// True if `id` comes from an idempotency key.
         keyed: bool,
         /// Run id or job name.
         answer: String,
+        /// Digest of a keyed request: another one with its key is a conflict.
+        #[serde(default)]
+        asked: String,
     },
     /// A keyed request is a repeat.
     AnsweredBefore {
-        /// Principal and key.
+        /// Names the request.
         id: String,
         /// The first answer.
         answer: String,
@@ -327,6 +336,9 @@ pub enum Decision {
         start_by: Option<Timestamp>,
         /// For an `after` run: which trigger, whose pending parents it uses up.
         joined: Option<i32>,
+        /// Its slot is caught up: such runs start one after another, whatever the job's concurrency.
+        #[serde(default)]
+        caught_up: bool,
     },
     /// An attempt is wanted; or, having been handed back, it is wanted of another cell.
     AttemptWanted {

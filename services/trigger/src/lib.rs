@@ -10,6 +10,7 @@ pub mod event;
 pub mod expr;
 pub mod facts;
 mod handle;
+pub mod joins;
 pub mod predicate;
 pub mod project;
 pub mod rows;
@@ -18,6 +19,7 @@ mod shards;
 pub mod starts;
 mod state;
 pub mod template;
+mod triggers;
 mod watchers;
 
 pub use facts::{Decision, EventData, Input};

@@ -22,7 +22,7 @@ pub const RUNS: u8 = 19;
 pub const FIRED: u8 = 20;
 /// Parents that wait for each other; key: dependent job, `<trigger>/<parent>`.
 pub const JOINS: u8 = 21;
-/// Answers to keyed requests; key: principal and key.
+/// Answers to keyed requests; key: what is asked, of which job or run, principal and key.
 pub const ANSWERS: u8 = 22;
 /// Events that runs may still need; key: topic, generation, partition, offset.
 pub const EVENTS: u8 = 23;
@@ -83,6 +83,9 @@ pub struct SlotRow {
     pub next: Option<Timestamp>,
     /// Late slots run since the last one that was on time: bounded by `limits::CATCH_UP_RUNS`.
     pub caught_up: i64,
+    /// The next slot was due already when the last one was taken.
+    #[serde(default)]
+    pub behind: bool,
 }
 
 /// One run that goes on, or one of the last that ended.
@@ -108,6 +111,9 @@ pub struct RunRow {
     pub args: Vec<EnvVar>,
     /// It is skipped if no process of it has started by then.
     pub start_by: Option<Timestamp>,
+    /// Its slot is caught up: such runs start one after another, whatever the job's concurrency.
+    #[serde(default)]
+    pub caught_up: bool,
 }
 
 impl RunRow {
@@ -162,6 +168,9 @@ pub struct AnswerRow {
     pub answer: String,
     /// When it was given: forgotten after `limits::ANSWER_MS`.
     pub at: Timestamp,
+    /// Digest of what was asked; none of an event.
+    #[serde(default)]
+    pub asked: String,
 }
 
 macro_rules! row_codecs {

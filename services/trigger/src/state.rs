@@ -4,13 +4,14 @@ use crate::facts::{Decision, Input, JOURNAL};
 use crate::predicate::Predicate;
 use crate::rows::{self, AnswerRow, EventRow, FiredRow, JobRow, JoinRow, LifeRow, RunRow, SlotRow, TakenRow, ToldRow};
 use crate::schedule::Schedule;
+use crate::triggers::repeats;
 use crate::watchers::{Guard, Watchers};
 use orrery_model::codec::Codec;
 use orrery_model::decider::{Decider, Decoded, InputTopic, Lookup, Message, Poison};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{Concurrency, JobSpec, TriggerKind};
 use orrery_model::journal::{EntryBatch, Observation, Shards};
-use orrery_model::messages::{Fire, StartPosition};
+use orrery_model::messages::{CatalogEntry, Fire, StartPosition};
 use orrery_model::planted::SPARE_LOGIC_VERSIONS;
 use orrery_model::record::Record;
 use orrery_model::table::{Rows, Table};
@@ -19,6 +20,9 @@ use orrery_model::topics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+/// Newest runs of a job among which a run by request looks for the one that it makes up for.
+const MADE_UP_FOR: usize = 100;
 
 /// Deadline of what is due as soon as there is room for it.
 pub(crate) const AT_ONCE: Timestamp = Timestamp(0);
@@ -53,8 +57,8 @@ pub(crate) struct Index {
     pub by_topic: BTreeMap<String, Watchers>,
     /// Jobs with `after` triggers, by parent.
     pub by_parent: BTreeMap<JobName, BTreeSet<JobName>>,
-    /// Runs of each job, in order.
-    pub runs: BTreeMap<JobName, JobRuns>,
+    /// Runs of each job in each of its lives, in order.
+    pub runs: BTreeMap<(JobName, i64), JobRuns>,
     /// What is due when.
     pub deadlines: BTreeSet<(Timestamp, Deadline)>,
     /// Answers, oldest first.
@@ -70,33 +74,66 @@ impl Index {
     }
 
     fn add_run(&mut self, run: &RunId, row: &RunRow) {
-        self.runs.entry(row.record.job.clone()).or_default().set_of(row).insert((row.order, run.clone()));
+        self.runs.entry((row.record.job.clone(), row.incarnation)).or_default().set_of(row).insert((row.order, run.clone()));
         self.deadlines.extend(run_deadlines(row));
     }
 }
 
-/// The runs of one job, each set by arrival.
+/// The runs of one job.
 #[derive(Default)]
 pub(crate) struct JobRuns {
-    /// An attempt of theirs is wanted or due.
-    pub going: BTreeSet<(i64, RunId)>,
-    /// They wait for their turn: for another run, or for the job's resume.
-    pub held: BTreeSet<(i64, RunId)>,
+    /// Those that came in their time: the job's concurrency says which of them go on beside each other.
+    pub live: Lane,
+    /// Those of slots that are caught up: one after another, whatever the job's concurrency.
+    pub caught_up: Lane,
     /// They have ended and are kept for a while.
     pub ended: BTreeSet<(i64, RunId)>,
 }
 
+/// Runs that have not ended, each set by arrival.
+#[derive(Default)]
+pub(crate) struct Lane {
+    /// An attempt of theirs is wanted or due.
+    pub going: BTreeSet<(i64, RunId)>,
+    /// They wait for their turn: for another run, or for the job's resume.
+    pub held: BTreeSet<(i64, RunId)>,
+}
+
 impl JobRuns {
     fn set_of(&mut self, row: &RunRow) -> &mut BTreeSet<(i64, RunId)> {
+        let lane = if row.caught_up { &mut self.caught_up } else { &mut self.live };
         match () {
             () if row.record.state.is_final() => &mut self.ended,
-            () if row.live || row.record.next_attempt_at.is_some() => &mut self.going,
-            () => &mut self.held,
+            () if row.live || row.record.next_attempt_at.is_some() => &mut lane.going,
+            () => &mut lane.held,
         }
     }
     fn is_empty(&self) -> bool {
-        self.going.is_empty() && self.held.is_empty() && self.ended.is_empty()
+        self.ended.is_empty() && self.held_count() == 0 && self.first_going().is_none()
     }
+    /// The oldest run that goes on.
+    pub(crate) fn first_going(&self) -> Option<&RunId> {
+        first_of([&self.live.going, &self.caught_up.going])
+    }
+    /// The oldest run that waits.
+    fn first_held(&self) -> Option<&RunId> {
+        first_of([&self.live.held, &self.caught_up.held])
+    }
+    /// All, the newest first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &RunId> {
+        let sets = [&self.ended, &self.live.going, &self.live.held, &self.caught_up.going, &self.caught_up.held];
+        let mut all: Vec<&(i64, RunId)> = sets.into_iter().flat_map(|set| set.iter().rev().take(MADE_UP_FOR)).collect();
+        all.sort_unstable_by_key(|(order, _)| std::cmp::Reverse(*order));
+        all.into_iter().map(|(_, run)| run)
+    }
+    /// How many wait.
+    pub(crate) fn held_count(&self) -> usize {
+        self.live.held.len() + self.caught_up.held.len()
+    }
+}
+
+fn first_of(sets: [&BTreeSet<(i64, RunId)>; 2]) -> Option<&RunId> {
+    sets.into_iter().filter_map(BTreeSet::first).min().map(|(_, run)| run)
 }
 
 /// What a deadline is about.
@@ -121,15 +158,18 @@ pub(crate) struct Compiled {
     pub spec: JobSpec,
     pub schedules: Vec<Option<Schedule>>,
     pub predicates: Vec<Option<Predicate>>,
+    /// Triggers that an equal one stands before.
+    pub repeats: Vec<bool>,
 }
 
 impl Compiled {
     /// Compiles an accepted document. What an older version accepted and this one cannot compile does not fire.
-    fn new(document: &str, defined_at: Timestamp) -> Option<Self> {
-        let spec: JobSpec = serde_json::from_str(document).ok()?;
-        let schedules = spec.triggers.iter().map(|t| Schedule::compile(t, defined_at).ok().flatten()).collect();
+    fn new(entry: &CatalogEntry) -> Option<Self> {
+        let spec: JobSpec = serde_json::from_str(&entry.document).ok()?;
+        let schedules = spec.triggers.iter().enumerate().map(|(i, t)| Schedule::compile(t, entry.since(i)).ok().flatten()).collect();
         let predicates = spec.triggers.iter().map(|t| t.when.as_deref().and_then(|when| Predicate::compile(when).ok())).collect();
-        Some(Self { spec, schedules, predicates })
+        let repeats = repeats(&spec.triggers);
+        Some(Self { spec, schedules, predicates, repeats })
     }
 
     /// Topics of event triggers, and what an event of each must be like; a predicate that does not compile never fires.
@@ -280,7 +320,7 @@ impl Trigger {
     }
 
     /// Its jobs, as published.
-    pub fn jobs(&self) -> impl Iterator<Item = &orrery_model::messages::CatalogEntry> {
+    pub fn jobs(&self) -> impl Iterator<Item = &CatalogEntry> {
         self.jobs.iter().map(|(_, row)| &row.entry)
     }
 
@@ -297,7 +337,7 @@ impl Trigger {
         // As they are sorted in their sets, so that each goes to the end of one.
         runs.sort_unstable_by_key(|(_, row)| row.order);
         runs.into_iter().for_each(|(run, row)| self.index.add_run(run, row));
-        let jobs: Vec<JobName> = self.index.runs.keys().cloned().collect();
+        let jobs: Vec<JobName> = self.index.runs.keys().map(|(job, _)| job.clone()).collect();
         jobs.iter().for_each(|job| self.index_turn(job));
         self.index.answers = self.answers.iter().map(|(id, row)| (row.at, id.clone())).collect();
         let parked = self.events.iter().filter(|(_, row)| row.next.is_some());
@@ -307,8 +347,8 @@ impl Trigger {
     }
 
     /// Adds a definition to the index, with its slots.
-    pub(crate) fn index_job(&mut self, entry: &orrery_model::messages::CatalogEntry) {
-        let Some(compiled) = Compiled::new(&entry.document, entry.defined_at) else { return };
+    pub(crate) fn index_job(&mut self, entry: &CatalogEntry) {
+        let Some(compiled) = Compiled::new(entry) else { return };
         for (topic, guard) in compiled.topics() {
             self.index.by_topic.entry(topic.to_owned()).or_default().insert(&entry.job, guard);
         }
@@ -371,28 +411,46 @@ impl Trigger {
         for deadline in run_deadlines(row) {
             self.index.deadlines.remove(&deadline);
         }
-        if let Some(runs) = self.index.runs.get_mut(&job) {
+        let life = (job.clone(), row.incarnation);
+        if let Some(runs) = self.index.runs.get_mut(&life) {
             runs.set_of(row).remove(&(row.order, run.clone()));
             if runs.is_empty() {
-                self.index.runs.remove(&job);
+                self.index.runs.remove(&life);
             }
         }
         self.index_turn(&job);
     }
 
-    /// True if a run of this job may start now, beside those that go on.
-    pub(crate) fn may_start(&self, job: &JobName) -> bool {
-        let Some(compiled) = self.index.compiled.get(job) else { return false };
-        let paused = self.jobs.get(job).is_none_or(|row| row.entry.paused);
-        let alone = self.index.runs.get(job).is_none_or(|runs| runs.going.is_empty());
-        !paused && (alone || compiled.spec.concurrency == Concurrency::Allow)
+    /// The runs of a job in its present or last life.
+    pub(crate) fn runs_of(&self, job: &JobName) -> Option<&JobRuns> {
+        let life = self.lives.get(job)?.incarnation;
+        self.index.runs.get(&(job.clone(), life))
+    }
+
+    /// A run of an earlier life of the job that is still being ended.
+    pub(crate) fn predecessor(&self, job: &JobName) -> Option<&RunId> {
+        let life = self.lives.get(job)?.incarnation;
+        self.index.runs.range((job.clone(), 0)..(job.clone(), life)).find_map(|(_, runs)| runs.first_going())
+    }
+
+    /// The held run of a job that may start now, beside those that go on.
+    pub(crate) fn next_held(&self, job: &JobName) -> Option<&RunId> {
+        let (compiled, runs) = (self.index.compiled.get(job)?, self.runs_of(job)?);
+        if self.jobs.get(job).is_none_or(|row| row.entry.paused) {
+            return None;
+        }
+        if compiled.spec.concurrency == Concurrency::Allow {
+            let caught_up = runs.caught_up.held.first().filter(|_| runs.caught_up.going.is_empty());
+            return runs.live.held.first().or(caught_up).map(|(_, run)| run);
+        }
+        let alone = runs.first_going().is_none() && self.predecessor(job).is_none();
+        runs.first_held().filter(|_| alone)
     }
 
     /// Keeps the deadline of a job whose held runs can start.
     fn index_turn(&mut self, job: &JobName) {
         let deadline = (AT_ONCE, Deadline::Turn(job.clone()));
-        let held = self.index.runs.get(job).is_some_and(|runs| !runs.held.is_empty());
-        if held && self.may_start(job) {
+        if self.next_held(job).is_some() {
             self.index.deadlines.insert(deadline);
         } else {
             self.index.deadlines.remove(&deadline);

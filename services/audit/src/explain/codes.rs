@@ -90,17 +90,19 @@ pub(crate) fn known(code: &str) -> &'static str {
 }
 
 /// The words in which the trigger says why a run waits or is skipped, and their codes.
-const REASONS: [(&str, &str); 7] = [
+const REASONS: [(&str, &str); 9] = [
     ("the job is paused", PAUSED),
     ("concurrency is ", CONCURRENCY),
     ("it waits for the run that it replaces", CONCURRENCY),
     ("replaced by ", CONCURRENCY),
     ("runs of the job wait already", CONCURRENCY),
+    ("of the job's earlier life", CONCURRENCY),
+    ("what is caught up ", CONCURRENCY),
     ("within start_within", START_WITHIN),
     ("catch_up", CATCHUP_EXPIRED),
 ];
 
 /// The code of a reason that the trigger gave in words.
-pub(crate) fn of_words(reason: &str) -> &'static str {
+pub fn of_words(reason: &str) -> &'static str {
     REASONS.iter().find(|(words, _)| reason.contains(words)).map_or(OTHER, |(_, code)| code)
 }

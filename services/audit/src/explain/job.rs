@@ -3,7 +3,7 @@
 
 use super::reading::{Decided, decisions};
 use super::topics::{TopicFacts, TopicStory, topic_story};
-use super::{Line, Mark, codes, next};
+use super::{Line, Mark, codes, joins, next};
 use crate::EntryView;
 use orrery_model::id::JobName;
 use orrery_model::job::JobSpec;
@@ -64,6 +64,7 @@ pub fn job_story(facts: &JobFacts<'_>) -> JobStory {
     let spec: Option<JobSpec> = entry.as_ref().and_then(|(entry, _)| serde_json::from_str(&entry.document).ok());
     let mut topics = Vec::new();
     if let (Some((entry, _)), Some(spec)) = (&entry, &spec) {
+        runs.extend(joins::lacking(facts, spec));
         for (number, trigger) in spec.triggers.iter().enumerate() {
             let found = facts.topics.iter().find(|topic| trigger.event.as_ref() == Some(&topic.topic));
             topics.extend(found.map(|found| topic_story(facts, entry, (number, trigger), found)));
@@ -165,6 +166,10 @@ fn answer(facts: &JobFacts<'_>, definition: &[Line], schedule: &[Line], runs: &[
         let next = match bad.code {
             codes::PAUSED => action(codes::PAUSED, format!("orrery job resume {}", facts.job)),
             codes::CATCHUP_EXPIRED => action(codes::CATCHUP_EXPIRED, "set catch_up to what late slots should do".into()),
+            codes::DEPENDENCY => {
+                let parent = joins::first_lacking(&bad.text).unwrap_or_else(|| facts.job.as_str());
+                action(codes::DEPENDENCY, format!("orrery explain job {parent} --at {}", facts.at))
+            }
             codes::CONCURRENCY => action(codes::CONCURRENCY, "end the other run, or set concurrency to allow or queue".into()),
             code => next::of_miss(code).into_iter().collect(),
         };

@@ -8,6 +8,7 @@ mod agent;
 mod codes;
 mod event;
 mod job;
+mod joins;
 mod next;
 mod pending;
 mod reading;

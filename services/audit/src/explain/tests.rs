@@ -161,6 +161,7 @@ fn the_nearest_event_says_which_part_of_the_predicate_failed() {
         next_due: None,
         defined_at: at(-100),
         principal: None,
+        since: Vec::new(),
     };
     let event = |offset: i64, value: &str| EventData {
         topic: "orders.paid".into(),
@@ -185,6 +186,35 @@ fn the_nearest_event_says_which_part_of_the_predicate_failed() {
     assert!(nothing.answer.contains("the nearest event orders.paid/0/5 did not count"), "{}", nothing.answer);
     let early = job_story(&JobFacts { entries: &[], at: at(-200), ..facts });
     assert_eq!((early.definition[0].mark, early.definition[0].code), (Mark::Bad, DEFINITION));
+}
+
+#[test]
+fn a_join_that_did_not_fire_names_the_parent_that_is_lacking() {
+    let job = JobName::parse("shop/bill").expect("a name");
+    let document = json!({"name": job, "command": ["true"], "triggers": [{"at": at(99).to_string()}, {"after": ["shop/a", "shop/b"]}]});
+    let definition = CatalogEntry {
+        job: job.clone(),
+        version: 1,
+        incarnation: 1,
+        document: document.to_string(),
+        paused: false,
+        starts: Vec::new(),
+        next_due: None,
+        defined_at: at(-100),
+        principal: None,
+        since: Vec::new(),
+    };
+    let done = |parent: &str, run: &str, root: &str| json!({"parent_done": {"job": job, "trigger": 1, "parent": parent, "run": run, "root": root}});
+    let story = |entries: &[EntryView]| {
+        let story = job_story(&JobFacts { job: &job, entries, entry: &definition, topics: &[], at: at(6), until: at(60) });
+        format!("{}\n{}", story.answer, told(&story.next))
+    };
+    let left_over = entry("trigger", 0, json!([done("shop/b", "run-b0", "time:0")]));
+    let waits = story(&[left_over.clone(), entry("trigger", 1, json!([done("shop/a", "run-a1", "time:1")]))]);
+    let expected = "triggers[1] waits for shop/b: no end of it as wanted is of the cycle time:1, as that of shop/a is (run run-a1)";
+    assert!(waits.contains(expected) && waits.contains("orrery explain job shop/b --at "), "{waits}");
+    let none = story(&[]);
+    assert!(none.starts_with("Nothing was due"), "{none}");
 }
 
 #[test]

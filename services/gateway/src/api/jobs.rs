@@ -36,6 +36,8 @@ pub(super) struct JobView {
     defined_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     principal: Option<orrery_model::id::Principal>,
+    /// For each trigger since when the job has it: an interval without a start begins then.
+    since: Vec<Timestamp>,
     /// Next due time of any of its schedules; none while paused.
     next: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,15 +59,17 @@ pub(super) fn view(entry: &CatalogEntry, state: &ViewState) -> JobView {
         paused: entry.paused,
         defined_at: entry.defined_at,
         principal: entry.principal.clone(),
-        next: spec.as_ref().and_then(|spec| next_due(spec, entry.defined_at)).filter(|_| !entry.paused),
+        since: entry.since.clone(),
+        next: spec.as_ref().and_then(|spec| next_due(spec, entry)).filter(|_| !entry.paused),
         last_run: last.map(|run| json!({"run": run.run, "state": run.state, "created_at": run.created_at})),
         warnings: spec.iter().flat_map(|spec| warnings(spec, entry.defined_at)).map(|warning| warning.to_string()).collect(),
         spec: serde_json::from_str(&entry.document).unwrap_or_default(),
     }
 }
 
-fn next_due(spec: &JobSpec, defined_at: Timestamp) -> Option<Timestamp> {
-    let schedules = spec.triggers.iter().filter_map(|trigger| Schedule::compile(trigger, defined_at).ok().flatten());
+fn next_due(spec: &JobSpec, entry: &CatalogEntry) -> Option<Timestamp> {
+    let triggers = spec.triggers.iter().enumerate();
+    let schedules = triggers.filter_map(|(i, trigger)| Schedule::compile(trigger, entry.since(i)).ok().flatten());
     schedules.filter_map(|schedule| schedule.next_after(clock::wall())).min()
 }
 

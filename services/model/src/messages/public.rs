@@ -28,6 +28,16 @@ pub struct CatalogEntry {
     pub defined_at: Timestamp,
     /// Who sent it.
     pub principal: Option<Principal>,
+    /// For each trigger of the document, since when the job has had it as it is: an interval without a start begins then.
+    #[serde(default)]
+    pub since: Vec<Timestamp>,
+}
+
+impl CatalogEntry {
+    /// Since when the job has the trigger at this place of its document.
+    pub fn since(&self, trigger: usize) -> Timestamp {
+        self.since.get(trigger).copied().unwrap_or(self.defined_at)
+    }
 }
 
 /// The numbers of a cluster, in `catalog` under a key of its own (protocol §4.3).
@@ -62,11 +72,11 @@ pub struct RunRecord {
     pub run: RunId,
     /// Job.
     pub job: JobName,
-    /// Version of the definition used.
+    /// Version of the definition that its last attempt ran by; before its first, the one that it was made by.
     pub version: i64,
     /// What made it: `time:…`, `event:…`, `after:…`, `request:…`.
     pub cause: String,
-    /// The cause at the head of the chain: equal for all runs of one cycle.
+    /// The cause at the head of the chain: equal for all runs of one cycle. A run by request that makes up for one has its cycle.
     pub root: String,
     /// The slot's time, for scheduled runs.
     pub nominal: Option<Timestamp>,

@@ -37,9 +37,8 @@ impl Schedule {
             None => orrery_log::clock::wall(),
         };
         let mut items = Vec::new();
-        for (name, trigger, defined_at) in triggers(context, &what, zone.as_deref(), from)? {
-            let compiled =
-                orrery_trigger::schedule::Schedule::compile(&trigger, defined_at).map_err(|problem| anyhow::anyhow!("{problem}"))?;
+        for (name, trigger, since) in triggers(context, &what, zone.as_deref(), from)? {
+            let compiled = orrery_trigger::schedule::Schedule::compile(&trigger, since).map_err(|problem| anyhow::anyhow!("{problem}"))?;
             let Some(schedule) = compiled else { continue };
             let next: Vec<Timestamp> =
                 std::iter::successors(schedule.next_after(from), |slot| schedule.next_after(*slot)).take(n).collect();
@@ -80,8 +79,8 @@ fn triggers(context: &Context, what: &[String], zone: Option<&str>, now: Timesta
             Kind::Job => {
                 let found = context.client()?.get(&job_path(text)?)?;
                 let spec: JobSpec = serde_json::from_value(found["spec"].clone())?;
-                let defined_at = found["defined_at"].as_str().and_then(|text| Timestamp::parse(text).ok()).unwrap_or(now);
-                let named = |(i, trigger)| (format!("{} triggers[{i}]", spec.name), trigger, defined_at);
+                let since = |i: usize| found["since"][i].as_str().and_then(|text| Timestamp::parse(text).ok()).unwrap_or(now);
+                let named = |(i, trigger)| (format!("{} triggers[{i}]", spec.name), trigger, since(i));
                 triggers.extend(spec.triggers.into_iter().enumerate().map(named));
             }
         }

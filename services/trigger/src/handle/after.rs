@@ -2,12 +2,12 @@
 
 use super::Turn;
 use super::runs::NewRun;
-use crate::apply::join_key;
 use crate::facts::Decision;
-use crate::rows::ParentEnd;
+use crate::joins::{join_key, partner};
 use orrery_model::id::JobName;
 use orrery_model::job::On;
 use orrery_model::messages::{EndedRun, RunRecord, RunState};
+use orrery_model::time::Timestamp;
 use std::collections::BTreeSet;
 
 impl Turn<'_> {
@@ -28,7 +28,8 @@ impl Turn<'_> {
             let Some(compiled) = self.state.compiled(&child) else { continue };
             let owner = self.state.owner(&child);
             for (i, trigger) in compiled.spec.triggers.iter().enumerate() {
-                if !trigger.after.contains(&record.job) || !counts(trigger.on.unwrap_or_default(), record.state) {
+                let counts = trigger.after.contains(&record.job) && counts(trigger.on.unwrap_or_default(), record.state);
+                if !counts || compiled.repeats[i] {
                     continue;
                 }
                 if owner == here {
@@ -66,8 +67,10 @@ impl Turn<'_> {
 
     fn create_after(&mut self, child: &JobName, runs: Vec<String>, record: &EndedRun, joined: Option<i32>) {
         let cause = format!("after:{}", runs.join("+"));
+        // Which end came last does not matter: that of a run by hand has no slot of its own.
+        let nominal = record.nominal.or_else(|| Timestamp::parse(record.root.strip_prefix("time:")?).ok());
         let new =
-            NewRun { cause, root: record.root.clone(), nominal: record.nominal, event: None, matched: None, args: Vec::new(), joined };
+            NewRun { cause, root: record.root.clone(), nominal, event: None, matched: None, args: Vec::new(), joined, caught_up: false };
         self.create_run(child, new);
     }
 }
@@ -77,42 +80,5 @@ fn counts(on: On, state: RunState) -> bool {
         On::Success => state == RunState::Succeeded,
         On::Failure => matches!(state, RunState::Failed | RunState::Lost),
         On::Any => state != RunState::Skipped,
-    }
-}
-
-/// The end that belongs to the cycle `root`. Parents that can share a cycle (all by time, or all by events of one topic) are
-/// joined by it; an end that cannot, say of a request, joins the newest of the other parents.
-fn partner<'e>(pending: &'e [ParentEnd], root: &str) -> Option<&'e ParentEnd> {
-    let same = pending.iter().rev().find(|end| end.root == root);
-    let could_share = || pending.iter().any(|end| kind(&end.root) == kind(root));
-    same.or_else(|| if could_share() { None } else { pending.last() })
-}
-
-/// What two roots must have in common for their runs to share cycles.
-fn kind(root: &str) -> &str {
-    match root.split_once(':') {
-        Some(("event", place)) => &root[..root.len() - place.len() + place.find('/').unwrap_or(place.len())],
-        Some(("request", _)) | None => root,
-        Some((kind, _)) => kind,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use orrery_model::id::RunId;
-
-    #[test]
-    fn ends_of_one_cycle_belong_together() {
-        let end = |run: &str, root: &str| ParentEnd { run: RunId::parse(run).expect("an id"), root: root.into() };
-        let pending = [end("a", "time:1"), end("b", "time:2"), end("c", "time:3")];
-        let found = |pending: &[ParentEnd], root: &str| partner(pending, root).map(|end| end.run.to_string());
-        assert_eq!(found(&pending, "time:2").as_deref(), Some("b"));
-        assert_eq!(found(&pending, "time:4"), None, "its own cycle is still to come");
-        assert_eq!(found(&pending, "request:x").as_deref(), Some("c"), "a request shares no cycle");
-        assert_eq!(found(&pending, "event:t/0/1").as_deref(), Some("c"));
-        assert_eq!(found(&[end("a", "event:t/0/1")], "event:t/1/1"), None, "events of one topic can share a cycle");
-        assert_eq!(found(&[end("a", "event:t/0/1")], "event:u/0/1").as_deref(), Some("a"));
-        assert_eq!(found(&[end("a", "request:jobs/0/1")], "request:jobs/0/2").as_deref(), Some("a"));
     }
 }

@@ -25,9 +25,11 @@ impl Turn<'_> {
         Some(Problem::new("cell", message).hint(hint))
     }
 
-    /// Sends an attempt to the next cell that has not had it; a command that cannot be rendered fails the run, as does a cell
-    /// that is not there.
+    /// Sends an attempt to the next cell that has not had it, made by the present definition, whose version the run has from then on.
+    /// A command that cannot be rendered fails the run, as does a cell that is not there.
     pub(super) fn send(&mut self, record: RunRecord, compiled: &Compiled, tried: &[i32], suggested: Option<i32>) {
+        let version = self.entry(&record.job).map_or(record.version, |entry| entry.version);
+        let record = RunRecord { version, ..record };
         let Some(cell) = self.next_cell(&compiled.spec, tried, suggested) else {
             return self.fail(record, "no cell is left to try");
         };

@@ -39,7 +39,7 @@ impl Turn<'_> {
         };
         let fired = self.out.iter().any(fires);
         if let Some(id) = key_of(event).filter(|id| fired && self.state.answers.get(id).is_none()) {
-            self.decide(Decision::Answered { id, keyed: true, answer: event.place() });
+            self.decide(Decision::Answered { id, keyed: true, answer: event.place(), asked: String::new() });
         }
     }
 
@@ -102,7 +102,7 @@ impl Turn<'_> {
         let place = event.place();
         let cause = format!("event:{place}");
         let (root, event) = (cause.clone(), Some(place));
-        self.create_run(job, NewRun { cause, root, nominal: None, event, matched, args: Vec::new(), joined: None });
+        self.create_run(job, NewRun { cause, root, nominal: None, event, matched, args: Vec::new(), joined: None, caught_up: false });
     }
 
     /// The first trigger of a job, of this shard or another, that this event fires. One budget pays for all of its predicates.

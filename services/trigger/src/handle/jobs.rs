@@ -3,9 +3,11 @@
 use super::Turn;
 use crate::check::check_job;
 use crate::facts::{Decision, ScheduleStart};
+use crate::rows::SlotRow;
 use crate::schedule::Schedule;
 use crate::starts::reads;
 use crate::state::Trigger;
+use crate::triggers::{places_before, repeats};
 use orrery_model::id::{JobName, Principal};
 use orrery_model::job::{JobSpec, Problem, did_you_mean, read_json};
 use orrery_model::messages::{CatalogEntry, ForwardBody, Origin, StartPosition};
@@ -79,14 +81,16 @@ impl Turn<'_> {
     /// The same document once more changes nothing, and is answered as the first time.
     fn decide_again(&mut self, entry: CatalogEntry, appended: Timestamp) {
         let triggers = self.state.slots.range((entry.job.clone(), 0)..=(entry.job.clone(), u32::MAX));
-        let slots =
-            triggers.map(|((_, trigger), row)| ScheduleStart { trigger: *trigger as i32, last: row.last, next: row.next }).collect();
+        let slots = triggers.map(|((_, trigger), row)| schedule_start(*trigger, row)).collect();
         self.decide(Decision::JobDefined { entry, appended, slots });
     }
 
     fn define(&mut self, spec: &JobSpec, document: String, submission: &Submission<'_>, old: Option<&CatalogEntry>) {
         let lives = self.state.lives.get(&spec.name).map_or(0, |life| life.incarnation);
-        let slots = self.schedule_starts(spec);
+        let before = old.and(self.state.compiled(&spec.name));
+        let places = places_before(&spec.triggers, before.as_ref().map_or(&[], |before| &before.spec.triggers));
+        let since: Vec<Timestamp> = places.iter().map(|place| old.zip(*place).map_or(self.at, |(old, place)| old.since(place))).collect();
+        let slots = self.schedule_starts(spec, &places, &since);
         let entry = CatalogEntry {
             job: spec.name.clone(),
             version: old.map_or(1, |old| old.version + 1),
@@ -97,25 +101,25 @@ impl Turn<'_> {
             next_due: slots.iter().filter_map(|slot| slot.next).min(),
             defined_at: self.at,
             principal: submission.principal.cloned(),
+            since,
         };
         self.decide(Decision::JobDefined { entry: entry.clone(), appended: submission.appended, slots });
         self.begin_rereads(old, &entry, submission.read);
     }
 
-    /// Where each schedule begins. One that is not changed goes on where it stands, so that no slot is lost or repeated.
-    fn schedule_starts(&self, spec: &JobSpec) -> Vec<ScheduleStart> {
-        let old = self.state.compiled(&spec.name);
+    /// Where each schedule begins. One that was there before goes on where it stands, so that no slot is lost or repeated.
+    fn schedule_starts(&self, spec: &JobSpec, places: &[Option<usize>], since: &[Timestamp]) -> Vec<ScheduleStart> {
+        let repeats = repeats(&spec.triggers);
         let start = |(i, trigger): (usize, &orrery_model::job::Trigger)| {
-            let schedule = Schedule::compile(trigger, self.at).ok().flatten()?;
-            let unchanged = old.as_ref().is_some_and(|old| old.spec.triggers.get(i) == Some(trigger));
-            let row = self.state.slots.get(&(spec.name.clone(), i as u32)).filter(|_| unchanged);
+            let schedule = Schedule::compile(trigger, since[i]).ok().flatten()?;
+            if let Some(row) = places[i].and_then(|place| self.state.slots.get(&(spec.name.clone(), place as u32))) {
+                return Some(schedule_start(i as u32, row));
+            }
             // An interval with an empty start begins at this very moment, which is its first slot.
-            let from = if trigger.interval.is_some() { Timestamp(self.at.0 - 1) } else { self.at };
-            let fresh = || (from, schedule.next_after(from));
-            let (last, next) = row.map_or_else(fresh, |row| (row.last, row.next));
-            Some(ScheduleStart { trigger: i as i32, last, next })
+            let last = if trigger.interval.is_some() { Timestamp(self.at.0 - 1) } else { self.at };
+            Some(ScheduleStart { trigger: i as i32, last, next: schedule.next_after(last), caught_up: 0, behind: false })
         };
-        spec.triggers.iter().enumerate().filter_map(start).collect()
+        spec.triggers.iter().enumerate().filter(|(i, _)| !repeats[*i]).filter_map(start).collect()
     }
 
     /// Parents must be there, and none may run after this job.
@@ -242,6 +246,10 @@ impl Ancestors {
         }
         None
     }
+}
+
+fn schedule_start(trigger: u32, row: &SlotRow) -> ScheduleStart {
+    ScheduleStart { trigger: trigger as i32, last: row.last, next: row.next, caught_up: row.caught_up, behind: row.behind }
 }
 
 /// Topics that the old definition read go on where they began; new ones begin where the log says now.

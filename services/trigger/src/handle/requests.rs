@@ -1,4 +1,7 @@
 //! Requests: run, cancel, retry, mark success, pause, resume.
+//!
+//! An idempotency key belongs to who asks, what is asked, and the job or run that it is asked of (§10.1): within that, the same
+//! request once more gets the first answer, and another one is a conflict. Elsewhere the same key is another key.
 
 use super::Turn;
 use super::runs::NewRun;
@@ -18,16 +21,58 @@ impl Turn<'_> {
             return;
         }
         let who = principal.as_ref().map_or("*", Principal::as_str);
-        let id = idempotency_key.as_ref().map_or_else(|| origin.place(), |key| format!("{who}/{key}"));
-        self.answer(request, principal.as_ref(), &id, idempotency_key.is_some());
+        let Some(key) = idempotency_key else {
+            let id = origin.place();
+            if let Some(answer) = self.grant(request, principal.as_ref(), &id) {
+                self.decide(Decision::Answered { id, keyed: false, answer, asked: String::new() });
+            }
+            return;
+        };
+        let (id, asked) = (self.keyed_id(request, who, key), digest(request));
+        match self.state.answers.get(&id).cloned() {
+            Some(first) if first.asked == asked => self.decide(Decision::AnsweredBefore { id, answer: first.answer }),
+            Some(first) => self.refuse_other(request, key, &first.answer),
+            None => {
+                let by = self.first_or_again(request, format!("{who}/{key}"), origin);
+                if let Some(answer) = self.grant(request, principal.as_ref(), &by) {
+                    self.decide(Decision::Answered { id, keyed: true, answer, asked });
+                }
+            }
+        }
     }
 
-    fn answer(&mut self, request: &Request, principal: Option<&Principal>, id: &str, keyed: bool) {
-        if keyed && let Some(answer) = self.state.answers.get(&id.to_owned()).map(|row| row.answer.clone()) {
-            return self.decide(Decision::AnsweredBefore { id: id.into(), answer });
+    /// Names a keyed request. A job that was made anew is another one.
+    fn keyed_id(&self, request: &Request, who: &str, key: &str) -> String {
+        let life = |job: &JobName| self.entry(job).map_or(0, |entry| entry.incarnation);
+        match request {
+            Request::RunJob { job, .. } => format!("run/{job}/{}/{who}/{key}", life(job)),
+            Request::PauseJob { job } => format!("pause/{job}/{}/{who}/{key}", life(job)),
+            Request::ResumeJob { job } => format!("resume/{job}/{}/{who}/{key}", life(job)),
+            Request::CancelRun { run, .. } => format!("cancel/{run}/{who}/{key}"),
+            Request::RetryRun { run } => format!("retry/{run}/{who}/{key}"),
+            Request::MarkSuccess { run } => format!("mark-success/{run}/{who}/{key}"),
         }
+    }
+
+    /// Names the cause of a keyed run. Where an answer is forgotten and its run is not, the key asks for another run.
+    fn first_or_again(&self, request: &Request, by: String, origin: &Origin) -> String {
+        let Request::RunJob { job, .. } = request else { return by };
+        let life = self.entry(job).map_or(0, |entry| entry.incarnation);
+        let first = RunId::derive(job, life, &format!("request:{by}"));
+        if self.state.runs.get(&first).is_some() { format!("{by}@{}", origin.place()) } else { by }
+    }
+
+    fn refuse_other(&mut self, request: &Request, key: &str, answer: &str) {
+        let subject = request.job().map(JobName::as_str).or(request.run().map(RunId::as_str));
+        let detail = format!("the idempotency key {key:?} has come before with other arguments, and was answered with {answer}");
+        let hint = "take another key; with the same arguments it gets that answer again".to_owned();
+        self.refuse("conflict", detail, Some(hint), subject);
+    }
+
+    /// Does what is asked, or refuses it; the answer if it does.
+    fn grant(&mut self, request: &Request, principal: Option<&Principal>, id: &str) -> Option<String> {
         let who = principal.map_or_else(|| "a request".to_owned(), ToString::to_string);
-        let answer = match request {
+        match request {
             Request::RunJob { job, args } => self.run_job(job, args, id),
             Request::CancelRun { run, reason } => {
                 let why = reason.as_ref().map_or_else(|| format!("cancelled by {who}"), |why| format!("cancelled by {who}: {why}"));
@@ -37,9 +82,6 @@ impl Turn<'_> {
             Request::MarkSuccess { run } => self.mark_success(run, &format!("marked as succeeded by {who}")),
             Request::PauseJob { job } => self.set_paused(job, true).then(|| job.to_string()),
             Request::ResumeJob { job } => self.set_paused(job, false).then(|| job.to_string()),
-        };
-        if let Some(answer) = answer {
-            self.decide(Decision::Answered { id: id.into(), keyed, answer });
         }
     }
 
@@ -58,7 +100,8 @@ impl Turn<'_> {
             return None;
         }
         let cause = format!("request:{id}");
-        let new = NewRun { root: cause.clone(), cause, nominal: None, event: None, matched: None, args: args.to_vec(), joined: None };
+        let root = self.state.cycle_to_make_up(job).unwrap_or_else(|| cause.clone());
+        let new = NewRun { root, cause, nominal: None, event: None, matched: None, args: args.to_vec(), joined: None, caught_up: false };
         self.create_run(job, new).map(|run| run.to_string())
     }
 
@@ -108,6 +151,16 @@ impl Turn<'_> {
         }
         record
     }
+}
+
+/// Equal for equal requests, whatever the order of their arguments.
+fn digest(request: &Request) -> String {
+    let mut request = request.clone();
+    if let Request::RunJob { args, .. } = &mut request {
+        args.sort_by(|a, b| (&a.name, &a.value).cmp(&(&b.name, &b.value)));
+    }
+    let text = serde_json::to_vec(&request).expect("a request has only text keys");
+    blake3::hash(&text).to_hex().to_string()
 }
 
 /// Arguments become environment variables and names in templates.

@@ -5,7 +5,7 @@ use super::events::read_work;
 use crate::event::EventView;
 use crate::expr::Budget;
 use crate::facts::Decision;
-use crate::state::Compiled;
+use crate::state::{Compiled, JobRuns};
 use crate::template::{TemplateContext, render};
 use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{Concurrency, JobSpec, Problem};
@@ -26,6 +26,8 @@ pub(super) struct NewRun {
     pub matched: Option<i64>,
     pub args: Vec<EnvVar>,
     pub joined: Option<i32>,
+    /// A slot that is caught up.
+    pub caught_up: bool,
 }
 
 /// What the job's rules say about a new run.
@@ -44,7 +46,8 @@ impl Turn<'_> {
         if self.state.runs.get(&run).is_some() {
             return Some(run);
         }
-        let verdict = self.verdict(job, compiled.spec.concurrency, entry.paused);
+        let concurrency = compiled.spec.concurrency;
+        let verdict = if new.caught_up { self.verdict_on_late(job, concurrency) } else { self.verdict(job, concurrency, entry.paused) };
         let (state, reason) = match &verdict {
             Verdict::Start => (RunState::Waiting, None),
             Verdict::Hold(why) => (RunState::Waiting, Some(why.clone())),
@@ -69,10 +72,10 @@ impl Turn<'_> {
             next_attempt_at: None,
             updated_at: self.at,
         };
-        let older = if matches!(verdict, Verdict::Replace) { self.going_on(job) } else { Vec::new() };
+        let older = if matches!(verdict, Verdict::Replace) { self.replaced(job) } else { Vec::new() };
         let start_by = compiled.spec.start_within.map(|span| self.at.plus_ms(span.0));
-        let NewRun { event, matched, args, joined, .. } = new;
-        self.decide(Decision::RunCreated { record, incarnation: entry.incarnation, event, matched, args, start_by, joined });
+        let NewRun { event, matched, args, joined, caught_up, .. } = new;
+        self.decide(Decision::RunCreated { record, incarnation: entry.incarnation, event, matched, args, start_by, joined, caught_up });
         for old in older.iter().take(REPLACED_AT_ONCE) {
             self.cancel(old, &format!("replaced by {run}"));
         }
@@ -83,32 +86,60 @@ impl Turn<'_> {
     }
 
     fn verdict(&self, job: &JobName, concurrency: Concurrency, paused: bool) -> Verdict {
-        let runs = self.state.index.runs.get(job);
-        let (going, held) = runs.map_or((None, 0), |runs| (runs.going.first(), runs.held.len()));
-        let full = held >= QUEUED_RUNS_PER_JOB;
-        let behind = || going.map_or_else(String::new, |(_, run)| run.to_string());
-        match concurrency {
-            Concurrency::Forbid if going.is_some() => Verdict::Skip(format!("concurrency is forbid, and {} goes on", behind())),
-            Concurrency::Forbid if held > 0 => Verdict::Skip("concurrency is forbid, and another run waits".into()),
-            Concurrency::Replace if going.is_some() || held > 0 => Verdict::Replace,
-            _ if full => Verdict::Skip(format!("{held} runs of the job wait already")),
+        let runs = self.state.runs_of(job);
+        let going = runs.and_then(JobRuns::first_going);
+        let held = runs.map_or(0, JobRuns::held_count);
+        let replaces = runs.is_some_and(|runs| !runs.live.going.is_empty() || !runs.live.held.is_empty());
+        let before = going.or_else(|| self.state.predecessor(job)).filter(|_| concurrency != Concurrency::Allow);
+        match (concurrency, before) {
+            (Concurrency::Forbid, Some(run)) if going.is_some() => Verdict::Skip(format!("concurrency is forbid, and {run} goes on")),
+            (Concurrency::Forbid, _) if held > 0 => Verdict::Skip("concurrency is forbid, and another run waits".into()),
+            (Concurrency::Replace, _) if replaces => Verdict::Replace,
+            _ if held >= QUEUED_RUNS_PER_JOB => Verdict::Skip(format!("{held} runs of the job wait already")),
             _ if paused => Verdict::Hold("the job is paused".into()),
-            Concurrency::Queue if going.is_some() => Verdict::Hold(format!("concurrency is queue, and {} goes on", behind())),
-            _ => Verdict::Start,
+            (_, Some(run)) if going.is_none() => {
+                Verdict::Hold(format!("a run of the job's earlier life is being ended, and {run} goes on"))
+            }
+            (Concurrency::Replace, Some(run)) => Verdict::Hold(format!("what is caught up comes first, and {run} goes on")),
+            (_, Some(run)) => Verdict::Hold(format!("concurrency is queue, and {run} goes on")),
+            (_, None) => Verdict::Start,
         }
     }
 
-    /// The runs of a job that have not ended, oldest first.
+    /// The same of a slot that is caught up: it is due, so it waits its turn whatever the job's concurrency.
+    fn verdict_on_late(&self, job: &JobName, concurrency: Concurrency) -> Verdict {
+        let runs = self.state.runs_of(job);
+        let held = runs.map_or(0, JobRuns::held_count);
+        let before = match concurrency {
+            Concurrency::Allow => runs.and_then(|runs| runs.caught_up.going.first()).map(|(_, run)| run),
+            _ => runs.and_then(JobRuns::first_going).or_else(|| self.state.predecessor(job)),
+        };
+        match before {
+            _ if held >= QUEUED_RUNS_PER_JOB => Verdict::Skip(format!("{held} runs of the job wait already")),
+            Some(run) => Verdict::Hold(format!("what is caught up runs one after another, and {run} goes on")),
+            None => Verdict::Start,
+        }
+    }
+
+    /// The runs of a job that have not ended, those that go on first.
     pub(super) fn going_on(&self, job: &JobName) -> Vec<RunId> {
-        let Some(runs) = self.state.index.runs.get(job) else { return Vec::new() };
-        runs.going.iter().chain(&runs.held).map(|(_, run)| run.clone()).collect()
+        let Some(runs) = self.state.runs_of(job) else { return Vec::new() };
+        let (live, caught_up) = (&runs.live, &runs.caught_up);
+        let all = live.going.iter().chain(&caught_up.going).chain(&live.held).chain(&caught_up.held);
+        all.map(|(_, run)| run.clone()).collect()
+    }
+
+    /// The runs that a new one replaces; what is caught up is owed, and stays.
+    fn replaced(&self, job: &JobName) -> Vec<RunId> {
+        let Some(runs) = self.state.runs_of(job) else { return Vec::new() };
+        runs.live.going.iter().chain(&runs.live.held).map(|(_, run)| run.clone()).collect()
     }
 
     /// Starts held runs in order, as many as the job's rules and this entry's room allow; a deadline remembers the rest.
     pub(super) fn start_held(&mut self, job: &JobName) {
-        while self.has_room() && self.state.may_start(job) {
-            let next = self.state.index.runs.get(job).and_then(|runs| runs.held.first().cloned());
-            let Some((_, run)) = next else { return };
+        while self.has_room()
+            && let Some(run) = self.state.next_held(job).cloned()
+        {
             self.start(&run);
         }
     }

@@ -52,7 +52,9 @@ impl Turn<'_> {
         for (i, slot) in due.iter().enumerate() {
             let newest = newest_is_last && i + 1 == due.len();
             if self.is_run(&compiled, *slot, newest, &mut taken) {
-                self.create_scheduled(job, *slot);
+                // A slot was missed if it is late, and also if it was due together with one before it.
+                let missed = i > 0 || row.behind || *slot <= late_before(self.at);
+                self.create_scheduled(job, *slot, missed && compiled.spec.catch_up.policy == CatchUpPolicy::All);
             }
             if !self.has_room() && i + 1 < due.len() {
                 return self.slot_taken(job, trigger, *slot, due.get(i + 1).copied(), taken);
@@ -91,9 +93,18 @@ impl Turn<'_> {
         why_not.is_none()
     }
 
-    fn create_scheduled(&mut self, job: &JobName, slot: Timestamp) {
+    fn create_scheduled(&mut self, job: &JobName, slot: Timestamp, caught_up: bool) {
         let cause = format!("time:{slot}");
-        let new = NewRun { root: cause.clone(), cause, nominal: Some(slot), event: None, matched: None, args: Vec::new(), joined: None };
+        let new = NewRun {
+            root: cause.clone(),
+            cause,
+            nominal: Some(slot),
+            event: None,
+            matched: None,
+            args: Vec::new(),
+            joined: None,
+            caught_up,
+        };
         self.create_run(job, new);
     }
 

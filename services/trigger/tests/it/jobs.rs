@@ -64,6 +64,28 @@ fn a_deleted_job_ends_its_runs_and_its_next_life_is_another_job() {
 }
 
 #[test]
+fn a_job_made_anew_waits_for_its_predecessor_and_is_not_skipped_for_it() {
+    for concurrency in ["forbid", "queue", "replace", "allow"] {
+        let mut rig = Rig::new();
+        let document = format!("name: a\ncommand: [x]\nconcurrency: {concurrency}\ntriggers: [{{event: t}}]");
+        rig.define(&document);
+        let old = crate::rig::last(&rig.event("t", 1, "{}"));
+        rig.withdraw("a");
+        rig.define(&document);
+        let made = lines(&rig.event("t", 2, "{}")).replace(old.run.as_str(), "OLD");
+        if concurrency == "allow" {
+            assert!(made.ends_with("wanted default/a event:t/0/2 #1 waiting"), "{made}");
+            continue;
+        }
+        let held = "created default/a event:t/0/2 #0 waiting (a run of the job's earlier life is being ended, and OLD goes on)";
+        assert!(made.ends_with(held), "{concurrency}: {made}");
+        rig.restart();
+        let ended = lines(&rig.ends(&old, orrery_model::messages::EndKind::Killed));
+        assert!(ended.ends_with("wanted default/a event:t/0/2 #1 waiting"), "{concurrency}: {ended}");
+    }
+}
+
+#[test]
 fn a_keyed_request_is_answered_once() {
     let mut rig = Rig::new();
     rig.define("name: a\ncommand: [x, '{{ args.day }}']");
@@ -88,9 +110,45 @@ fn a_keyed_request_is_answered_once() {
     let repeated = rig.input(&input);
     assert_eq!((repeated.len(), answer(&repeated)), (1, answer(&first)));
     rig.sleep_to("2026-11-22T00:00:01Z");
-    let pause = keyed(&mut rig, Request::PauseJob { job: job("a") }, "k2");
+    rig.define("name: b\ncommand: [x]");
+    let pause = keyed(&mut rig, Request::PauseJob { job: job("b") }, "k2");
     rig.input(&pause);
-    assert_ne!(lines(&rig.input(&input)), "answered before", "a key is kept for a day");
+    let next_day = lines(&rig.input(&input));
+    assert!(next_day.starts_with("created default/a request:*/k1@requests/0/"), "a key is kept for a day: {next_day}");
+}
+
+#[test]
+fn a_key_belongs_to_who_asks_and_what_is_asked_of_which_job_or_run() {
+    let mut rig = Rig::new();
+    for name in ["export", "bill"] {
+        rig.define(&format!("name: {name}\ncommand: [x]\nconcurrency: allow"));
+    }
+    let mut keyed = |request: Request, who: Option<&str>| {
+        let principal = who.map(|who| orrery_model::id::Principal::parse(who).unwrap());
+        let asked = RequestRecord { request, principal, idempotency_key: Some("K".into()) };
+        let origin = rig.origin("requests");
+        rig.input(&Input::Requested { asked, job: None, origin })
+    };
+    let run = |name: &str, args: &[(&str, &str)]| {
+        let args = args.iter().map(|(name, value)| EnvVar { name: (*name).into(), value: (*value).into() }).collect();
+        Request::RunJob { job: job(name), args }
+    };
+    let (ab, ba) = ([("a", "1"), ("b", "2")], [("b", "2"), ("a", "1")]);
+    let export = keyed(run("export", &ab), None);
+    let others =
+        [keyed(run("bill", &[]), None), keyed(run("export", &[]), Some("alice")), keyed(Request::PauseJob { job: job("bill") }, None)];
+    assert_eq!(others.each_ref().map(|decisions| lines(decisions).contains("answered before")), [false; 3], "other keys");
+    assert_eq!(run_id(&others[0]).as_str().len(), 16);
+    assert_ne!(run_id(&others[0]), run_id(&export), "bill runs");
+    assert_eq!(lines(&keyed(run("export", &ba), None)), "answered before", "the order of arguments does not count");
+    let cancel = |run: &orrery_model::id::RunId, why: &str| Request::CancelRun { run: run.clone(), reason: Some(why.into()) };
+    let cancelled = [run_id(&export), run_id(&others[0])].map(|run| lines(&keyed(cancel(&run, "late"), None)));
+    assert!(cancelled.iter().all(|done| done.starts_with("unwanted") && done.ends_with("answered")), "{cancelled:?}");
+    let conflicts = [keyed(run("export", &[("a", "2")]), None), keyed(cancel(&run_id(&export), "wrong"), None)];
+    expect![[r#"
+        refused conflict: the idempotency key "K" has come before with other arguments, and was answered with EXPORT; take another key; with the same arguments it gets that answer again
+        refused conflict: the idempotency key "K" has come before with other arguments, and was answered with EXPORT; take another key; with the same arguments it gets that answer again"#]]
+    .assert_eq(&conflicts.map(|decisions| lines(&decisions)).join("\n").replace(run_id(&export).as_str(), "EXPORT"));
 }
 
 #[test]

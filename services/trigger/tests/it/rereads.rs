@@ -76,6 +76,7 @@ fn a_reader_that_learns_late_reads_again_and_forwards() {
         next_due: None,
         defined_at: Timestamp(0),
         principal: None,
+        since: Vec::new(),
     };
     let learned = |version: i64| Input::CatalogArrived { job: job(), entry: Some(CatalogEntry { version, ..entry.clone() }), read: at(5) };
     assert_eq!(lines(&rig.input(&learned(1))), format!("learned default/a v1\nreads again {REREAD}/0 from 3 for default/a"));

@@ -165,6 +165,95 @@ fn dependent_jobs_run_in_the_cycle_of_their_parents() {
 }
 
 #[test]
+fn ends_that_wait_stay_with_their_trigger() {
+    let job = |triggers: &str| format!("name: c\ncommand: [x]\nconcurrency: allow\ntriggers: [{triggers}]");
+    let (ab, ba, bd) = ("{after: [a, b]}", "{after: [b, a], on: success}", "{after: [b, d]}");
+    for (after, runs) in [(format!("{bd}, {ba}, {ab}"), 1), (bd.to_owned(), 0)] {
+        let mut rig = Rig::new();
+        for parent in ["a", "b", "d"] {
+            rig.define(&format!("name: {parent}\ncommand: [x]"));
+        }
+        rig.define(&job(&format!("{{cron: '0 2 * * *'}}, {ab}, {bd}")));
+        let parents = ["a", "b"].map(|name| last(&rig.run_job(name)));
+        rig.ends(&parents[0], EndKind::Succeeded);
+        rig.define(&job(&after));
+        let made = wanted(&rig.ends(&parents[1], EndKind::Succeeded));
+        assert_eq!(made.len(), runs, "{after}");
+    }
+}
+
+/// Parents `a` and `b` of `c` run by the hour. What is told of their runs in the first two cycles; then, in the third, `a` fails, is
+/// run by hand and succeeds before or after `b` ends: the causes of `c`.
+fn joined(left_over: [Option<EndKind>; 2], hand_first: bool) -> usize {
+    let mut rig = Rig::new();
+    for parent in ["a", "b"] {
+        rig.define(&format!("name: {parent}\ncommand: [x]\nconcurrency: allow\ntriggers: [{{cron: '0 * * * *'}}]"));
+    }
+    rig.define("name: c\ncommand: [x]\nconcurrency: allow\ntriggers: [{after: [a, b]}]");
+    let earlier = wanted(&rig.advance_to("2026-11-21T01:00:00Z"));
+    for (run, kind) in earlier.iter().zip(left_over) {
+        kind.map(|kind| rig.ends(run, kind));
+    }
+    let runs = wanted(&rig.advance_to("2026-11-21T02:00:00Z"));
+    let mut seen = rig.ends(&runs[0], EndKind::Failed);
+    let by_hand = last(&rig.run_job("a"));
+    let order = if hand_first { [&by_hand, &runs[1]] } else { [&runs[1], &by_hand] };
+    seen.extend(rig.ends(order[0], EndKind::Succeeded));
+    assert_eq!(wanted(&seen), [], "one of the two is still to end");
+    seen.extend(rig.ends(order[1], EndKind::Succeeded));
+    let made = wanted(&seen);
+    assert!(made.iter().all(|run| run.nominal == runs[1].nominal), "{made:?}");
+    assert!(made.iter().all(|run| run.cause == format!("after:{}+{}", by_hand.run, runs[1].run)), "{made:?}");
+    made.len()
+}
+
+#[test]
+fn a_run_by_hand_makes_up_for_its_parent_whatever_is_left_over() {
+    let ends = [None, Some(EndKind::Succeeded), Some(EndKind::Failed)];
+    for a in ends {
+        for b in ends.into_iter().filter(|b| !(a == Some(EndKind::Succeeded) && a == *b)) {
+            for hand_first in [true, false] {
+                assert_eq!(joined([a, b], hand_first), 1, "{a:?} {b:?} {hand_first}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_attempt_runs_by_the_present_definition_and_says_so() {
+    let mut rig = Rig::new();
+    let define = |rig: &mut Rig, n: i32| rig.define(&format!("name: a\ncommand: [x, v{n}]\nconcurrency: queue\nretries: {{max: 1}}"));
+    // Version of the record, of the task, and what the task runs.
+    let versions = |decisions: &[orrery_trigger::Decision]| {
+        let told = |decision: &orrery_trigger::Decision| match decision {
+            orrery_trigger::Decision::AttemptWanted { record, spec, .. } => {
+                Some(format!("#{} v{} v{} {}", record.attempts, record.version, spec.version, spec.argv[1]))
+            }
+            _ => None,
+        };
+        decisions.iter().filter_map(told).collect::<Vec<_>>().join(", ")
+    };
+    define(&mut rig, 1);
+    let first = rig.run_job("a");
+    assert_eq!(versions(&first), "#1 v1 v1 v1");
+    let waits = rig.run_job("a");
+    define(&mut rig, 2);
+    rig.ends(&last(&first), EndKind::Failed);
+    let again = rig.advance_to("2026-11-21T00:00:10Z");
+    assert_eq!(versions(&again), "#2 v2 v2 v2", "a retry by itself");
+    define(&mut rig, 3);
+    let ended = rig.ends(&last(&again), EndKind::Failed);
+    assert_eq!(versions(&ended), "#1 v3 v3 v3", "a run that waited");
+    assert_eq!(run_id(&ended), run_id(&waits));
+    rig.ends(&last(&ended), EndKind::Succeeded);
+    define(&mut rig, 4);
+    let by_hand = rig.request(Request::RetryRun { run: run_id(&first) });
+    assert_eq!(versions(&by_hand), "#3 v4 v4 v4", "a retry by hand");
+    let lost = rig.ends(&wanted(&by_hand)[0], EndKind::Lost);
+    assert_eq!(versions(&lost), "#4 v4 v4 v4");
+}
+
+#[test]
 fn stale_outcomes_change_nothing() {
     let mut rig = Rig::new();
     rig.define("name: a\ncommand: [x]");

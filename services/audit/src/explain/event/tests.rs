@@ -67,6 +67,7 @@ fn watcher(when: &str) -> Watcher {
         next_due: None,
         defined_at: at(-100),
         principal: None,
+        since: Vec::new(),
     };
     Watcher { job, definition: Some((entry, spec)), owner: 3, run: None, later: None }
 }

@@ -14,7 +14,9 @@ impl Tale {
         let (attempt, cell) = (record.attempts, decided.number("cell").unwrap_or(0));
         self.cell = u32::try_from(cell).ok();
         let needs = decided.read::<TaskSpec>("spec").map_or_else(String::new, |spec| needs(&spec));
-        let text = format!("attempt {attempt} was sent to cell {cell}{needs}");
+        let changed = self.record.as_ref().is_some_and(|before| before.version != record.version);
+        let version = if changed { format!(" by version {} of the job, which is a newer one", record.version) } else { String::new() };
+        let text = format!("attempt {attempt} was sent to cell {cell}{version}{needs}");
         self.placement.push(Line::new(Mark::Note, codes::SENT, text).of(decided.entry));
     }
 

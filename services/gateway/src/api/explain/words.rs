@@ -1,6 +1,6 @@
 //! The answer in one paragraph, and what is said of runs that the trigger holds.
 
-use orrery_audit::explain::{BACKOFF, CONCURRENCY, Counted, OTHER, PAUSED, Waiting};
+use orrery_audit::explain::{BACKOFF, CONCURRENCY, Counted, OTHER, PAUSED, Waiting, of_words};
 use orrery_model::messages::{CatalogEntry, Reason, RunRecord, RunState};
 
 /// Why a run is as it is.
@@ -50,9 +50,7 @@ pub(super) fn held_reason(run: &RunRecord) -> Option<Reason> {
     let of = |code: &str, detail: String| Some(Reason { code: code.to_owned(), detail, agents: 0 });
     match (run.next_attempt_at, &run.reason) {
         (Some(at), _) => of(BACKOFF, format!("the next attempt is due at {at}")),
-        (None, Some(reason)) if reason.contains("paused") => of(PAUSED, reason.clone()),
-        (None, Some(reason)) if reason.contains("concurrency") || reason.contains("replaces") => of(CONCURRENCY, reason.clone()),
-        (None, Some(reason)) => of(OTHER, reason.clone()),
+        (None, Some(reason)) => of(of_words(reason), reason.clone()),
         (None, None) => None,
     }
 }
