@@ -4,6 +4,7 @@
 mod cli;
 mod config;
 mod demo;
+mod private;
 mod serve;
 mod standalone;
 
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
     // Before everything else: the supervisor must stay small, and exec-as must not read what belongs to a task.
     let mut args = std::env::args_os().skip(1);
     match args.next() {
-        Some(first) if first == supervisor::EXEC_AS => supervisor::exec_as(args),
+        Some(first) if first == supervisor::EXEC_AS => supervisor::exec_as(),
+        Some(first) if first == supervisor::HOLD_LEASE => supervisor::hold_lease(args),
         Some(first) if first == SUPERVISOR && args.next().is_some_and(|option| option == "--dir") => match args.next() {
             Some(dir) => supervisor::main(dir.as_ref()),
             None => ExitCode::from(2),

@@ -56,7 +56,7 @@ fn range(query: &BTreeMap<String, String>, headers: &HeaderMap) -> Answer<(u64, 
         let (first, last) = text.strip_prefix("bytes=").and_then(|rest| rest.split_once('-')).ok_or_else(refused)?;
         let first: u64 = first.parse().map_err(|_| refused())?;
         let last: Option<u64> = if last.is_empty() { None } else { Some(last.parse().map_err(|_| refused())?) };
-        return Ok((first, last.map(|last| last + 1)));
+        return Ok((first, last.map(|last| last.saturating_add(1))));
     }
     let number = |name: &str| {
         let number = query
@@ -103,7 +103,7 @@ impl Output {
         let wanted = Wanted { attempt, agent, stream: self.stream, from, max };
         match tokio::task::spawn_blocking(move || (app.config.read_output)(&wanted)).await? {
             Ok(chunk) => Ok(chunk),
-            Err(OutputError::Read(ReadLogError::NoSandbox { .. })) => Ok(LogChunk { from, bytes: Vec::new(), start: 0, end: 0 }),
+            Err(OutputError::Read(ReadLogError::NoOutput { .. })) => Ok(LogChunk { from, bytes: Vec::new(), start: 0, end: 0 }),
             Err(error) => Err(Problem::new("unavailable", error.to_string())),
         }
     }
