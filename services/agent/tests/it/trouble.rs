@@ -86,6 +86,8 @@ fn a_supervisor_that_was_stopped_goes_on_when_an_agent_comes() {
     let mut rig = Rig::new();
     let pids = long_task(&mut rig);
     kill_process(supervisor(&rig), Signal::STOP).unwrap();
+    let stat = format!("/proc/{}/stat", supervisor(&rig).as_raw_nonzero());
+    wait_for("the stop", || std::fs::read_to_string(&stat).unwrap().contains(") T ").then_some(()));
     let snapshot = rig.connect();
     assert_eq!(snapshot.live.len(), 1);
     assert!(pids.iter().all(|pid| is_alive(*pid)), "its tasks are none the worse");

@@ -3,15 +3,11 @@
 use super::Turn;
 use crate::apply::SECOND_MS;
 use crate::facts::Decision;
+use crate::place::unable_of;
 use crate::rows::AgentRow;
 use orrery_model::id::{AgentId, AttemptId};
-use orrery_model::messages::{Attribute, Heartbeat, Session, UNABLE};
+use orrery_model::messages::{Heartbeat, Session};
 use std::collections::BTreeSet;
-
-/// Why an agent can start nothing, if it says so.
-fn unable(attributes: &[Attribute]) -> Option<&str> {
-    attributes.iter().find(|attribute| attribute.name == UNABLE).map(|attribute| attribute.value.as_str())
-}
 
 impl Turn<'_> {
     pub(super) fn heartbeat_arrived(&mut self, heartbeat: &Heartbeat) {
@@ -43,7 +39,7 @@ impl Turn<'_> {
         let attributes = heartbeat.attributes.clone();
         let before = self.was_unable(&agent);
         self.decide(Decision::AgentJoined { agent: agent.clone(), session, total, attributes, lease_ms, adopted, ending });
-        self.tell_unable(&agent, before.as_deref(), unable(&heartbeat.attributes));
+        self.tell_unable(&agent, before.as_deref(), unable_of(&heartbeat.attributes));
         self.gained.insert(agent);
         self.agents_changed = true;
     }
@@ -96,13 +92,13 @@ impl Turn<'_> {
         let attributes = attributes.clone();
         let before = self.was_unable(agent);
         self.decide(Decision::AgentChanged { agent: agent.clone(), total: *total, attributes, lease_ms: *lease_ms });
-        self.tell_unable(agent, before.as_deref(), unable(&heartbeat.attributes));
+        self.tell_unable(agent, before.as_deref(), unable_of(&heartbeat.attributes));
         self.gained.insert(agent.clone());
         self.agents_changed = true;
     }
 
     fn was_unable(&self, agent: &AgentId) -> Option<String> {
-        self.state.agents.get(agent).and_then(|row| unable(&row.attributes)).map(str::to_owned)
+        self.state.agents.get(agent).and_then(|row| unable_of(&row.attributes)).map(str::to_owned)
     }
 
     fn refuse(&mut self, heartbeat: &Heartbeat, reason: &str) {

@@ -124,7 +124,20 @@ fn an_agent_that_can_start_nothing_is_told_of_and_passed_over() {
     told.push(lines(&rig.input(&Input::HeartbeatArrived { heartbeat: back })));
     told.push(rig.want(task("t2.1", size(1, 1))));
     told.push(rig.beat("a1", 2, size(2, 2)));
-    expect![[""]].assert_eq(&told.join("\n"));
+    expect![[r#"
+        changed a1
+        alert: agent a1 can start nothing: no processes → agent_unable
+        joined a1 #2 adopted [] ending [] → welcome [] #2
+        returned t1.1: agent a1 opened a new session in which it does not fit
+        waits t1.1
+            AGENT_UNABLE ×1: agent a1 can start nothing at present: no processes
+            INSUFFICIENT_CPUS ×1: it needs 2 cpus; agent b1 is closest: 1 of 1 free, 1 short
+            INSUFFICIENT_MEMORY ×1: it needs 2GiB memory; agent b1 is closest: 1GiB of 1GiB free, 1GiB short
+        placed t2.1 on b1 → launch #1, is placed
+        changed a1
+        alert: agent a1 can start tasks again → agent_able
+        placed t1.1 on a1 → launch #2, is placed"#]]
+    .assert_eq(&told.join("\n"));
 }
 
 #[test]

@@ -104,7 +104,15 @@ fn a_run_that_ends_its_agents_is_repeated_ever_later_and_a_bounded_number_of_tim
         told.push(lines(&decisions));
         attempt = last(&decisions);
     }
-    expect![[""]].assert_eq(&told.join("\n"));
+    expect![[r#"
+        over default/a request:requests/0/1 #1 waiting (it was lost) next 2026-11-21T00:00:00Z
+        wanted default/a request:requests/0/1 #2 waiting
+        over default/a request:requests/0/1 #2 waiting (it was lost) next 2026-11-21T00:01:01Z
+        wanted default/a request:requests/0/1 #3 waiting
+        over default/a request:requests/0/1 #3 waiting (it was lost) next 2026-11-21T00:02:02Z
+        wanted default/a request:requests/0/1 #4 waiting
+        ended default/a request:requests/0/1 #4 lost (it was lost)"#]]
+    .assert_eq(&told.join("\n"));
 }
 
 #[test]
