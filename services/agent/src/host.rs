@@ -5,6 +5,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// Mode of our own files: a folder above them may have to be open, for tasks with a user of their own.
+pub(crate) const PRIVATE: u32 = 0o600;
+
+/// Closes this process' memory, environment and open files to other processes of the same user, as its tasks are. (Root may look all
+/// the same.) It writes no core either.
+pub fn close_to_others() {
+    // A kernel that refuses it leaves everything as it was.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 /// Milliseconds since boot, suspended time included (CLOCK_BOOTTIME).
 pub(crate) fn boot_ms() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -14,6 +24,13 @@ pub(crate) fn boot_ms() -> i64 {
 /// The kernel's boot id; "unknown" where it cannot be read, which makes every restart look like the same boot.
 pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(|_| "unknown".into(), |id| id.trim().to_owned())
+}
+
+/// What tells a folder from its copies: the machine, and the folder's number, which a copy on the same machine has of its own.
+pub(crate) fn home(dir: &Path) -> io::Result<String> {
+    // Where there is none (small containers) the number must do.
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    Ok(format!("{}:{}", machine.trim(), std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir)?)))
 }
 
 /// A process as `/proc/PID/stat` shows it.
@@ -49,6 +66,11 @@ impl Stat {
     /// True if it runs, sleeps or is stopped. (PID 1 may reap late: a zombie is dead.)
     pub(crate) const fn is_alive(self) -> bool {
         !matches!(self.state, 'Z' | 'X')
+    }
+
+    /// True if a signal or a debugger has stopped it.
+    pub(crate) const fn is_stopped(self) -> bool {
+        matches!(self.state, 'T' | 't')
     }
 
     /// True if it started between these points of the boot clock; the kernel rounds to ticks.

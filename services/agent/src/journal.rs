@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Name of the file.
@@ -31,6 +32,9 @@ pub enum Line {
         id: AgentId,
         /// Part of the identity.
         cell: i32,
+        /// Machine and folder that it was made for: a copy is another agent.
+        #[serde(default)]
+        home: String,
     },
     /// A session was opened.
     Session {
@@ -51,6 +55,11 @@ pub enum Line {
         /// Which.
         attempt: AttemptId,
     },
+    /// It was certainly never started, and may be launched again.
+    Returned {
+        /// Which.
+        attempt: AttemptId,
+    },
 }
 
 /// What the file holds.
@@ -60,6 +69,8 @@ pub struct Recovered {
     pub agent: AgentId,
     /// Our cell.
     pub cell: i32,
+    /// Where we live; empty before it is known.
+    pub home: String,
     /// Sessions so far.
     pub counter: i64,
     /// Boot of the last session; empty before the first.
@@ -119,16 +130,19 @@ impl Journal {
     pub fn open(dir: &Path, cell: i32) -> Result<(Self, Recovered), JournalError> {
         let failed = |source| JournalError::Io { path: dir.join(FILE).display().to_string(), source };
         fs::create_dir_all(dir).map_err(failed)?;
-        let lock = File::options().append(true).create(true).open(dir.join("agent.lock")).map_err(failed)?;
+        let lock = File::options().append(true).create(true).mode(host::PRIVATE).open(dir.join("agent.lock")).map_err(failed)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| JournalError::InUse { dir: dir.display().to_string() })?;
-        let known = match read(&dir.join(FILE)).map_err(failed)? {
+        let home = host::home(dir).map_err(failed)?;
+        let mut known = match read(&dir.join(FILE)).map_err(failed)? {
+            Some(copied) if copied.home != home && !copied.home.is_empty() => copied.made_anew(dir, cell),
             Some(known) if known.cell == cell => known,
             Some(Recovered { agent, cell: other, attempts, .. }) if !attempts.is_empty() => {
                 return Err(JournalError::OtherCell { agent, cell: other, attempts: attempts.len(), wanted: cell });
             }
             _ => Recovered::new(new_agent_id(), cell),
         };
+        known.home = home;
         let file = compact(dir, &known).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         let this = Self { dir: dir.to_owned(), file, bytes, compact_at: COMPACT_BYTES.max(2 * bytes), known: known.clone(), _lock: lock };
@@ -162,19 +176,33 @@ impl Journal {
 impl Recovered {
     /// A new agent.
     pub fn new(agent: AgentId, cell: i32) -> Self {
-        Self { agent, cell, counter: 0, boot_id: String::new(), attempts: BTreeMap::new(), forgotten: VecDeque::new() }
+        Self { agent, cell, home: String::new(), counter: 0, boot_id: String::new(), attempts: BTreeMap::new(), forgotten: VecDeque::new() }
+    }
+
+    /// The folder was copied or restored: whoever it was made for lives elsewhere, or will come back there. Two of one name would be
+    /// given the same tasks.
+    fn made_anew(self, dir: &Path, cell: i32) -> Self {
+        let anew = Self::new(new_agent_id(), cell);
+        tracing::error!(
+            dir = %dir.display(), copied = %self.agent, agent = %anew.agent,
+            "this folder is a copy of another agent's; here a new agent begins, which knows nothing of that one's tasks"
+        );
+        anew
     }
 
     /// What a line says.
     pub fn take(&mut self, line: Line) {
         match line {
-            Line::Agent { id, cell } => (self.agent, self.cell) = (id, cell),
+            Line::Agent { id, cell, home } => (self.agent, self.cell, self.home) = (id, cell, home),
             Line::Session { counter, boot_id } => (self.counter, self.boot_id) = (counter, boot_id),
             Line::Launched { attempt } => {
                 self.attempts.insert(attempt, None);
             }
             Line::Ended(ended) => {
                 self.attempts.insert(ended.attempt.clone(), Some(ended));
+            }
+            Line::Returned { attempt } => {
+                self.attempts.remove(&attempt);
             }
             Line::Forgotten { attempt } => {
                 self.attempts.remove(&attempt);
@@ -187,7 +215,7 @@ impl Recovered {
     }
 
     fn lines(&self) -> impl Iterator<Item = Line> {
-        let agent = [Line::Agent { id: self.agent.clone(), cell: self.cell }];
+        let agent = [Line::Agent { id: self.agent.clone(), cell: self.cell, home: self.home.clone() }];
         let session = [Line::Session { counter: self.counter, boot_id: self.boot_id.clone() }];
         let forgotten = self.forgotten.iter().map(|attempt| Line::Forgotten { attempt: attempt.clone() });
         let attempts = self.attempts.iter().map(|(attempt, ended)| match ended {
@@ -209,7 +237,7 @@ fn read(path: &Path) -> io::Result<Option<Recovered>> {
     for line in content.split_inclusive(|byte| *byte == b'\n').map_while(parse_line) {
         match (&mut found, line) {
             (Some(known), line) => known.take(line),
-            (none, Line::Agent { id, cell }) => *none = Some(Recovered::new(id, cell)),
+            (none, Line::Agent { id, cell, home }) => *none = Some(Recovered { home, ..Recovered::new(id, cell) }),
             (None, _) => return Ok(None),
         }
     }
@@ -221,7 +249,7 @@ fn compact(dir: &Path, known: &Recovered) -> io::Result<File> {
     let mut text = Vec::new();
     known.lines().for_each(|line| write_line(&mut text, &line));
     let temporary = dir.join(format!("{FILE}.new"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(host::PRIVATE).open(&temporary)?;
     file.write_all(&text)?;
     file.sync_all()?;
     fs::rename(&temporary, dir.join(FILE))?;
@@ -287,6 +315,22 @@ mod tests {
         }
         let last = last.flatten().unwrap();
         assert_eq!((last.counter, last.attempts.len(), last.forgotten.len()), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_copy_of_a_folder_is_another_agent() {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (mut journal, first) = Journal::open(dir.path(), 0).unwrap();
+        journal.append(&[Line::Session { counter: 7, boot_id: "b".into() }, Line::Launched { attempt: attempt("a.1") }], true).unwrap();
+        fs::copy(dir.path().join(FILE), copy.path().join(FILE)).unwrap();
+        let (_second, other) = Journal::open(copy.path(), 0).unwrap();
+        assert!(other.agent != first.agent && other.counter == 0 && other.attempts.is_empty(), "{other:?}");
+        drop(journal);
+        let moved = dir.path().with_extension("moved");
+        fs::rename(dir.path(), &moved).unwrap();
+        let (_journal, same) = Journal::open(&moved, 0).unwrap();
+        assert_eq!((same.agent, same.counter, same.attempts.len()), (first.agent, 7, 1), "a folder that was moved is the same");
+        fs::rename(moved, dir.path()).unwrap();
     }
 
     #[test]

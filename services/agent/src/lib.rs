@@ -20,6 +20,7 @@ pub mod wire;
 mod host;
 
 pub use driver::{AgentConfig, AgentError, AgentHandle, start};
+pub use host::close_to_others;
 pub use logs::{LogChunk, ReadLogError, Stream, log_path, read_log};
 
 use orrery_model::id::AttemptId;
@@ -27,8 +28,15 @@ use std::path::{Path, PathBuf};
 
 /// Folder of all sandboxes below the agent's folder.
 pub const SANDBOXES: &str = "sandboxes";
+/// Folder of all output, beside the sandboxes: a task may name its own files as it likes.
+pub const OUTPUTS: &str = "outputs";
 
-/// The sandbox of an attempt: its working directory, with its output beside what it writes itself.
+/// The sandbox of an attempt: its working directory.
 pub fn sandbox(dir: &Path, attempt: &AttemptId) -> PathBuf {
     dir.join(SANDBOXES).join(attempt.as_str())
+}
+
+/// The folder with the output of an attempt, made with its first byte.
+pub fn output_folder(dir: &Path, attempt: &AttemptId) -> PathBuf {
+    dir.join(OUTPUTS).join(attempt.as_str())
 }

@@ -1,10 +1,12 @@
 //! The agent's end of the supervisor's socket, and the start of a supervisor where none answers.
 
+use crate::host::{PRIVATE, Stat};
 use crate::wire::{self, Event, FrameError, Frames, Request, Snapshot};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,10 +15,12 @@ use std::time::Duration;
 /// A supervisor that takes no bytes for so long is given up. It takes them between two turns of its loop, which last milliseconds.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Same for its first answer, which may follow the killing of a predecessor's tasks.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the supervisor writes for people; begun anew at a start beyond this size.
 const LOG_FILE: &str = "supervisor.log";
 const LOG_MAX_BYTES: u64 = 1 << 20;
+/// What of our environment a supervisor gets: what the loader and a panic need.
+const KEPT_VARIABLES: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "RUST_BACKTRACE"];
 
 /// Why there is no supervisor to talk to.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +71,7 @@ impl Link {
     pub fn connect(dir: &Path) -> Result<(Self, Snapshot), LinkError> {
         let failed = |source| LinkError::Socket { dir: dir.display().to_string(), source };
         let stream = open_socket(dir).map_err(failed)?;
+        wake(&stream);
         stream.set_write_timeout(Some(SEND_TIMEOUT)).map_err(failed)?;
         stream.set_read_timeout(Some(HELLO_TIMEOUT)).map_err(failed)?;
         let mut link = Self { stream, frames: Frames::default() };
@@ -110,10 +115,32 @@ impl Link {
         Ok(Self { stream: self.stream.try_clone()?, frames: Frames::default() })
     }
 
+    /// Tells a supervisor that was stopped to go on.
+    pub(crate) fn wake(&self) {
+        wake(&self.stream);
+    }
+
     /// Ends the connection for all handles; a waiting [`Link::receive`] returns.
     pub fn close(&self) {
         // Closed already is as good.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// A supervisor that was stopped by a signal goes on: with its tasks, none of which it could watch.
+pub(crate) fn wake(stream: &UnixStream) {
+    let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else { return };
+    if Stat::of(peer.pid.as_raw_nonzero().get()).is_some_and(Stat::is_stopped) {
+        tracing::error!(pid = %peer.pid.as_raw_nonzero(), "the supervisor was stopped by a signal; it is told to go on");
+        // Gone meanwhile is found out by the next message.
+        let _ = rustix::process::kill_process(peer.pid, rustix::process::Signal::CONT);
+    }
+}
+
+/// Ends the supervisor that listens in this folder: it does not answer, and holds the folder.
+pub(crate) fn kill_supervisor(dir: &Path) {
+    if let Ok(peer) = open_socket(dir).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?)) {
+        let _ = rustix::process::kill_process(peer.pid, rustix::process::Signal::KILL);
     }
 }
 
@@ -123,9 +150,12 @@ pub fn start_supervisor(dir: &Path, command: &[String]) -> Result<Child, LinkErr
     let (program, args) = command.split_first().ok_or_else(|| spawn_failed(io::ErrorKind::InvalidInput.into()))?;
     let log = dir.join(LOG_FILE);
     let fresh = std::fs::metadata(&log).is_ok_and(|meta| meta.len() > LOG_MAX_BYTES);
-    let log_file = OpenOptions::new().create(true).write(true).append(!fresh).truncate(fresh).open(&log).map_err(spawn_failed)?;
+    let log_file =
+        OpenOptions::new().create(true).write(true).append(!fresh).truncate(fresh).mode(PRIVATE).open(&log).map_err(spawn_failed)?;
     let mut command_line = Command::new(program);
     command_line.args(args).arg("--dir").arg(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
+    // Our environment may hold secrets, and a task may look into that of its parent.
+    command_line.env_clear().envs(KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     let mut child = command_line.spawn().map_err(spawn_failed)?;
     let mut first = [0; 5];
     let ready = child.stdout.take().is_some_and(|mut out| out.read_exact(&mut first).is_ok() && first == *b"ready");

@@ -68,6 +68,13 @@ impl Outputs {
     }
 }
 
+impl Outputs {
+    /// False after a panic: nobody answers any more.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
 impl Drop for Outputs {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
@@ -114,8 +121,8 @@ impl OutputsConfig {
         let nothing = LogChunk { from, ..LogChunk::default() };
         let (chunk, refused) = match read_log(&self.dir, &attempt, stream, from, max) {
             Ok(chunk) => (chunk, None),
-            Err(ReadLogError::NoSandbox { .. }) if !is_named => return None,
-            Err(ReadLogError::NoSandbox { .. }) => (nothing, None),
+            Err(ReadLogError::NoOutput { .. }) if !is_named => return None,
+            Err(ReadLogError::NoOutput { .. }) => (nothing, None),
             Err(error) => (nothing, Some(error.to_string())),
         };
         let number = |position: u64| i64::try_from(position).unwrap_or(i64::MAX);

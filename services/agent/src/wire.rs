@@ -47,6 +47,8 @@ pub enum Request {
         /// Which.
         attempts: Vec<AttemptId>,
     },
+    /// Answer: how the agent knows that the supervisor runs.
+    Ping,
     /// End as soon as no task lives, without waiting for the usual idle time.
     ShutdownWhenIdle,
 }
@@ -135,6 +137,21 @@ pub enum Event {
     },
     /// The attempt is certainly over, its whole tree with it.
     Ended(Ended),
+    /// These were not started and are not going to be: nobody's failure.
+    Returned {
+        /// Which.
+        attempts: Vec<AttemptId>,
+    },
+    /// Whether anything can be started has changed.
+    Unable {
+        /// Why nothing can be; none if it can again.
+        reason: Option<String>,
+    },
+    /// The answer to a ping.
+    Pong {
+        /// As in [`Event::Unable`].
+        unable: Option<String>,
+    },
 }
 
 /// All live and all unforgotten ended attempts.
@@ -146,6 +163,8 @@ pub struct Snapshot {
     pub live: Vec<Live>,
     /// Ended and not forgotten.
     pub ended: Vec<Ended>,
+    /// Why nothing can be started, if that is so.
+    pub unable: Option<String>,
 }
 
 /// An attempt that is not over.
@@ -175,7 +194,7 @@ pub struct Ended {
     pub process: Option<Process>,
     /// How.
     pub end: End,
-    /// True if its sandbox holds anything; an empty one is removed at once.
+    /// True if its sandbox holds anything, or it wrote output; an empty sandbox is removed at once.
     pub sandbox_kept: bool,
 }
 

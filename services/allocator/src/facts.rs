@@ -237,7 +237,7 @@ pub enum Decision {
     PlacementResumed {},
     /// Somebody should know.
     Alerted {
-        /// Stable code: `input_gap`, `new_lineage`.
+        /// Stable code: `input_gap`, `new_lineage`, `agent_unable`, `agent_able`.
         code: String,
         /// In words.
         detail: String,

@@ -4,7 +4,7 @@ use crate::policy::Placement;
 use crate::rows::{AgentRow, TaskRow};
 use orrery_model::id::AgentId;
 use orrery_model::job::Constraint;
-use orrery_model::messages::{Attribute, Reason, TaskSpec};
+use orrery_model::messages::{Attribute, Reason, TaskSpec, UNABLE};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::resources::{Bytes, MilliCpus, Resources};
 use std::cmp::Ordering;
@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub const NO_AGENTS: &str = "NO_AGENTS";
 /// No agent that is there could run it, even when empty.
 pub const NEVER_FITS: &str = "NEVER_FITS";
+/// Of the agents that can start anything at present none could run it; others say why they cannot.
+pub const AGENT_UNABLE: &str = "AGENT_UNABLE";
 /// Agents do not satisfy a constraint.
 pub const FILTERED_CONSTRAINT: &str = "FILTERED_CONSTRAINT";
 /// Agents have too little CPU free.
@@ -205,11 +207,12 @@ pub fn reasons(agents: &[Candidate<'_>], task: &TaskSpec) -> Vec<Reason> {
     }
     let needs = Needs::of(task);
     let mut filtered: BTreeMap<&str, i32> = BTreeMap::new();
-    let mut suited = Vec::new();
+    let (mut suited, mut unable) = (Vec::new(), Vec::new());
     for candidate in agents {
-        match needs.unmet(candidate.attributes) {
-            Some(constraint) => *filtered.entry(constraint).or_default() += 1,
-            None => suited.push(candidate),
+        match (needs.unmet(candidate.attributes), unable_of(candidate.attributes)) {
+            (Some(constraint), _) => *filtered.entry(constraint).or_default() += 1,
+            (None, Some(why)) => unable.push((candidate.agent, why)),
+            (None, None) => suited.push(candidate),
         }
     }
     if suited.iter().any(|candidate| candidate.free().holds(&needs.resources)) {
@@ -224,14 +227,25 @@ pub fn reasons(agents: &[Candidate<'_>], task: &TaskSpec) -> Vec<Reason> {
     found.sort_by(|a, b| b.agents.cmp(&a.agents).then_with(|| a.cmp(b)));
     found.truncate(REASONS_MAX - 1);
     if !suited.iter().any(|candidate| candidate.total.holds(&needs.resources)) {
-        found.insert(0, never_fits(agents.len(), suited.len(), &needs.resources));
+        found.insert(0, unable_to(&unable).unwrap_or_else(|| never_fits(agents.len(), suited.len(), &needs.resources)));
     }
     found
 }
 
-/// True if nothing but another agent could help: none is there, or none that is could ever run it.
+/// True if nothing but another agent could help: none is there, or none that is and can start anything could ever run it.
 pub fn is_hopeless(reasons: &[Reason]) -> bool {
-    reasons.iter().any(|reason| reason.code == NO_AGENTS || reason.code == NEVER_FITS)
+    reasons.iter().any(|reason| [NO_AGENTS, NEVER_FITS, AGENT_UNABLE].contains(&reason.code.as_str()))
+}
+
+/// Why an agent can start nothing, if it says so.
+pub(crate) fn unable_of(attributes: &[Attribute]) -> Option<&str> {
+    attributes.iter().find(|attribute| attribute.name == UNABLE).map(|attribute| attribute.value.as_str())
+}
+
+fn unable_to(agents: &[(&AgentId, &str)]) -> Option<Reason> {
+    let (agent, why) = agents.first()?;
+    let detail = format!("agent {agent} can start nothing at present: {why}");
+    Some(Reason { code: AGENT_UNABLE.into(), detail, agents: i32::try_from(agents.len()).unwrap_or(i32::MAX) })
 }
 
 /// How many agents are short of one kind of resource, and which is closest to having enough.

@@ -239,6 +239,9 @@ pub struct Session {
     pub boot_id: String,
 }
 
+/// Attribute of an agent that can start nothing at present, and offers nothing: why.
+pub const UNABLE: &str = "unable";
+
 /// Name and value of an agent's attribute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, AvroSchema)]
 pub struct Attribute {

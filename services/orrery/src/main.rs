@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod files;
 mod health;
+mod private;
 mod serve;
 mod standalone;
 
@@ -28,7 +29,8 @@ fn main() -> ExitCode {
     // Before everything else: the supervisor must stay small, and exec-as must not read what belongs to a task.
     let mut args = std::env::args_os().skip(1);
     match args.next() {
-        Some(first) if first == supervisor::EXEC_AS => supervisor::exec_as(args),
+        Some(first) if first == supervisor::EXEC_AS => supervisor::exec_as(),
+        Some(first) if first == supervisor::HOLD_LEASE => supervisor::hold_lease(args),
         Some(first) if first == SUPERVISOR => supervise(args),
         _ => cli::main(),
     }

@@ -12,7 +12,8 @@ use crate::cli::serve::Signals;
 use crate::config::Config;
 use crate::files;
 use crate::health::Health;
-use crate::standalone::{Settings, draw_bytes, make_folder, token};
+use crate::private::{make_folder_for_tasks, token};
+use crate::standalone::{Settings, draw_bytes};
 use anyhow::{Context, Result, bail};
 use members::Members;
 use orrery_agent::AgentConfig;
@@ -67,7 +68,9 @@ pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
     if role == Role::Gateway && config.kafka()?.is_none() {
         return copy::serve(config, &settings, signals);
     }
-    make_folder(&settings.data_dir)?;
+    orrery_agent::close_to_others();
+    // Of every role, as an agent may share it.
+    make_folder_for_tasks(&settings.data_dir)?;
     let Some(connection) = Connection::wait(config, &mut signals)? else { return Ok(()) };
     match role {
         Role::Trigger => serve_shards(config, &connection, &Members::start::<Trigger>(config, &connection, role.name())?, signals),
@@ -113,15 +116,19 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
     let (cell, dir) = (agent.cell.unsigned_abs(), agent.dir.clone());
     let running = Arc::new(orrery_agent::start(connection.port(), agent)?);
     let (prefix, agent) = (connection.cluster.prefix.clone(), running.agent().clone());
-    let _answering = Outputs::start(OutputsConfig { log: connection.port(), prefix, cell, agent, dir })?;
+    let answering = Arc::new(Outputs::start(OutputsConfig { log: connection.port(), prefix, cell, agent, dir })?);
     let health = Health::of(connection.port())?;
+    let both_run = {
+        let (running, answering) = (running.clone(), answering);
+        move || running.is_running() && answering.is_running()
+    };
     let ready: Ready = {
-        let running = running.clone();
-        Arc::new(move || if running.is_running() { health.of_log() } else { Err("the agent has ended".into()) })
+        let both_run = both_run.clone();
+        Arc::new(move || if both_run() { health.of_log() } else { Err("the agent has ended".into()) })
     };
     let monitor = monitor(config, ready)?;
     say_ready(&watched(running.agent().as_str(), monitor.as_ref()))?;
-    signals.wait(|| (!running.is_running()).then(|| "the agent has ended; the reason is in the messages above".to_owned()))
+    signals.wait(|| (!both_run()).then(|| "the agent has ended; the reason is in the messages above".to_owned()))
 }
 
 fn serve_gateway(config: &Config, settings: &Settings, connection: &Connection, signals: Signals) -> Result<()> {

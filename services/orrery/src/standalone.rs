@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::files;
 use crate::health::Health;
+use crate::private::{make_folder, make_folder_for_tasks, token};
 use anyhow::{Context, Result, bail};
 use orrery_agent::{AgentConfig, AgentHandle};
 use orrery_allocator::Allocator;
@@ -17,10 +18,7 @@ use orrery_runtime::driver::{self, ShardConfig, ShardHandle};
 use orrery_runtime::membership::{logic_of, member};
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
-use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +29,7 @@ const CLEAN_EVERY: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Below the data folder.
 pub(crate) const LOG_DIR: &str = "log";
+const STORE_DIR: &str = "store";
 
 /// What standalone is started with.
 pub(crate) struct Settings {
@@ -88,7 +87,11 @@ impl Standalone {
     pub(crate) fn start(settings: &Settings) -> Result<Self> {
         files::raised();
         let dir = &settings.data_dir;
-        make_folder(dir)?;
+        orrery_agent::close_to_others();
+        make_folder_for_tasks(dir)?;
+        for inner in [LOG_DIR, STORE_DIR] {
+            make_folder(&dir.join(inner))?;
+        }
         let options = EmbeddedOptions { salvage: settings.salvage, ..EmbeddedOptions::default() };
         let log = EmbeddedLog::open_with(&dir.join(LOG_DIR), options)?;
         let token = token(&dir.join("token"))?;
@@ -106,7 +109,7 @@ impl Standalone {
             cluster: cluster.clone(),
             shard: 0,
             generation: 1,
-            folder: dir.join("store").join(service),
+            folder: dir.join(STORE_DIR).join(service),
             member: member.clone(),
             draw_lineage,
         };
@@ -183,33 +186,6 @@ fn gateway(
         }),
         render_metrics: Arc::new(crate::cli::metrics::render),
     }
-}
-
-/// Makes a data folder, for nobody else.
-pub(crate) fn make_folder(dir: &Path) -> Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.with_context(|| format!("--data-dir {} cannot be made", dir.display()))
-}
-
-/// The token of this data folder, made at the first start; nobody else may read it.
-pub(crate) fn token(path: &Path) -> Result<String> {
-    match fs::read_to_string(path) {
-        Ok(text) if !text.trim().is_empty() => {
-            let mode = fs::metadata(path)?.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
-                bail!("{} can be read by others (mode {mode:o}); chmod 600 it, or delete it for a new one", path.display());
-            }
-            return Ok(text.trim().to_owned());
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
-    }
-    let token = draw_lineage();
-    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
-    writeln!(file, "{token}")?;
-    file.sync_all()?;
-    Ok(token)
 }
 
 /// Sixteen random bytes, hex.

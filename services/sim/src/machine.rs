@@ -53,7 +53,7 @@ impl Machine {
     /// What the supervisor tells first of all.
     pub fn snapshot(&self) -> Snapshot {
         let live = self.live.iter().map(|(attempt, running)| Live { attempt: attempt.clone(), process: Some(running.process) });
-        Snapshot { supervisor_pid: 1, live: live.collect(), ended: self.ended.values().cloned().collect() }
+        Snapshot { supervisor_pid: 1, live: live.collect(), ended: self.ended.values().cloned().collect(), unable: None }
     }
 
     /// Starts a task; without a lease it is over at once.

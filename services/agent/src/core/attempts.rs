@@ -51,13 +51,14 @@ impl Attempt {
         self.process = self.process.or(process);
     }
 
+    /// True if it is not over and has no process that anybody told of.
+    pub(super) const fn is_unstarted(&self) -> bool {
+        self.process.is_none() && self.end.is_none()
+    }
+
     /// The end of an attempt that no supervisor knows any more.
     pub(super) fn lost(&self, attempt: &AttemptId, same_boot: bool, at: Timestamp) -> Ended {
-        let reason = match (same_boot, self.process) {
-            (false, _) => "the machine restarted",
-            (true, None) => "the agent or its supervisor stopped before the start",
-            (true, Some(_)) => "the supervisor lost it",
-        };
+        let reason = if same_boot { "the supervisor lost it" } else { "the machine restarted" };
         Ended { attempt: attempt.clone(), process: self.process, end: simple_end(EndKind::Lost, reason.into(), at), sandbox_kept: false }
     }
 
@@ -85,8 +86,8 @@ impl Attempt {
 }
 
 impl AgentCore {
-    pub(super) fn take_events(&mut self, events: Vec<Event>, out: &mut Vec<Effect>) {
-        let mut ends = Vec::new();
+    pub(super) fn take_events(&mut self, now: Now, events: Vec<Event>, out: &mut Vec<Effect>) {
+        let (mut ends, mut returned) = (Vec::new(), Vec::new());
         for event in events {
             match event {
                 Event::Started { attempt, process } => {
@@ -96,11 +97,42 @@ impl AgentCore {
                     }
                 }
                 Event::Ended(ended) => ends.push(ended),
+                Event::Returned { attempts } => returned.extend(attempts),
+                Event::Unable { reason } | Event::Pong { unable: reason } => self.set_unable(now, reason),
                 // A connection's first event, which the driver gives as an input of its own.
                 Event::Snapshot(_) => {}
             }
         }
         self.take_ends(ends, out);
+        if self.give_back(returned, out) {
+            self.open_session(now, out);
+        }
+    }
+
+    /// Attempts that were certainly never started are known no longer. The next session does not name them, so that the allocator
+    /// places them again, here or elsewhere (protocol §8.1); true if one is needed.
+    pub(super) fn give_back(&mut self, attempts: Vec<AttemptId>, out: &mut Vec<Effect>) -> bool {
+        let mut lines = Vec::new();
+        for attempt in attempts {
+            if self.attempts.get(&attempt).is_some_and(Attempt::is_unstarted) {
+                self.attempts.remove(&attempt);
+                lines.push(Line::Returned { attempt });
+            }
+        }
+        let any = !lines.is_empty();
+        if any {
+            out.push(Effect::Journal { lines, sync: false });
+        }
+        any
+    }
+
+    /// Said with the next heartbeat, which is due at once.
+    pub(super) fn set_unable(&mut self, now: Now, reason: Option<String>) {
+        let reason = reason.map(|reason| cut(reason, REASON_MAX));
+        if self.unable != reason {
+            self.unable = reason;
+            self.next_heartbeat = self.next_heartbeat.min(now.boot_ms);
+        }
     }
 
     /// Records ends; those that nobody here waits for are forgotten at once.
@@ -262,9 +294,12 @@ fn simple_end(kind: EndKind, reason: String, ended_at: Timestamp) -> End {
 }
 
 fn cut_reason(end: &mut End) {
-    if let Some(reason) = &mut end.reason
-        && let Some((place, _)) = reason.char_indices().nth(REASON_MAX)
-    {
-        reason.truncate(place);
+    end.reason = end.reason.take().map(|reason| cut(reason, REASON_MAX));
+}
+
+fn cut(mut text: String, chars_max: usize) -> String {
+    if let Some((place, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(place);
     }
+    text
 }

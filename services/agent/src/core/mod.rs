@@ -16,7 +16,7 @@ use crate::journal::{Line, Recovered};
 use crate::wire::{Ended, Event, Snapshot, StartTask};
 use attempts::Attempt;
 use orrery_model::id::{AgentId, AttemptId};
-use orrery_model::messages::{Attribute, Command, Heartbeat, Session, Status};
+use orrery_model::messages::{Attribute, Command, Heartbeat, Session, Status, UNABLE};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::resources::Resources;
 use orrery_model::time::Timestamp;
@@ -80,6 +80,8 @@ pub enum Input {
     Snapshot(Snapshot),
     /// What a supervisor reports.
     Supervisor(Vec<Event>),
+    /// The supervisor does not answer, or there is none: why.
+    SupervisorSilent(String),
     /// Records of `commands`, of one read.
     Commands(Vec<CommandRecord>),
     /// Records of `commands` were cut off before they were read: a new session makes up for them.
@@ -142,7 +144,7 @@ pub enum Effect {
     Heartbeat(Heartbeat),
     /// Append to `status`; one is under way at a time.
     Status(Vec<Status>),
-    /// This attempt is over and its sandbox holds something.
+    /// This attempt is over and has left files or output.
     Finished(AttemptId),
 }
 
@@ -177,6 +179,8 @@ pub struct AgentCore {
     /// Sent attempts by the time at which to send again.
     awaiting: VecDeque<(i64, AttemptId)>,
     dropped: BTreeMap<Dropped, u64>,
+    /// Why nothing can be started here, if that is so.
+    unable: Option<String>,
 }
 
 impl AgentCore {
@@ -205,6 +209,7 @@ impl AgentCore {
             status_not_before: i64::MIN,
             awaiting: VecDeque::new(),
             dropped: BTreeMap::new(),
+            unable: None,
         }
     }
 
@@ -213,7 +218,8 @@ impl AgentCore {
         let mut out = Vec::new();
         match input {
             Input::Snapshot(snapshot) => self.take_snapshot(now, snapshot, &mut out),
-            Input::Supervisor(events) => self.take_events(events, &mut out),
+            Input::Supervisor(events) => self.take_events(now, events, &mut out),
+            Input::SupervisorSilent(reason) => self.set_unable(now, Some(reason)),
             Input::Commands(records) => self.take_commands(now, records, &mut out),
             Input::CommandsLost => self.open_session(now, &mut out),
             Input::HeartbeatAppended { ok } => self.heartbeat_appended(now, ok, &mut out),
@@ -292,11 +298,17 @@ impl AgentCore {
             session: self.session.clone(),
             registering: !self.registered,
             cell: self.cell,
-            total: self.node.total,
-            attributes: self.node.attributes.clone(),
+            total: if self.unable.is_none() { self.node.total } else { Resources::default() },
+            attributes: self.attributes(),
             live: self.attempts.iter().filter(|(_, attempt)| !attempt.is_refused()).map(|(id, _)| id.clone()).collect(),
             lease_ms: self.config.lease_ms + LEASE_GRACE_MS + LEASE_DRIFT_MS,
         }));
+    }
+
+    /// While nothing can be started here nothing is offered, and one attribute says why.
+    fn attributes(&self) -> Vec<Attribute> {
+        let unable = self.unable.as_ref().map(|why| Attribute { name: UNABLE.into(), value: why.clone() });
+        self.node.attributes.iter().cloned().chain(unable).collect()
     }
 
     fn heartbeat_appended(&mut self, now: Now, ok: bool, out: &mut Vec<Effect>) {
@@ -339,16 +351,22 @@ impl AgentCore {
             }
         }
         self.take_ends(snapshot.ended, out);
+        self.set_unable(now, snapshot.unable);
         let same_boot = self.last_boot_id == self.config.boot_id;
         let missing = self.attempts.iter().filter(|(id, attempt)| attempt.end().is_none() && !seen.contains(*id));
-        let lost: Vec<Ended> = missing.map(|(id, attempt)| attempt.lost(id, same_boot, now.wall)).collect();
+        // A supervisor writes down what it is about to start, in a file that outlives it but not the machine's end.
+        let (unstarted, lost): (Vec<_>, Vec<_>) = missing.partition(|(_, attempt)| same_boot && attempt.is_unstarted());
+        let unstarted: Vec<AttemptId> = unstarted.into_iter().map(|(id, _)| id.clone()).collect();
+        let lost: Vec<Ended> = lost.into_iter().map(|(id, attempt)| attempt.lost(id, same_boot, now.wall)).collect();
         self.take_ends(lost, out);
+        let any_returned = self.give_back(unstarted, out);
         self.last_boot_id.clone_from(&self.config.boot_id);
         self.queue_unacknowledged();
-        match self.lease_until {
-            _ if first => self.open_session(now, out),
-            Some(until_boot_ms) => out.push(Effect::Lease { until_boot_ms }),
-            None => {}
+        if let Some(until_boot_ms) = self.lease_until.filter(|_| !first) {
+            out.push(Effect::Lease { until_boot_ms });
+        }
+        if first || any_returned {
+            self.open_session(now, out);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::inbox::{Inbox, News};
 use super::janitor::Janitor;
 use super::sender::Sender;
-use super::supervision::Supervision;
+use super::supervision::{PING_MS, Pulse, Supervision};
 use super::{AgentConfig, AgentError};
 use crate::core::{AgentCore, CommandRecord, Dropped, Effect, Input, Now};
 use crate::host;
@@ -23,6 +23,15 @@ const WAIT_MAX_MS: i64 = 60_000;
 /// Pause before a log that refused a read, or a supervisor that does not start, is tried again.
 const RETRY_MS: i64 = 1_000;
 
+/// Why the loop ends by itself.
+#[derive(Debug, thiserror::Error)]
+enum Ending {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("its thread {thread} panicked; the message is above")]
+    Panicked { thread: &'static str },
+}
+
 pub(super) struct AgentLoop {
     log: Arc<dyn Log>,
     core: AgentCore,
@@ -35,6 +44,8 @@ pub(super) struct AgentLoop {
     position: Offset,
     /// After a failure, nothing is read and no supervisor is started before this point.
     retry_at: i64,
+    /// When the supervisor is asked for a sign of life.
+    ping_at: i64,
     dropped: BTreeMap<Dropped, u64>,
 }
 
@@ -50,26 +61,26 @@ impl AgentLoop {
         position: Offset,
     ) -> Result<Self, AgentError> {
         let failed = |source| AgentError::Io { dir: config.dir.display().to_string(), source };
-        let mut supervision = Supervision::new(&config.dir, &config.supervisor_command, inbox.clone());
+        let mut supervision = Supervision::new(&config.dir, &config.supervisor_command, config.lease_ms, inbox.clone());
         let snapshot = supervision.connect()?;
         let live = snapshot.live.iter().map(|live| live.attempt.clone()).collect();
-        let janitor = Janitor::start(config.dir.join(crate::SANDBOXES), live).map_err(failed)?;
+        let janitor = Janitor::start(config.dir.clone(), live, &inbox).map_err(failed)?;
         let sender =
             Sender::start(log.clone(), inbox.clone(), &config.prefix, config.cell.unsigned_abs(), core.agent().clone()).map_err(failed)?;
-        let (retry_at, dropped) = (i64::MIN, BTreeMap::new());
-        let mut this = Self { log, core, journal, inbox, supervision, sender, janitor, commands, position, retry_at, dropped };
+        let (retry_at, ping_at, dropped) = (i64::MIN, i64::MIN, BTreeMap::new());
+        let mut this = Self { log, core, journal, inbox, supervision, sender, janitor, commands, position, retry_at, ping_at, dropped };
         this.step(Input::Snapshot(snapshot))?;
         Ok(this)
     }
 
-    /// Until it is stopped, or its journal fails: without it no launch may be taken, and the lease ends what runs.
+    /// Until it is stopped, its journal fails (without it no launch may be taken, and the lease ends what runs) or a thread is missing.
     pub(super) fn run(mut self) {
         if let Err(error) = self.run_until_stopped() {
             tracing::error!(agent = %self.core.agent(), error = %with_causes(&error), "the agent stops");
         }
     }
 
-    fn run_until_stopped(&mut self) -> Result<(), JournalError> {
+    fn run_until_stopped(&mut self) -> Result<(), Ending> {
         loop {
             let (news, stopped) = self.inbox.take();
             if stopped {
@@ -81,6 +92,7 @@ impl AgentLoop {
             if !self.supervision.is_connected() && self.may_retry() {
                 self.reconnect()?;
             }
+            self.ping()?;
             let more = self.may_retry() && self.read_commands()?;
             self.report_dropped();
             let now = host::boot_ms();
@@ -94,18 +106,40 @@ impl AgentLoop {
 
     fn wait(&self, now_boot_ms: i64) {
         let retry_at = if self.may_retry() { i64::MAX } else { self.retry_at };
-        let ms = self.core.next_deadline().min(retry_at).saturating_sub(now_boot_ms).clamp(1, WAIT_MAX_MS);
+        let ping_at = if self.supervision.is_connected() { self.ping_at } else { i64::MAX };
+        let ms = self.core.next_deadline().min(retry_at).min(ping_at).saturating_sub(now_boot_ms).clamp(1, WAIT_MAX_MS);
         self.inbox.wait(Duration::from_millis(ms.unsigned_abs()));
+    }
+
+    fn ping(&mut self) -> Result<(), JournalError> {
+        let now = host::boot_ms();
+        if now < self.ping_at || !self.supervision.is_connected() {
+            return Ok(());
+        }
+        self.ping_at = now + PING_MS;
+        match self.supervision.ping() {
+            Pulse::Fine => Ok(()),
+            Pulse::Silent => self.cannot_start("the supervisor does not answer".to_owned()),
+        }
+    }
+
+    /// Told to the allocator until a supervisor says otherwise.
+    fn cannot_start(&mut self, why: String) -> Result<(), JournalError> {
+        self.step(Input::SupervisorSilent(why))
     }
 
     fn may_retry(&self) -> bool {
         self.retry_at <= host::boot_ms()
     }
 
-    fn take(&mut self, news: News) -> Result<(), JournalError> {
+    fn take(&mut self, news: News) -> Result<(), Ending> {
         match news {
-            News::Input(input) => self.step(input),
-            News::Events(number, events) if self.supervision.is_current(number) => self.step(Input::Supervisor(events)),
+            News::Input(input) => Ok(self.step(input)?),
+            News::Events(number, events) if self.supervision.is_current(number) => {
+                self.supervision.heard();
+                Ok(self.step(Input::Supervisor(events))?)
+            }
+            News::Panicked(thread) => Err(Ending::Panicked { thread }),
             News::Disconnected(number) if self.supervision.is_current(number) => {
                 tracing::warn!("the supervisor is gone; a new one is started");
                 self.supervision.disconnect();
@@ -119,9 +153,10 @@ impl AgentLoop {
         match self.supervision.connect() {
             Ok(snapshot) => self.step(Input::Snapshot(snapshot)),
             Err(error) => {
-                tracing::error!(error = %with_causes(&error), "no supervisor; tried again in a second");
                 self.retry_at = host::boot_ms() + RETRY_MS;
-                Ok(())
+                let why = with_causes(&error);
+                tracing::error!(error = %why, "no supervisor; tried again in a second");
+                self.cannot_start(format!("there is no supervisor: {why}"))
             }
         }
     }

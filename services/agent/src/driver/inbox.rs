@@ -14,6 +14,8 @@ pub(super) enum News {
     Events(u64, Vec<crate::wire::Event>),
     /// The connection of this number is over.
     Disconnected(u64),
+    /// The thread of this name is missing from now on.
+    Panicked(&'static str),
 }
 
 /// Bounded by what the loop itself has asked for: two appends under way, and at most three events per attempt that it started

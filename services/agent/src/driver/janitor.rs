@@ -1,11 +1,14 @@
-//! Finished sandboxes are removed oldest first, beyond a number and a size. Each is measured once, when its attempt ends.
+//! What finished attempts left, sandbox and output, is removed oldest first, beyond a number and a size. Each is measured once, when
+//! its attempt ends.
 
+use super::inbox::Inbox;
 use orrery_model::id::AttemptId;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -25,19 +28,19 @@ pub(super) struct Janitor {
 }
 
 impl Janitor {
-    /// Begins with all sandboxes but those of these attempts.
-    pub(super) fn start(sandboxes: PathBuf, live: BTreeSet<AttemptId>) -> std::io::Result<Self> {
+    /// Begins with what all attempts below the agent's folder left, but these.
+    pub(super) fn start(dir: PathBuf, live: BTreeSet<AttemptId>, inbox: &Arc<Inbox>) -> std::io::Result<Self> {
         let (queue, finished) = mpsc::sync_channel(QUEUE_MAX);
         let body = move || {
             let mut kept = Kept::default();
-            for name in by_age(&sandboxes).into_iter().filter(|name| !live.contains(name)) {
-                kept.add(&sandboxes, name);
+            for name in by_age(&dir).into_iter().filter(|name| !live.contains(name)) {
+                kept.add(&dir, name);
             }
             for attempt in finished {
-                kept.add(&sandboxes, attempt);
+                kept.add(&dir, attempt);
             }
         };
-        Ok(Self { queue: Some(queue), thread: Some(super::spawn("agent-janitor", body)?) })
+        Ok(Self { queue: Some(queue), thread: Some(super::spawn_beside("agent-janitor", inbox, body)?) })
     }
 
     /// This attempt is over.
@@ -68,31 +71,44 @@ struct Kept {
 }
 
 impl Kept {
-    fn add(&mut self, folder: &Path, attempt: AttemptId) {
-        let bytes = size_of(&folder.join(attempt.as_str()));
-        self.bytes += bytes;
+    fn add(&mut self, dir: &Path, attempt: AttemptId) {
+        let bytes = folders(dir, &attempt).iter().fold(0, |sum: u64, folder| sum.saturating_add(size_of(folder)));
+        self.bytes = self.bytes.saturating_add(bytes);
         self.sandboxes.push_back((attempt, bytes));
         while self.sandboxes.len() > SANDBOXES_MAX || self.bytes > SANDBOX_BYTES_MAX {
             let Some((oldest, bytes)) = self.sandboxes.pop_front() else { return };
-            self.bytes -= bytes;
+            self.bytes = self.bytes.saturating_sub(bytes);
             // Links inside are removed, not followed. What cannot be removed is found again at the next start.
-            let _ = fs::remove_dir_all(folder.join(oldest.as_str()));
+            for folder in folders(dir, &oldest) {
+                let _ = fs::remove_dir_all(folder);
+            }
         }
     }
 }
 
-/// Sandboxes by the time of their last change, oldest first.
-fn by_age(folder: &Path) -> Vec<AttemptId> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut found: Vec<(SystemTime, AttemptId)> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let attempt = AttemptId::parse(entry.file_name().to_str()?).ok()?;
-            Some((entry.metadata().ok()?.modified().ok()?, attempt))
-        })
-        .collect();
+/// Where an attempt leaves something.
+fn folders(dir: &Path, attempt: &AttemptId) -> [PathBuf; 2] {
+    [crate::sandbox(dir, attempt), crate::output_folder(dir, attempt)]
+}
+
+/// Attempts that left something, by the time of its last change, oldest first.
+fn by_age(dir: &Path) -> Vec<AttemptId> {
+    let mut found: BTreeMap<AttemptId, SystemTime> = BTreeMap::new();
+    for folder in [dir.join(crate::SANDBOXES), dir.join(crate::OUTPUTS)] {
+        let Ok(entries) = fs::read_dir(folder) else { continue };
+        for (attempt, changed) in entries.filter_map(left_by) {
+            found.entry(attempt).and_modify(|latest| *latest = changed.max(*latest)).or_insert(changed);
+        }
+    }
+    let mut found: Vec<_> = found.into_iter().map(|(attempt, changed)| (changed, attempt)).collect();
     found.sort();
     found.into_iter().map(|(_, attempt)| attempt).collect()
+}
+
+fn left_by(entry: io::Result<fs::DirEntry>) -> Option<(AttemptId, SystemTime)> {
+    let entry = entry.ok()?;
+    let attempt = AttemptId::parse(entry.file_name().to_str()?).ok()?;
+    Some((attempt, entry.metadata().ok()?.modified().ok()?))
 }
 
 /// Disk space of what lies below, links not followed.
@@ -106,7 +122,7 @@ fn size_of(folder: &Path) -> u64 {
                 return bytes;
             }
             let Ok(meta) = entry.metadata() else { continue };
-            bytes += meta.blocks() * 512;
+            bytes = u64::saturating_add(bytes, meta.blocks().saturating_mul(512));
             if meta.is_dir() {
                 folders.push(entry.path());
             }

@@ -188,3 +188,27 @@ fn negative_cell(cell: i32) -> AgentError {
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("orrery-{name}")).spawn(body)
 }
+
+/// A thread beside the loop. If it panics the loop is told, and ends: an agent of which a part is missing would go on as if nothing
+/// had happened.
+fn spawn_beside(name: &'static str, inbox: &Arc<Inbox>, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    let missed = Missed { name, inbox: inbox.clone() };
+    spawn(name, move || {
+        let _missed = missed;
+        body();
+    })
+}
+
+/// Dropped by a panic, it tells the loop.
+struct Missed {
+    name: &'static str,
+    inbox: Arc<Inbox>,
+}
+
+impl Drop for Missed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.inbox.push(inbox::News::Panicked(self.name));
+        }
+    }
+}

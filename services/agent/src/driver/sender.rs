@@ -29,6 +29,7 @@ impl Sender {
     pub(super) fn start(log: Arc<dyn Log>, inbox: Arc<Inbox>, prefix: &str, cell: u32, agent: AgentId) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
         let (heartbeats, status) = (format!("{prefix}{}", topics::HEARTBEATS), format!("{prefix}{}", topics::STATUS));
+        let beside = inbox.clone();
         let body = move || {
             for job in jobs {
                 let (topic, value) = match &job {
@@ -48,7 +49,7 @@ impl Sender {
                 }));
             }
         };
-        Ok(Self { queue: Some(queue), thread: Some(super::spawn("agent-sender", body)?) })
+        Ok(Self { queue: Some(queue), thread: Some(super::spawn_beside("agent-sender", &beside, body)?) })
     }
 
     pub(super) fn heartbeat(&self, heartbeat: Heartbeat) {

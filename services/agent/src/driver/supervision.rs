@@ -11,6 +11,20 @@ use std::thread::JoinHandle;
 
 /// A supervisor that lets so many connections go is useless, and its tasks with it.
 const CONNECT_TRIES: usize = 3;
+/// Between two pings.
+pub(super) const PING_MS: i64 = 2_000;
+/// Pings without an answer until the agent says so: 10 s. Counted rather than timed, so that a pause of the agent's own is none of the
+/// supervisor's.
+const SILENT_PINGS: u32 = 5;
+
+/// What the pings told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pulse {
+    /// It has answered, or may still.
+    Fine,
+    /// It has not for a while.
+    Silent,
+}
 
 /// One connection at a time, numbered, so that what an earlier one still had to say is left out.
 pub(super) struct Supervision {
@@ -22,11 +36,15 @@ pub(super) struct Supervision {
     reader: Option<JoinHandle<()>>,
     /// The supervisor, if it is our own child: reaped when it has died.
     child: Option<Child>,
+    /// Since the last sign of life.
+    unanswered: u32,
+    lease_ms: i64,
 }
 
 impl Supervision {
-    pub(super) fn new(dir: &Path, command: &[String], inbox: Arc<Inbox>) -> Self {
-        Self { dir: dir.to_owned(), command: command.to_vec(), inbox, number: 0, link: None, reader: None, child: None }
+    pub(super) fn new(dir: &Path, command: &[String], lease_ms: i64, inbox: Arc<Inbox>) -> Self {
+        let (dir, command) = (dir.to_owned(), command.to_vec());
+        Self { dir, command, inbox, number: 0, link: None, reader: None, child: None, unanswered: 0, lease_ms }
     }
 
     /// Connects, starting a supervisor if needed. The snapshot is the first thing the core hears of this connection.
@@ -50,8 +68,9 @@ impl Supervision {
             }
             inbox.push(News::Disconnected(number));
         };
-        self.reader = Some(super::spawn("agent-supervision", body).map_err(failed)?);
+        self.reader = Some(super::spawn_beside("agent-supervision", &self.inbox, body).map_err(failed)?);
         self.link = Some(sender);
+        self.unanswered = 0;
         Ok(snapshot)
     }
 
@@ -66,7 +85,33 @@ impl Supervision {
                 Err(error) => tracing::warn!(%error, "the supervisor does not answer"),
             }
         }
+        link::kill_supervisor(&self.dir);
         None
+    }
+
+    /// It lives.
+    pub(super) const fn heard(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// Asks for a sign of life; one that was stopped is told to go on.
+    pub(super) fn ping(&mut self) -> Pulse {
+        let silent_ms = i64::from(self.unanswered) * PING_MS;
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.send(Request::Ping);
+        if self.unanswered <= SILENT_PINGS {
+            return Pulse::Fine;
+        }
+        tracing::error!(silent_ms, "the supervisor does not answer");
+        if let Some(link) = &self.link {
+            link.wake();
+        }
+        if silent_ms > self.lease_ms {
+            // Its tasks are over, or their second holder ends them.
+            link::kill_supervisor(&self.dir);
+            self.disconnect();
+        }
+        Pulse::Silent
     }
 
     /// True for the connection in use.

@@ -20,6 +20,9 @@ const REPORT_BYTES: usize = 4096;
 /// Bytes of one read of the children's list: 4,096 leaders of at most 8 bytes each fit.
 const LIST_BYTES: usize = 64 << 10;
 
+/// Until another holder of the lease is started: somebody ends them, and may go on with it.
+pub(super) const HOLDER_AGAIN_MS: i64 = 1_000;
+
 /// Whose orphan it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -42,6 +45,9 @@ impl Supervisor {
             }
             let Some(exit) = spawn::reap(pid) else { break };
             self.orphans.remove(&pid);
+            if self.holder.ended(pid) {
+                self.timers.add(host::boot_ms() + HOLDER_AGAIN_MS, Due::Holder);
+            }
             if let Some(serial) = leads {
                 self.leader_exited(serial, pid, exit);
             }
@@ -67,7 +73,7 @@ impl Supervisor {
     fn clear_trees(&mut self) {
         let mut held = BTreeSet::new();
         for pid in self.children() {
-            if self.by_pid.contains_key(&pid) {
+            if self.by_pid.contains_key(&pid) || self.holder.is(pid) {
                 continue;
             }
             let owner = match self.orphans.get(&pid) {
@@ -150,13 +156,13 @@ impl Supervisor {
         let Some(mut task) = self.tasks.remove(&serial) else { return };
         self.by_attempt.remove(&task.attempt);
         for output in &mut task.outputs {
-            output.finish(&mut self.buffer, &task.sandbox, self.settings.rotation);
+            output.finish(&mut self.buffer, &task.output_folder, self.settings.rotation);
             if output.lost() > 0 {
                 self.note(&format!("{} bytes of output of {} could not be written", output.lost(), task.attempt));
             }
         }
-        let wrote = task.outputs.iter().any(super::output::Output::wrote);
-        let sandbox_kept = wrote || !self.sandboxes.give_back(&task.sandbox);
+        let holds_files = !self.sandboxes.give_back(&task.sandbox);
+        let sandbox_kept = holds_files || task.outputs.iter().any(super::output::Output::wrote);
         let end = end_of(&task);
         self.ended(Ended { attempt: task.attempt, process: Some(task.process), end, sandbox_kept });
     }

@@ -1,42 +1,50 @@
 //! The trampoline: the same binary, started in place of a task that asks for another user or for resource limits, which
 //! posix_spawn cannot set. It prepares itself and becomes the task.
 //!
-//! It runs with the supervisor's rights, so the task's environment is not its own (an `LD_PRELOAD` of a job would run as root):
-//! variables come as arguments and are handed to the exec. What goes wrong is written to file 3, which closes at the exec.
+//! It runs with the supervisor's rights, so the task's environment is not its own (an `LD_PRELOAD` of a job would run as root). Nor is
+//! it among its arguments, which every user of the machine can read: what is wanted comes in file 4, which nobody else can open. What
+//! goes wrong is written to file 3. Both close at the exec.
 
 use super::spawn;
 use crate::host;
 use crate::supervisor::program;
+use rustix::fs::{Access, AtFlags, CWD, MemfdFlags};
 use rustix::process::{Resource, Rlimit};
-use std::ffi::{CString, OsString};
-use std::io::Write as _;
+use serde::{Deserialize, Serialize};
+use std::ffi::{CStr, CString};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The hidden subcommand's name: `orrery exec-as --env K=V… --user U --limit nofile=1024… -- argv…`.
+/// The hidden subcommand's name.
 pub const SUBCOMMAND: &str = "exec-as";
+/// The same for exec.
+pub(super) const SUBCOMMAND_C: &CStr = c"exec-as";
 
 /// Exit code where the task could not be started, as shells have it.
 const NOT_STARTED: u8 = 127;
 
 /// What the trampoline is asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ExecAs {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ExecAs {
     /// `NAME=value`, the task's whole environment.
-    pub env: Vec<String>,
+    pub(super) env: Vec<String>,
     /// User to become.
-    pub user: Option<String>,
+    pub(super) user: Option<String>,
     /// Name and value of resource limits.
-    pub limits: Vec<(String, u64)>,
+    pub(super) limits: Vec<(String, u64)>,
     /// The command.
-    pub argv: Vec<String>,
+    pub(super) argv: Vec<String>,
+    /// The task's folder, by the name that the task is told.
+    pub(super) sandbox: String,
 }
 
-/// Runs the subcommand with the arguments that follow its name; does not return if all goes well.
-pub fn exec_as(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// Runs the subcommand; does not return if all goes well.
+pub fn exec_as() -> ExitCode {
     // Opened first: after a change of user the kernel refuses it.
     let mut report = report();
-    let refused = match ExecAs::parse(args) {
+    let refused = match ExecAs::read() {
         Ok(wanted) => wanted.execute(),
         Err(refused) => refused,
     };
@@ -46,33 +54,17 @@ pub fn exec_as(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 impl ExecAs {
-    /// Reads the arguments.
-    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
-        let mut args = args.into_iter().map(|arg| arg.into_string().map_err(|arg| format!("argument {} is not UTF-8", arg.display())));
-        let mut wanted = Self::default();
-        while let Some(option) = args.next().transpose()? {
-            if option == "--" {
-                wanted.argv = args.collect::<Result<_, _>>()?;
-                return Ok(wanted);
-            }
-            let value = args.next().transpose()?.ok_or_else(|| format!("option {option} has no value"))?;
-            match option.as_str() {
-                "--env" => wanted.env.push(value),
-                "--user" => wanted.user = Some(value),
-                "--limit" => wanted.limits.push(parse_limit(&value)?),
-                _ => return Err(format!("option {option} is not known")),
-            }
-        }
-        Err("the command is missing behind --".into())
+    /// What the supervisor left in memory for us.
+    fn read() -> Result<Self, String> {
+        let content = std::fs::read("/proc/self/fd/4").map_err(|e| format!("file 4 is not the supervisor's: {}", host::words(&e)))?;
+        serde_json::from_slice(&content).map_err(|e| format!("file 4 is not the supervisor's: {e}"))
     }
 
-    /// The same as arguments, the subcommand's name first.
-    pub fn to_args(&self) -> Vec<String> {
-        let options = self.env.iter().map(|pair| ("--env", pair.clone()));
-        let options = options.chain(self.user.iter().map(|user| ("--user", user.clone())));
-        let options = options.chain(self.limits.iter().map(|(name, value)| ("--limit", format!("{name}={value}"))));
-        let options = options.flat_map(|(option, value)| [option.to_owned(), value]);
-        [SUBCOMMAND.to_owned()].into_iter().chain(options).chain(["--".to_owned()]).chain(self.argv.iter().cloned()).collect()
+    /// The same in memory, as a file that ends with the last process that has it open.
+    pub(super) fn to_file(&self) -> io::Result<OwnedFd> {
+        let mut file = std::fs::File::from(rustix::fs::memfd_create("orrery-exec-as", MemfdFlags::CLOEXEC)?);
+        file.write_all(&serde_json::to_vec(self)?)?;
+        Ok(file.into())
     }
 
     /// Becomes the task, or says why not.
@@ -84,7 +76,7 @@ impl ExecAs {
     }
 
     fn prepare(&self) -> Result<(CString, Vec<CString>, Vec<CString>), String> {
-        spawn::close_report_at_exec().map_err(|e| format!("file 3 is not the supervisor's: {}", host::words(&e)))?;
+        spawn::close_ours_at_exec().map_err(|e| format!("files 3 and 4 are not the supervisor's: {}", host::words(&e)))?;
         for (name, value) in &self.limits {
             set_limit(name, *value)?;
         }
@@ -105,15 +97,26 @@ impl ExecAs {
         if user.uid != rustix::process::geteuid().as_raw() {
             std::os::unix::fs::chown(".", Some(user.uid), Some(user.gid)).map_err(failed)?;
             spawn::become_user(&user).map_err(failed)?;
+            self.check_reach(name)?;
         }
         Ok(())
     }
-}
 
-fn parse_limit(text: &str) -> Result<(String, u64), String> {
-    let refused = || format!("limit {text:?} is not name=number");
-    let (name, value) = text.split_once('=').ok_or_else(refused)?;
-    Ok((name.to_owned(), value.parse().map_err(|_| refused())?))
+    /// A folder above the sandbox that is closed to the user would hide its event from it, and its own files.
+    fn check_reach(&self, name: &str) -> Result<(), String> {
+        let sandbox = Path::new(&self.sandbox);
+        let mut above: Vec<&Path> = sandbox.ancestors().skip(1).collect();
+        above.reverse();
+        let closed = |folder: &&Path| rustix::fs::accessat(CWD, *folder, Access::EXEC_OK, AtFlags::EACCESS).is_err();
+        match above.into_iter().find(closed) {
+            Some(folder) => Err(format!(
+                "user {name:?} cannot reach its sandbox {}: {} is closed to it; chmod o+x that folder, or choose another data folder",
+                self.sandbox,
+                folder.display()
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Sets the soft and hard limit, not above the hard limit that we have: raising that needs a right that we may lack.

@@ -11,6 +11,8 @@
 mod connection;
 mod ending;
 mod exec_as;
+mod held;
+mod holder;
 mod output;
 mod program;
 mod recover;
@@ -21,7 +23,8 @@ mod starting;
 mod state_file;
 mod timers;
 
-pub use exec_as::{ExecAs, SUBCOMMAND as EXEC_AS, exec_as};
+pub use exec_as::{SUBCOMMAND as EXEC_AS, exec_as};
+pub use holder::{SUBCOMMAND as HOLD_LEASE, hold_lease};
 pub use output::Rotation;
 
 use crate::host;
@@ -33,6 +36,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -67,6 +71,11 @@ const EVENTS_PER_TURN: usize = 256;
 /// Read buffer, shared by all: a pipe's default capacity.
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// Held by the supervisor of a folder.
+const LOCK: &str = "supervisor.lock";
+/// A holder of a lease without supervisor has the lock for a moment, once a second, to see whether it is free.
+const LOCK_TRIES: usize = 10;
+
 const LISTENER: u64 = 0;
 const CONNECTION: u64 = 1;
 const CHILDREN: u64 = 2;
@@ -84,6 +93,7 @@ pub fn main(dir: &Path) -> ExitCode {
 /// Like [`main`]. Prints `ready` on standard output when its socket answers.
 pub fn main_with(dir: &Path, settings: Settings) -> ExitCode {
     spawn::close_inherited();
+    host::close_to_others();
     match Supervisor::start(dir, settings).and_then(Supervisor::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -101,6 +111,7 @@ struct Task {
     from_boot_ms: i64,
     grace_ms: i64,
     sandbox: PathBuf,
+    output_folder: PathBuf,
     outputs: [output::Output; 2],
     /// What the trampoline says if it fails.
     report: Option<OwnedFd>,
@@ -136,6 +147,12 @@ struct Supervisor {
     sandboxes: sandboxes::Sandboxes,
     /// Told at the end of the turn, after the state file has it.
     news: Vec<Event>,
+    /// Told at the end of the turn before those, whether or not the state file can be written.
+    told_at_once: Vec<Event>,
+    held: Option<held::Held>,
+    /// Device and number of our folder.
+    folder: (u64, u64),
+    holder: holder::Holder,
     lease_until: Option<i64>,
     shutdown: bool,
     idle_at: Option<i64>,
@@ -191,7 +208,7 @@ impl Supervisor {
             pipe => {
                 let (serial, stream) = ((pipe - PIPES) / 2, usize::from((pipe - PIPES) % 2 == 1));
                 if let Some(task) = self.tasks.get_mut(&serial) {
-                    task.outputs[stream].take(&mut self.buffer, &task.sandbox, self.settings.rotation);
+                    task.outputs[stream].take(&mut self.buffer, &task.output_folder, self.settings.rotation);
                 }
             }
         }
@@ -207,8 +224,9 @@ impl Supervisor {
         };
         self.tell()?;
         self.connection = None;
-        let connection = Connection::new(stream)?;
-        epoll::add(&self.epoll, connection.stream(), epoll::EventData::new_u64(CONNECTION), epoll::EventFlags::IN)?;
+        let watch = |connection: &Connection| self.watch(connection.stream(), CONNECTION);
+        // Whoever cannot be served now comes again.
+        let Ok(connection) = Connection::new(stream).and_then(|connection| watch(&connection).map(|()| connection)) else { return Ok(()) };
         self.connection = Some(connection);
         self.idle_at = None;
         Ok(())
@@ -229,10 +247,13 @@ impl Supervisor {
         self.connection = None;
     }
 
-    /// First the state file, then the agent.
+    /// First the state file, then the agent. While the file cannot be written nothing is started, and ends wait.
     fn tell(&mut self) -> io::Result<()> {
-        self.state.flush()?;
-        let news = std::mem::take(&mut self.news);
+        let is_kept = self.keep();
+        let mut news = std::mem::take(&mut self.told_at_once);
+        if is_kept {
+            news.append(&mut self.news);
+        }
         let Some(connection) = &mut self.connection else { return Ok(()) };
         if news.is_empty() && !connection.is_blocked() {
             return Ok(());
@@ -248,6 +269,27 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Writes the state file; false if it cannot be written.
+    fn keep(&mut self) -> bool {
+        match self.state.flush() {
+            Ok(()) => true,
+            Err(error) => {
+                if !self.is_held(host::boot_ms()) {
+                    self.hold(format!("cannot write {}: {}", state_file::FILE, host::words(&error)));
+                }
+                false
+            }
+        }
+    }
+
+    /// Without one the lease is kept all the same, by us alone.
+    fn start_holder(&mut self) {
+        if let Err(error) = self.holder.start(&self.spawner, self.null.as_fd(), &self.dir) {
+            self.note(&format!("the lease has no second holder: {error}"));
+            self.timers.add(host::boot_ms() + ending::HOLDER_AGAIN_MS, timers::Due::Holder);
+        }
+    }
+
     fn fire_timers(&mut self) {
         let now = host::boot_ms();
         while let Some(due) = self.timers.take(now) {
@@ -255,6 +297,8 @@ impl Supervisor {
                 timers::Due::Timeout(serial) => self.kill(serial, Cause::TimedOut, None),
                 timers::Due::Grace(serial) => self.kill_group(serial, rustix::process::Signal::KILL),
                 timers::Due::Lease => self.end_lease(now),
+                timers::Due::Retry => self.retry(now),
+                timers::Due::Holder => self.start_holder(),
                 timers::Due::Idle => {}
             }
         }
@@ -309,9 +353,14 @@ impl Supervisor {
         let (mut state, remembered) = state_file::StateFile::open(&dir)?;
         recover::end_survivors(&dir, remembered, &mut state);
         state.compact()?;
-        let this = Self {
+        let meta = std::fs::metadata(&dir)?;
+        let mut this = Self {
             listener: listen(&dir)?,
             sandboxes: sandboxes::Sandboxes::new(&dir)?,
+            folder: (meta.dev(), meta.ino()),
+            held: None,
+            told_at_once: Vec::new(),
+            holder: holder::Holder::new()?,
             dir,
             settings,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -340,6 +389,7 @@ impl Supervisor {
         this.watch(&this.listener, LISTENER)?;
         this.watch(&this.children_signal, CHILDREN)?;
         this.watch(this.timers.file(), TIMER)?;
+        this.start_holder();
         announce()?;
         Ok(this)
     }
@@ -354,10 +404,16 @@ fn announce() -> io::Result<()> {
 }
 
 fn lock(dir: &Path) -> io::Result<File> {
-    let file = File::options().append(true).create(true).open(dir.join("supervisor.lock"))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| io::Error::new(io::ErrorKind::AddrInUse, "another supervisor serves this folder"))?;
-    Ok(file)
+    let file = File::options().append(true).create(true).open(dir.join(LOCK))?;
+    let pause = rustix::time::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    for _ in 0..LOCK_TRIES {
+        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(file);
+        }
+        // Cut short by a signal is as good.
+        let _ = rustix::thread::nanosleep(&pause);
+    }
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "another supervisor serves this folder"))
 }
 
 /// Binds the socket by a relative name: absolute ones are limited to 107 bytes. Only our own user may connect.

@@ -1,13 +1,12 @@
 //! One output stream of a task: from its pipe into files of limited size.
 //!
-//! The file `stdout` is made by the first byte. Full, it is renamed to `stdout.<absolute position of its first byte>` and a new one is
+//! The folder is ours alone, so that no file of the task's is taken for its output, or replaced by it. The file `stdout` is made by the first byte. Full, it is renamed to `stdout.<absolute position of its first byte>` and a new one is
 //! made by the next byte; beyond the number of files kept the oldest is deleted. So names alone tell which bytes are where.
 
-use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// How much output is kept of each stream.
@@ -30,6 +29,9 @@ impl Default for Rotation {
 const TURN_BYTES: usize = 256 << 10;
 /// Left in a pipe at the end: Linux lets a pipe grow to 1 MiB unless an administrator says more.
 const DRAIN_BYTES: usize = 1 << 20;
+/// What a task prints may be secret: it is for our own user.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// The reading end and the files.
 #[derive(Debug)]
@@ -53,13 +55,13 @@ impl Output {
     }
 
     /// Takes what is there, one turn's worth; closes at the end of the stream.
-    pub(super) fn take(&mut self, buffer: &mut [u8], sandbox: &Path, rotation: Rotation) {
-        self.read_up_to(TURN_BYTES, buffer, sandbox, rotation);
+    pub(super) fn take(&mut self, buffer: &mut [u8], folder: &Path, rotation: Rotation) {
+        self.read_up_to(TURN_BYTES, buffer, folder, rotation);
     }
 
     /// Takes the rest, nobody of the task being left, and closes. (A file passed to a stranger would stay open for ever.)
-    pub(super) fn finish(&mut self, buffer: &mut [u8], sandbox: &Path, rotation: Rotation) {
-        self.read_up_to(DRAIN_BYTES, buffer, sandbox, rotation);
+    pub(super) fn finish(&mut self, buffer: &mut [u8], folder: &Path, rotation: Rotation) {
+        self.read_up_to(DRAIN_BYTES, buffer, folder, rotation);
         self.pipe = None;
         self.file = None;
     }
@@ -79,7 +81,7 @@ impl Output {
         self.lost
     }
 
-    fn read_up_to(&mut self, limit: usize, buffer: &mut [u8], sandbox: &Path, rotation: Rotation) {
+    fn read_up_to(&mut self, limit: usize, buffer: &mut [u8], folder: &Path, rotation: Rotation) {
         let mut taken = 0;
         while taken < limit {
             let Some(pipe) = &mut self.pipe else { return };
@@ -87,7 +89,7 @@ impl Output {
                 Ok(0) => self.pipe = None,
                 Ok(n) => {
                     taken += n;
-                    self.write(&buffer[..n], sandbox, rotation);
+                    self.write(&buffer[..n], folder, rotation);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
@@ -96,25 +98,25 @@ impl Output {
         }
     }
 
-    fn write(&mut self, mut bytes: &[u8], sandbox: &Path, rotation: Rotation) {
+    fn write(&mut self, mut bytes: &[u8], folder: &Path, rotation: Rotation) {
         while !bytes.is_empty() {
             let room = usize::try_from(rotation.file_bytes.saturating_sub(self.size)).unwrap_or(usize::MAX);
             let (now, later) = bytes.split_at(room.min(bytes.len()));
-            if self.append(now, sandbox).is_err() {
+            if self.append(now, folder).is_err() {
                 self.lost += now.len() as u64;
                 return;
             }
             if self.size >= rotation.file_bytes {
-                self.rotate(sandbox, rotation);
+                self.rotate(folder, rotation);
             }
             bytes = later;
         }
     }
 
-    fn append(&mut self, bytes: &[u8], sandbox: &Path) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], folder: &Path) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(create(&sandbox.join(self.name))?),
+            none => none.insert(create(folder, self.name)?),
         };
         let written = file.write_all(bytes);
         // A partial write still moves the end; the file knows best.
@@ -125,10 +127,10 @@ impl Output {
         written
     }
 
-    fn rotate(&mut self, sandbox: &Path, rotation: Rotation) {
-        let full = |start: u64| sandbox.join(format!("{}.{start}", self.name));
-        // If the task has moved its own log away, there is nothing to keep; positions go on.
-        let _ = fs::rename(sandbox.join(self.name), full(self.start));
+    fn rotate(&mut self, folder: &Path, rotation: Rotation) {
+        let full = |start: u64| folder.join(format!("{}.{start}", self.name));
+        // If somebody has taken the file away, there is nothing to keep; positions go on.
+        let _ = fs::rename(folder.join(self.name), full(self.start));
         let mut starts = std::mem::take(&mut self.full);
         starts.push(self.start);
         while starts.len() >= rotation.files.max(1) {
@@ -140,9 +142,22 @@ impl Output {
     }
 }
 
-/// Makes a new file and follows no link: the sandbox belongs to the task, which may have put anything there.
-fn create(path: &Path) -> io::Result<File> {
-    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).expect("a flag of open(2) fits its argument");
-    let open = || OpenOptions::new().append(true).create_new(true).mode(0o644).custom_flags(nofollow).open(path);
-    open().or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { fs::remove_file(path).and_then(|()| open()) } else { Err(e) })
+/// Makes a new file, and the folder with the first of them. Nothing that stands in its place is written to or followed.
+fn create(folder: &Path, name: &str) -> io::Result<File> {
+    let path = folder.join(name);
+    let open = || OpenOptions::new().append(true).create_new(true).mode(FILE_MODE).open(&path);
+    open().or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => create_folder(folder).and_then(|()| open()),
+        io::ErrorKind::AlreadyExists => fs::remove_file(&path).and_then(|()| open()),
+        _ => Err(error),
+    })
+}
+
+/// With the folder of all output, should somebody have removed it, but never with the agent's own: that may have been moved.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    let create = |folder: &Path| fs::DirBuilder::new().mode(FOLDER_MODE).create(folder);
+    create(folder).or_else(|error| match folder.parent() {
+        Some(all) if error.kind() == io::ErrorKind::NotFound => create(all).and_then(|()| create(folder)),
+        _ => Err(error),
+    })
 }

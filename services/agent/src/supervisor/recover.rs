@@ -24,15 +24,31 @@ const DEATH_SECONDS: i64 = 10;
 
 /// Kills every survivor and records the ends.
 pub(super) fn end_survivors(dir: &Path, remembered: Remembered, state: &mut StateFile) {
+    kill_survivors(dir, &remembered);
     let sandboxes = dir.join(crate::SANDBOXES);
-    let mut sessions = BTreeSet::new();
-    if remembered.same_boot {
-        sessions = remembered.started.values().filter(|started| is_same(started)).map(|started| started.process.pid).collect();
+    let reason = if remembered.same_boot { "the supervisor died" } else { "the machine restarted" };
+    let (boot_ms, wall) = (host::boot_ms(), clock::wall());
+    for (attempt, Started { process, from_boot_ms, .. }) in remembered.started {
+        let wall_ms = if remembered.same_boot { boot_ms - from_boot_ms } else { wall.since_ms(process.started_at) };
+        let (kind, reason) = (EndKind::Lost, Some(reason.into()));
+        let end = End { kind, code: None, signal: None, reason, wall_ms: wall_ms.max(0), cpu_ms: 0, peak_memory: 0, ended_at: wall };
+        let sandbox_kept = sandboxes.join(attempt.as_str()).exists() || crate::output_folder(dir, &attempt).exists();
+        state.ended(Ended { attempt, process: Some(process), end, sandbox_kept });
     }
+    for attempt in remembered.starting {
+        let (kind, reason) = (EndKind::Lost, Some(format!("{reason} in the moment of its start")));
+        let end = End { kind, code: None, signal: None, reason, wall_ms: 0, cpu_ms: 0, peak_memory: 0, ended_at: wall };
+        state.ended(Ended { attempt, process: None, end, sandbox_kept: false });
+    }
+}
+
+/// Kills what is left of a supervisor's tasks, round by round.
+pub(super) fn kill_survivors(dir: &Path, remembered: &Remembered) {
+    let (sandboxes, sessions) = (dir.join(crate::SANDBOXES), sessions(remembered));
     for _ in 0..ROUNDS_MAX {
         let found: Vec<OwnedFd> = host::all_pids().into_iter().filter_map(|pid| open_survivor(pid, &sandboxes, &sessions)).collect();
         if found.is_empty() {
-            break;
+            return;
         }
         for process in &found {
             // Gone already is as good.
@@ -43,15 +59,18 @@ pub(super) fn end_survivors(dir: &Path, remembered: Remembered, state: &mut Stat
             let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit));
         }
     }
-    let reason = if remembered.same_boot { "the supervisor died" } else { "the machine restarted" };
-    let (boot_ms, wall) = (host::boot_ms(), clock::wall());
-    for (attempt, Started { process, from_boot_ms, .. }) in remembered.started {
-        let wall_ms = if remembered.same_boot { boot_ms - from_boot_ms } else { wall.since_ms(process.started_at) };
-        let (kind, reason) = (EndKind::Lost, Some(reason.into()));
-        let end = End { kind, code: None, signal: None, reason, wall_ms: wall_ms.max(0), cpu_ms: 0, peak_memory: 0, ended_at: wall };
-        let sandbox_kept = sandboxes.join(attempt.as_str()).exists();
-        state.ended(Ended { attempt, process: Some(process), end, sandbox_kept });
-    }
+}
+
+/// True if anything is left of this folder's tasks.
+pub(super) fn any_survivor(dir: &Path) -> bool {
+    let sessions = sessions(&super::state_file::remembered(dir).unwrap_or_default());
+    let sandboxes = dir.join(crate::SANDBOXES);
+    host::all_pids().into_iter().any(|pid| open_survivor(pid, &sandboxes, &sessions).is_some())
+}
+
+fn sessions(remembered: &Remembered) -> BTreeSet<i32> {
+    let started = remembered.started.values().filter(|started| remembered.same_boot && is_same(started));
+    started.map(|started| started.process.pid).collect()
 }
 
 /// The process is held open before it is looked at: from then on its number cannot become another's unseen.

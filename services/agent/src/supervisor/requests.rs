@@ -15,6 +15,7 @@ impl Supervisor {
             Request::Kill { attempt, grace_ms, reason } => self.kill_attempt(&attempt, grace_ms, reason),
             Request::Lease { until_boot_ms } => self.extend_lease(until_boot_ms),
             Request::Forget { attempts } => attempts.iter().for_each(|attempt| self.state.forget(attempt)),
+            Request::Ping => self.told_at_once.push(Event::Pong { unable: self.unable() }),
             Request::ShutdownWhenIdle => self.shutdown = true,
         }
     }
@@ -27,8 +28,10 @@ impl Supervisor {
             supervisor_pid: rustix::process::getpid().as_raw_nonzero().get(),
             live: running.chain(queued).collect(),
             ended: self.state.unforgotten().values().cloned().collect(),
+            unable: self.unable(),
         };
-        self.news = vec![Event::Snapshot(snapshot)];
+        self.news.clear();
+        self.told_at_once = vec![Event::Snapshot(snapshot)];
         if let Some(connection) = &mut self.connection {
             connection.greet();
         }
@@ -68,6 +71,9 @@ impl Supervisor {
             self.timers.remove(until, Due::Lease);
         }
         self.timers.add(until_boot_ms, Due::Lease);
+        if let Err(error) = self.holder.set(until_boot_ms) {
+            self.note(&format!("the lease's second holder is not told of it: {error}"));
+        }
     }
 
     pub(super) fn lease_holds(&self, now_boot_ms: i64) -> bool {

@@ -5,16 +5,20 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Holds the data of the event that fired the run.
 pub(super) const EVENT_FILE: &str = "event.json";
 /// Folders put by, beside the sandboxes.
 const SPARES: &str = "spares";
+/// Made and removed to see whether a folder can be made.
+const SPARES_TRIAL: &str = "spares.trial";
 /// Most of them: as many as attempts end between two starts in a burst.
 const SPARES_MAX: usize = 256;
 const MODE: u32 = 0o700;
+/// What it is for folders that others go through, without seeing what is there.
+const THROUGH: u32 = 0o711;
 /// Without it the next attempt's event could not be written.
 const OURS_TO_WRITE: u32 = 0o200;
 
@@ -28,13 +32,18 @@ pub(super) struct Sandboxes {
 impl Sandboxes {
     /// Spares of a supervisor that is dead are of no use.
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir.join(crate::SANDBOXES))?;
+        let sandboxes = dir.join(crate::SANDBOXES);
+        fs::create_dir_all(&sandboxes)?;
+        fs::DirBuilder::new().recursive(true).mode(MODE).create(dir.join(crate::OUTPUTS))?;
         let spares = dir.join(SPARES);
         if spares.exists() {
             fs::remove_dir_all(&spares)?;
         }
         fs::DirBuilder::new().mode(MODE).create(&spares)?;
-        Ok(Self { dir: dir.to_owned(), spares: Vec::new(), numbered: 0, owner: rustix::process::geteuid().as_raw() })
+        let this = Self { dir: dir.to_owned(), spares: Vec::new(), numbered: 0, owner: rustix::process::geteuid().as_raw() };
+        this.open_to_tasks(dir)?;
+        this.open_to_tasks(&sandboxes)?;
+        Ok(this)
     }
 
     /// An empty folder for this attempt alone, whatever a predecessor left there; with an event it holds the event's file.
@@ -53,6 +62,15 @@ impl Sandboxes {
         }
     }
 
+    /// Makes a folder and removes it.
+    pub(super) fn trial(&self) -> io::Result<()> {
+        let folder = self.dir.join(crate::SANDBOXES);
+        fs::DirBuilder::new().recursive(true).create(&folder)?;
+        let trial = self.dir.join(SPARES_TRIAL);
+        fs::DirBuilder::new().mode(MODE).create(&trial).or_else(|e| if is_taken(&e) { Ok(()) } else { Err(e) })?;
+        fs::remove_dir(trial)
+    }
+
     fn make(&mut self, sandbox: &Path) -> io::Result<()> {
         if let Some(spare) = self.spares.pop() {
             match fs::rename(&spare, sandbox) {
@@ -65,7 +83,23 @@ impl Sandboxes {
                 Ok(()) => return Ok(()),
             }
         }
-        fs::DirBuilder::new().mode(MODE).create(sandbox)
+        let make = || fs::DirBuilder::new().mode(MODE).create(sandbox);
+        make().or_else(|error| match error.kind() {
+            // All sandboxes were removed. (If our whole folder was, this fails again.)
+            io::ErrorKind::NotFound => self.make_parent().and_then(|()| make()),
+            _ => Err(error),
+        })
+    }
+
+    fn make_parent(&self) -> io::Result<()> {
+        let folder = self.dir.join(crate::SANDBOXES);
+        fs::create_dir(&folder)?;
+        self.open_to_tasks(&folder)
+    }
+
+    /// Only root can start tasks as other users, who then must get through to their sandboxes.
+    fn open_to_tasks(&self, folder: &Path) -> io::Result<()> {
+        if self.owner == 0 { fs::set_permissions(folder, fs::Permissions::from_mode(THROUGH)) } else { Ok(()) }
     }
 
     /// False if there is something to keep in it; else it is no longer there.

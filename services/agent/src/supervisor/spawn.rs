@@ -24,8 +24,8 @@ pub(super) struct Program<'a> {
     pub(super) cwd: &'a CStr,
     /// Standard input, output and error.
     pub(super) stdio: [BorrowedFd<'a>; 3],
-    /// Becomes file 3, if given.
-    pub(super) report: Option<BorrowedFd<'a>>,
+    /// Become files 3 and 4, if given.
+    pub(super) inherited: Option<[BorrowedFd<'a>; 2]>,
 }
 
 impl Spawner {
@@ -86,15 +86,15 @@ impl Actions {
             check(libc::posix_spawn_file_actions_init(actions.as_mut_ptr()))?;
             Self(actions.assume_init())
         };
-        for (target, source) in program.stdio.iter().chain(&program.report).enumerate() {
-            this.dup(source.as_raw_fd(), RawFd::try_from(target).expect("at most 4 files"))?;
+        for (target, source) in program.stdio.iter().chain(program.inherited.iter().flatten()).enumerate() {
+            this.dup(source.as_raw_fd(), RawFd::try_from(target).expect("at most 5 files"))?;
         }
         // SAFETY: `actions` is initialised and the path is copied by the call.
         check(unsafe { libc::posix_spawn_file_actions_addchdir_np(&raw mut this.0, program.cwd.as_ptr()) })?;
         Ok(this)
     }
 
-    /// Sources are above 3 or equal to their target, so that no action overwrites the source of a later one.
+    /// Sources are above 4 (the supervisor's own files come first) or equal to their target, so that no action overwrites the source of a later one.
     fn dup(&mut self, source: RawFd, target: RawFd) -> io::Result<()> {
         // SAFETY: `self.0` is initialised.
         check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, source, target) })
@@ -177,10 +177,10 @@ pub(super) fn become_user(user: &User) -> io::Result<()> {
     }
 }
 
-/// File 3, inherited from the supervisor, ends with the exec, which tells the supervisor that all went well.
-pub(super) fn close_report_at_exec() -> io::Result<()> {
+/// Files 3 and 4, inherited from the supervisor, end with the exec, which tells the supervisor that all went well.
+pub(super) fn close_ours_at_exec() -> io::Result<()> {
     // SAFETY: the call changes a flag of a file, or fails.
-    check_errno(unsafe { libc::fcntl(3, libc::F_SETFD, libc::FD_CLOEXEC) })
+    [3, 4].into_iter().try_for_each(|file| check_errno(unsafe { libc::fcntl(file, libc::F_SETFD, libc::FD_CLOEXEC) }))
 }
 
 /// Closes what whoever started us left open: a task must not get it, and somebody may wait for its end.

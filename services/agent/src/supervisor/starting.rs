@@ -1,6 +1,7 @@
 //! From a start request to a process: sandbox, event file, environment, pipes, spawn.
 
-use super::exec_as::ExecAs;
+use super::exec_as::{self, ExecAs};
+use super::held::Refusal;
 use super::output::Output;
 use super::sandboxes::EVENT_FILE;
 use super::{LIVE_MAX, PIPES, STARTS_PER_TURN, Supervisor, Task, program, spawn, state_file, timers::Due};
@@ -36,7 +37,7 @@ pub(super) fn raise_files_limit() -> Rlimit {
 
 impl Supervisor {
     pub(super) fn may_start(&self) -> bool {
-        !self.queue.is_empty() && self.tasks.len() < LIVE_MAX
+        !self.queue.is_empty() && self.tasks.len() < LIVE_MAX && !self.is_held(host::boot_ms())
     }
 
     /// Starts what waits, a turn's worth: prepared one by one, spawned by two threads, registered one by one.
@@ -49,26 +50,47 @@ impl Supervisor {
         }
         let count = self.queue.len().min(STARTS_PER_TURN).min(LIVE_MAX - self.tasks.len());
         let tasks: Vec<StartTask> = self.queue.drain(..count).collect();
-        let mut prepared = Vec::with_capacity(count);
+        let (mut prepared, mut outcome) = (Vec::with_capacity(count), Outcome::default());
         for task in tasks {
-            let attempt = task.attempt.clone();
-            match self.prepare(task) {
-                Ok(ready) => prepared.push(ready),
-                Err(why) => self.did_not_start(attempt, why),
+            match self.prepare(&task) {
+                Ok(files) => prepared.push(Ready { start: task, files }),
+                Err(refusal) => self.refused(task, refusal, &mut outcome),
             }
+        }
+        // Known before there is a process: what is not in the file was certainly never started.
+        prepared.iter().for_each(|ready| self.state.starting(&ready.start.attempt));
+        if !prepared.is_empty() && !self.keep() {
+            return self.put_back(prepared.into_iter().map(|ready| ready.start).chain(outcome.held));
         }
         let spawned = self.spawn_all(&prepared);
         for (ready, pid) in prepared.into_iter().zip(spawned) {
             match pid {
-                Ok(pid) => self.started(ready, pid),
-                Err(why) => self.did_not_start(ready.start.attempt, why),
+                Ok(pid) => {
+                    outcome.started = true;
+                    self.started(ready, pid);
+                }
+                Err(refusal) => self.refused(ready.start, refusal, &mut outcome),
             }
         }
+        if let Some(reason) = outcome.reason {
+            self.hold(reason);
+        } else if outcome.started {
+            self.release();
+        }
+        self.put_back(outcome.held);
     }
 
-    fn did_not_start(&mut self, attempt: AttemptId, why: String) {
-        self.discard_sandbox(&attempt);
-        self.never_ran(attempt, EndKind::NotStarted, why);
+    fn refused(&mut self, start: StartTask, refusal: Refusal, outcome: &mut Outcome) {
+        let attempt = &start.attempt;
+        // An attempt that never ran leaves no sandbox.
+        let _ = fs::remove_dir_all(crate::sandbox(&self.dir, attempt));
+        match refusal {
+            Refusal::Final(why) => self.never_ran(start.attempt, EndKind::NotStarted, why),
+            Refusal::ForNow(why) => {
+                outcome.reason = Some(why);
+                outcome.held.push(start);
+            }
+        }
     }
 
     /// An attempt that ends without ever having had a process.
@@ -78,25 +100,27 @@ impl Supervisor {
         self.ended(Ended { attempt, process: None, end, sandbox_kept: false });
     }
 
-    /// An attempt that never ran leaves no sandbox.
-    fn discard_sandbox(&self, attempt: &AttemptId) {
-        let _ = fs::remove_dir_all(crate::sandbox(&self.dir, attempt));
-    }
-
-    fn prepare(&mut self, start: StartTask) -> Result<Ready, String> {
+    fn prepare(&mut self, start: &StartTask) -> Result<Files, Refusal> {
         let sandbox = crate::sandbox(&self.dir, &start.attempt);
         let event_file = start.event.as_ref().map(|_| sandbox.join(EVENT_FILE));
         let taken = self.sandboxes.take(&sandbox, start.event.as_ref().map(|event| event.bytes()).as_deref());
-        taken.map_err(|e| format!("cannot make the sandbox {}: {}", sandbox.display(), host::words(&e)))?;
-        let env = environment(&start, &sandbox, event_file.as_deref());
+        if let Err(error) = taken {
+            self.check_folder().map_err(Refusal::ForNow)?;
+            return Err(Refusal::of_ours(&format!("cannot make the sandbox {}", sandbox.display()), &error));
+        }
+        let env = environment(start, &sandbox, event_file.as_deref());
         let output = [pipe()?, pipe()?];
-        let report = if needs_trampoline(&start) { Some(pipe()?) } else { None };
-        let program = program_of(&start, &sandbox, env, report.is_some())?;
-        Ok(Ready { start, sandbox, program, output, report, from_boot_ms: host::boot_ms() })
+        let (program, trampoline) = if needs_trampoline(start) {
+            let (program, wanted) = through_trampoline(start, &sandbox, &env)?;
+            (program, Some(Trampoline { report: pipe()?, wanted }))
+        } else {
+            (directly(start, &sandbox, &env).map_err(Refusal::Final)?, None)
+        };
+        Ok(Files { sandbox, program, output, trampoline, from_boot_ms: host::boot_ms() })
     }
 
     /// Spawns them, in order, by two threads if there are several: each waits for its child's exec, which another one can use.
-    fn spawn_all(&self, ready: &[Ready]) -> Vec<Result<i32, String>> {
+    fn spawn_all(&self, ready: &[Ready]) -> Vec<Result<i32, Refusal>> {
         // The children inherit the limit of this moment.
         let own = rustix::process::getrlimit(Resource::Nofile);
         let _ = rustix::process::setrlimit(Resource::Nofile, self.files_limit);
@@ -104,9 +128,14 @@ impl Supervisor {
         let spawn = |ready: &[Ready]| ready.iter().map(|ready| ready.spawn(spawner, null)).collect::<Vec<_>>();
         let (first, second) = ready.split_at(if ready.len() < PARALLEL_FROM { ready.len() } else { ready.len() / 2 });
         let spawned = std::thread::scope(|scope| {
-            let second = (!second.is_empty()).then(|| scope.spawn(|| spawn(second)));
+            // Without a thread to be had the work is done all the same.
+            let thread = (!second.is_empty()).then(|| std::thread::Builder::new().spawn_scoped(scope, || spawn(second)));
             let mut spawned = spawn(first);
-            spawned.extend(second.into_iter().flat_map(|thread| thread.join().expect("spawning does not panic")));
+            match thread {
+                Some(Ok(thread)) => spawned.extend(thread.join().expect("spawning does not panic")),
+                Some(Err(_)) => spawned.extend(spawn(second)),
+                None => {}
+            }
             spawned
         });
         let _ = rustix::process::setrlimit(Resource::Nofile, own);
@@ -114,16 +143,18 @@ impl Supervisor {
     }
 
     fn started(&mut self, ready: Ready, pid: i32) {
-        let Ready { start, sandbox, output: [out, err], report, from_boot_ms, .. } = ready;
+        let Ready { start, files } = ready;
+        let Files { sandbox, output: [out, err], trampoline, from_boot_ms, .. } = files;
         let timeout_at = start.timeout_ms.map(|ms| from_boot_ms.saturating_add(ms));
         self.register(Task {
+            output_folder: crate::output_folder(&self.dir, &start.attempt),
             attempt: start.attempt,
             process: Process { pid, started_at: clock::wall() },
             from_boot_ms,
             grace_ms: start.grace_ms.max(0),
             sandbox,
             outputs: [Output::new("stdout", out.0), Output::new("stderr", err.0)],
-            report: report.map(|r| r.0),
+            report: trampoline.map(|trampoline| trampoline.report.0),
             timeout_at,
             grace_at: None,
             cause: None,
@@ -154,31 +185,53 @@ impl Supervisor {
     }
 }
 
+/// What became of a turn's starts.
+#[derive(Default)]
+struct Outcome {
+    started: bool,
+    /// Why some were held back, and which.
+    reason: Option<String>,
+    held: Vec<StartTask>,
+}
+
 /// A task with everything that its process needs.
 struct Ready {
     start: StartTask,
+    files: Files,
+}
+
+/// All of it that was made for the task.
+struct Files {
     sandbox: PathBuf,
     program: Arguments,
     /// Standard output and error: reading and writing ends.
     output: [(OwnedFd, OwnedFd); 2],
-    report: Option<(OwnedFd, OwnedFd)>,
+    trampoline: Option<Trampoline>,
     from_boot_ms: i64,
+}
+
+/// What passes between the supervisor and the trampoline.
+struct Trampoline {
+    /// Reading and writing end of what it says if it fails.
+    report: (OwnedFd, OwnedFd),
+    /// What it is to do.
+    wanted: OwnedFd,
 }
 
 impl Ready {
     /// The process id; the error is in words.
-    fn spawn(&self, spawner: &spawn::Spawner, null: BorrowedFd<'_>) -> Result<i32, String> {
-        let [out, err] = &self.output;
+    fn spawn(&self, spawner: &spawn::Spawner, null: BorrowedFd<'_>) -> Result<i32, Refusal> {
+        let Files { program, output: [out, err], trampoline, .. } = &self.files;
         let program = spawn::Program {
-            path: &self.program.path,
-            argv: &self.program.argv,
-            env: &self.program.env,
-            cwd: &self.program.cwd,
+            path: &program.path,
+            argv: &program.argv,
+            env: &program.env,
+            cwd: &program.cwd,
             stdio: [null, out.1.as_fd(), err.1.as_fd()],
-            report: self.report.as_ref().map(|report| report.1.as_fd()),
+            inherited: trampoline.as_ref().map(|files| [files.report.1.as_fd(), files.wanted.as_fd()]),
         };
         let name = || self.start.argv.first().map_or("", String::as_str);
-        let pid = spawner.spawn(&program).map_err(|e| format!("cannot start {:?}: {}", name(), host::words(&e)))?;
+        let pid = spawner.spawn(&program).map_err(|e| Refusal::of_call(&format!("cannot start {:?}", name()), &e))?;
         Ok(pid.as_raw_nonzero().get())
     }
 }
@@ -191,21 +244,31 @@ struct Arguments {
     cwd: CString,
 }
 
-fn program_of(start: &StartTask, sandbox: &Path, env: BTreeMap<String, String>, trampoline: bool) -> Result<Arguments, String> {
-    let pairs = |env: &BTreeMap<String, String>| env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
-    let (path, argv, env) = if trampoline {
-        // The trampoline's own environment names the sandbox only, so that it can be found if everybody dies.
-        let own: BTreeMap<_, _> = env.get_key_value("ORRERY_SANDBOX").map(|(n, v)| (n.clone(), v.clone())).into_iter().collect();
-        let limits = start.limits.iter().map(|limit| (limit.name.clone(), u64::try_from(limit.value).unwrap_or(0))).collect();
-        let wanted = ExecAs { env: pairs(&env), user: start.user.clone(), limits, argv: start.argv.clone() };
-        let argv = [vec!["orrery".to_owned()], wanted.to_args()].concat();
-        (c"/proc/self/exe".to_owned(), argv, pairs(&own))
-    } else {
-        let name = start.argv.first().map_or("", String::as_str);
-        (program::find(name, env.get("PATH").map_or("", String::as_str), sandbox)?, start.argv.clone(), pairs(&env))
-    };
-    let cwd = CString::new(sandbox.as_os_str().as_bytes()).map_err(|_| "the sandbox's path contains a NUL character".to_owned())?;
-    Ok(Arguments { path, argv: program::c_strings(&argv)?, env: program::c_strings(&env)?, cwd })
+fn directly(start: &StartTask, sandbox: &Path, env: &BTreeMap<String, String>) -> Result<Arguments, String> {
+    let name = start.argv.first().map_or("", String::as_str);
+    let path = program::find(name, env.get("PATH").map_or("", String::as_str), sandbox)?;
+    Ok(Arguments { path, argv: program::c_strings(&start.argv)?, env: program::c_strings(&pairs(env))?, cwd: folder(sandbox)? })
+}
+
+/// The trampoline's own environment names the sandbox only, so that it can be found if everybody dies.
+fn through_trampoline(start: &StartTask, sandbox: &Path, env: &BTreeMap<String, String>) -> Result<(Arguments, OwnedFd), Refusal> {
+    let own = env.get_key_value("ORRERY_SANDBOX").map(|(name, value)| (name.clone(), value.clone())).into_iter().collect();
+    let limits = start.limits.iter().map(|limit| (limit.name.clone(), u64::try_from(limit.value).unwrap_or(0))).collect();
+    let (argv, sandbox_name) = (start.argv.clone(), sandbox.display().to_string());
+    let wanted = ExecAs { env: pairs(env), user: start.user.clone(), limits, argv, sandbox: sandbox_name };
+    let file = wanted.to_file().map_err(|e| Refusal::of_ours("cannot hand over the environment", &e))?;
+    let argv = vec![c"orrery".to_owned(), exec_as::SUBCOMMAND_C.to_owned()];
+    let arguments = |env: Vec<CString>| Ok(Arguments { path: c"/proc/self/exe".to_owned(), argv, env, cwd: folder(sandbox)? });
+    let program = program::c_strings(&pairs(&own)).and_then(arguments).map_err(Refusal::Final)?;
+    Ok((program, file))
+}
+
+fn pairs(env: &BTreeMap<String, String>) -> Vec<String> {
+    env.iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+fn folder(path: &Path) -> Result<CString, String> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| "the sandbox's path contains a NUL character".to_owned())
 }
 
 /// posix_spawn can set neither user nor limits.
@@ -228,8 +291,8 @@ fn environment(start: &StartTask, sandbox: &Path, event_file: Option<&Path>) -> 
 }
 
 /// Reading and writing end; ours does not wait.
-fn pipe() -> Result<(OwnedFd, OwnedFd), String> {
-    let failed = |e: rustix::io::Errno| format!("cannot make a pipe: {}", host::words(&e.into()));
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Refusal> {
+    let failed = |e: rustix::io::Errno| Refusal::of_ours("cannot make a pipe", &e.into());
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     rustix::io::ioctl_fionbio(&reader, true).map_err(failed)?;
     Ok((reader, writer))

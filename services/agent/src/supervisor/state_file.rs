@@ -7,9 +7,10 @@ use crate::host;
 use crate::wire::{Ended, Process};
 use orrery_model::id::AttemptId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Name of the file.
@@ -20,13 +21,15 @@ const COMPACT_BYTES: u64 = 4 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    /// First of a file: starts of another boot are over.
+    /// First of a file: starts of another boot are over, and starts of a folder that this one is a copy of are none of ours.
     Boot { id: String },
+    /// A process is about to be made: without this line there never was one.
+    Starting { attempt: AttemptId },
     /// A process, with the two points of the boot clock between which it was made.
     Started { attempt: AttemptId, process: Process, from_boot_ms: i64, to_boot_ms: i64 },
     /// Over.
     Ended(Ended),
-    /// Acknowledged.
+    /// Acknowledged; or not started after all.
     Forgotten { attempt: AttemptId },
 }
 
@@ -43,6 +46,8 @@ pub(super) struct Started {
 pub(super) struct Remembered {
     /// True if it was written since this boot.
     pub(super) same_boot: bool,
+    /// Nobody knows whether there is a process.
+    pub(super) starting: BTreeSet<AttemptId>,
     pub(super) started: BTreeMap<AttemptId, Started>,
     pub(super) ended: BTreeMap<AttemptId, Ended>,
 }
@@ -55,6 +60,9 @@ pub(super) struct StateFile {
     bytes: u64,
     compact_at: u64,
     pending: Vec<u8>,
+    /// The last write failed, and may have left a part of a line.
+    torn: bool,
+    starting: BTreeSet<AttemptId>,
     started: BTreeMap<AttemptId, Started>,
     ended: BTreeMap<AttemptId, Ended>,
 }
@@ -62,27 +70,43 @@ pub(super) struct StateFile {
 impl StateFile {
     /// Opens or makes the file, and tells what it holds; [`StateFile::compact`] then begins a new one.
     pub(super) fn open(dir: &Path) -> io::Result<(Self, Remembered)> {
-        let remembered =
-            read(&fs::read(dir.join(FILE)).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(Vec::new()) } else { Err(e) })?);
+        let remembered = remembered(dir)?;
         let this = Self {
             dir: dir.to_owned(),
-            file: OpenOptions::new().append(true).create(true).open(dir.join(FILE))?,
+            file: OpenOptions::new().append(true).create(true).mode(host::PRIVATE).open(dir.join(FILE))?,
             bytes: 0,
             compact_at: 0,
             pending: Vec::new(),
+            torn: false,
+            starting: BTreeSet::new(),
             started: BTreeMap::new(),
             ended: remembered.ended.clone(),
         };
         Ok((this, remembered))
     }
 
+    /// To be flushed before the process is made.
+    pub(super) fn starting(&mut self, attempt: &AttemptId) {
+        self.starting.insert(attempt.clone());
+        self.add(&Line::Starting { attempt: attempt.clone() });
+    }
+
+    /// There is no process, and the attempt waits again.
+    pub(super) fn not_starting(&mut self, attempt: &AttemptId) {
+        if self.starting.remove(attempt) {
+            self.add(&Line::Forgotten { attempt: attempt.clone() });
+        }
+    }
+
     pub(super) fn started(&mut self, attempt: &AttemptId, started: Started) {
+        self.starting.remove(attempt);
         self.started.insert(attempt.clone(), started);
         let Started { process, from_boot_ms, to_boot_ms } = started;
         self.add(&Line::Started { attempt: attempt.clone(), process, from_boot_ms, to_boot_ms });
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {
+        self.starting.remove(&ended.attempt);
         self.started.remove(&ended.attempt);
         self.add(&Line::Ended(ended.clone()));
         self.ended.insert(ended.attempt.clone(), ended);
@@ -99,15 +123,26 @@ impl StateFile {
         &self.ended
     }
 
-    /// Writes what was added: once per turn of the loop, before anybody is told.
+    /// Writes what was added: once per turn of the loop, before anybody is told. What cannot be written stays for the next time.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        self.file.write_all(&self.pending)?;
-        self.bytes += self.pending.len() as u64;
+        if std::mem::take(&mut self.torn) {
+            // The part of a line ends here, and is skipped by the next reader.
+            self.pending.insert(0, b'\n');
+        }
+        if let Err(error) = self.file.write_all(&self.pending) {
+            self.torn = true;
+            return Err(error);
+        }
+        self.bytes = self.bytes.saturating_add(self.pending.len() as u64);
         self.pending.clear();
-        if self.bytes > self.compact_at { self.compact() } else { Ok(()) }
+        if self.bytes > self.compact_at && self.compact().is_err() {
+            // The old file is whole; a new one is tried when it has doubled.
+            self.compact_at = self.bytes.saturating_mul(2);
+        }
+        Ok(())
     }
 
     fn add(&mut self, line: &Line) {
@@ -118,7 +153,10 @@ impl StateFile {
     /// Writes a new file with what is live and takes it in place of the old one.
     pub(super) fn compact(&mut self) -> io::Result<()> {
         self.pending.clear();
-        self.add(&Line::Boot { id: host::boot_id() });
+        self.add(&Line::Boot { id: boot(&self.dir)? });
+        for attempt in self.starting.clone() {
+            self.add(&Line::Starting { attempt });
+        }
         for (attempt, Started { process, from_boot_ms, to_boot_ms }) in self.started.clone() {
             self.add(&Line::Started { attempt, process, from_boot_ms, to_boot_ms });
         }
@@ -127,7 +165,7 @@ impl StateFile {
         }
         let content = std::mem::take(&mut self.pending);
         let temporary = self.dir.join(format!("{FILE}.new"));
-        fs::write(&temporary, &content)?;
+        OpenOptions::new().write(true).create(true).truncate(true).mode(host::PRIVATE).open(&temporary)?.write_all(&content)?;
         fs::rename(&temporary, self.dir.join(FILE))?;
         self.file = OpenOptions::new().append(true).open(self.dir.join(FILE))?;
         self.bytes = content.len() as u64;
@@ -137,23 +175,72 @@ impl StateFile {
     }
 }
 
-fn read(content: &[u8]) -> Remembered {
+/// What the file of this folder says.
+pub(super) fn remembered(dir: &Path) -> io::Result<Remembered> {
+    match fs::read(dir.join(FILE)) {
+        Ok(content) => Ok(read(&content, &boot(dir)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Remembered::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// This boot, in this folder.
+fn boot(dir: &Path) -> io::Result<String> {
+    Ok(format!("{} {}", host::boot_id(), host::home(dir)?))
+}
+
+fn read(content: &[u8], boot: &str) -> Remembered {
     let mut found = Remembered::default();
     for line in content.split(|byte| *byte == b'\n') {
         match serde_json::from_slice(line) {
-            Ok(Line::Boot { id }) => found.same_boot = id == host::boot_id(),
+            Ok(Line::Boot { id }) => found.same_boot = id == boot,
+            Ok(Line::Starting { attempt }) => {
+                found.starting.insert(attempt);
+            }
             Ok(Line::Started { attempt, process, from_boot_ms, to_boot_ms }) => {
+                found.starting.remove(&attempt);
                 found.started.insert(attempt, Started { process, from_boot_ms, to_boot_ms });
             }
             Ok(Line::Ended(ended)) => {
+                found.starting.remove(&ended.attempt);
                 found.started.remove(&ended.attempt);
                 found.ended.insert(ended.attempt.clone(), ended);
             }
             Ok(Line::Forgotten { attempt }) => {
+                found.starting.remove(&attempt);
                 found.ended.remove(&attempt);
             }
             Err(_) => {}
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_full_disk_refused_is_written_when_there_is_room_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let attempt = |name: &str| AttemptId::parse(name).unwrap();
+        let (mut file, _) = StateFile::open(dir.path()).unwrap();
+        file.compact().unwrap();
+        file.starting(&attempt("a.1"));
+        file.flush().unwrap();
+        let good = std::mem::replace(&mut file.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
+        file.starting(&attempt("b.1"));
+        assert_eq!(file.flush().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        file.starting(&attempt("c.1"));
+        assert!(file.flush().is_err());
+        file.file = good;
+        // What a partial write may have left.
+        file.file.write_all(b"{\"started\":{").unwrap();
+        file.flush().unwrap();
+        file.not_starting(&attempt("c.1"));
+        file.flush().unwrap();
+        let found = remembered(dir.path()).unwrap();
+        assert!(found.same_boot);
+        assert_eq!(found.starting.iter().map(AttemptId::as_str).collect::<Vec<_>>(), ["a.1", "b.1"]);
+    }
 }

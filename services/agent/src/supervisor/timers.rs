@@ -13,6 +13,10 @@ pub(super) enum Due {
     Grace(u64),
     /// The lease may have run out.
     Lease,
+    /// Starts that were held back may be tried again.
+    Retry,
+    /// The lease has no second holder: it may be had now.
+    Holder,
     /// Nobody may have needed the supervisor for a while.
     Idle,
 }

@@ -1,4 +1,4 @@
-//! The hidden subcommands of `orrery`, alone: `supervisor --dir D [--idle-ms N] [--file-bytes N]` and `exec-as …`.
+//! The hidden subcommands of `orrery`, alone: `supervisor --dir D [--idle-ms N] [--file-bytes N]`, `hold-lease …` and `exec-as`.
 
 use orrery_agent::supervisor::{self, Settings};
 use std::path::PathBuf;
@@ -8,7 +8,10 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let subcommand = args.next().expect("a subcommand");
     if subcommand == supervisor::EXEC_AS {
-        return supervisor::exec_as(args);
+        return supervisor::exec_as();
+    }
+    if subcommand == supervisor::HOLD_LEASE {
+        return supervisor::hold_lease(args);
     }
     assert_eq!(subcommand, "supervisor");
     let (mut dir, mut settings) = (None, Settings::default());

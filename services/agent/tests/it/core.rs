@@ -59,7 +59,7 @@ fn node(zone: &str) -> Node {
 
 fn snapshot(live: &[&str], ended: &[&str]) -> Snapshot {
     let live = live.iter().map(|attempt| Live { attempt: id(attempt), process: Some(process()) }).collect();
-    Snapshot { supervisor_pid: 5, live, ended: ended.iter().map(|attempt| over(attempt)).collect() }
+    Snapshot { supervisor_pid: 5, live, ended: ended.iter().map(|attempt| over(attempt)).collect(), unable: None }
 }
 
 fn process() -> Process {
@@ -108,6 +108,7 @@ fn line(effect: &Effect) -> String {
                 Line::Launched { attempt } => format!("launched {attempt}"),
                 Line::Ended(ended) => format!("ended {} {}", ended.attempt, ended.end.kind),
                 Line::Forgotten { attempt } => format!("forgotten {attempt}"),
+                Line::Returned { attempt } => format!("returned {attempt}"),
             });
             format!("journal{} {}", if *sync { " synced:" } else { ":" }, words.collect::<Vec<_>>().join(", "))
         }
@@ -118,7 +119,7 @@ fn line(effect: &Effect) -> String {
         Effect::Lease { until_boot_ms } => format!("lease {until_boot_ms}"),
         Effect::Forget(attempts) => format!("forget {attempts:?}"),
         Effect::Heartbeat(h) => {
-            let zone = &h.attributes[0].value;
+            let zone = h.attributes.iter().map(|attribute| attribute.value.as_str()).collect::<Vec<_>>().join("; ");
             format!("heartbeat {}{} {zone} {:?}", h.session.counter, if h.registering { " registering" } else { "" }, h.live)
         }
         Effect::Status(updates) => {
@@ -291,10 +292,10 @@ fn a_welcome_extends_the_lease_from_the_first_heartbeat_of_its_session() {
 }
 
 #[test]
-fn a_new_life_adopts_ends_and_loses() {
+fn a_new_life_adopts_ends_and_gives_back() {
     let mut recovered = fresh();
     (recovered.counter, recovered.boot_id) = (7, "boot".into());
-    recovered.attempts = ["alive.1", "done.1", "lost.1", "old.1"].map(|attempt| (id(attempt), None)).into();
+    recovered.attempts = ["alive.1", "done.1", "never.1", "old.1"].map(|attempt| (id(attempt), None)).into();
     recovered.attempts.insert(id("old.1"), Some(over("old.1")));
     recovered.forgotten = [id("past.1")].into();
     let mut world = World::new(recovered);
@@ -303,14 +304,13 @@ fn a_new_life_adopts_ends_and_loses() {
         "kill stranger.1: this agent does not know it",
         "journal: ended done.1 succeeded",
         "forget [past.1]",
-        "journal: ended lost.1 lost",
+        "journal: returned never.1",
         "journal synced: session 8",
-        "heartbeat 8 registering eu [alive.1, done.1, lost.1, old.1]",
+        "heartbeat 8 registering eu [alive.1, done.1, old.1]",
     ];
     assert_eq!(effects, expected);
     let effects = world.step(orders(1, 8, vec![Order::Welcome { adopted: vec![id("done.1"), id("old.1")] }]));
-    let status =
-        "status 8: done.1/1 running 77, done.1/2 succeeded, lost.1/2 lost, alive.1/1 running 77, old.1/1 running 77, old.1/2 succeeded";
+    let status = "status 8: done.1/1 running 77, done.1/2 succeeded, alive.1/1 running 77, old.1/1 running 77, old.1/2 succeeded";
     assert_eq!(effects, ["lease 61000", "kill alive.1: the allocator did not adopt it", status]);
     assert_eq!(world.step(ended("stranger.1")), ["forget [stranger.1]"]);
 }
@@ -331,15 +331,46 @@ fn a_new_supervisor_gets_the_lease_and_tells_what_was_lost() {
     let mut world = World::registered();
     world.step(orders(1, 1, vec![launch("a.1"), launch("b.1")]));
     world.step(started("a.1"));
+    world.step(started("b.1"));
+    world.step(Input::StatusAppended { ok: true });
     world.step(Input::StatusAppended { ok: true });
     let effects = world.step(Input::Snapshot(snapshot(&[], &["a.1"])));
     let expected = [
         "journal: ended a.1 succeeded",
         "journal: ended b.1 lost",
         "lease 61000",
-        "status 1: a.1/1 running 77, a.1/2 succeeded, b.1/2 lost",
+        "status 1: a.1/1 running 77, a.1/2 succeeded, b.1/1 running 77, b.1/2 lost",
     ];
     assert_eq!(effects, expected);
+}
+
+#[test]
+fn what_certainly_never_started_is_given_back_and_may_be_launched_again() {
+    let mut world = World::registered();
+    world.step(orders(1, 1, vec![launch("a.1"), launch("b.1")]));
+    world.step(started("a.1"));
+    world.step(Input::StatusAppended { ok: true });
+    let effects = world.step(Input::Snapshot(snapshot(&["a.1"], &[])));
+    let expected = ["journal: returned b.1", "lease 61000", "journal synced: session 2", "heartbeat 2 registering eu [a.1]"];
+    assert_eq!(effects, expected);
+    world.step(Input::HeartbeatAppended { ok: true });
+    let effects = world.step(orders(1, 2, vec![Order::Welcome { adopted: vec![id("a.1")] }, launch("b.1")]));
+    assert_eq!(effects, ["journal synced: launched b.1", "start b.1#1", "status 2: a.1/1 running 77"]);
+    // A supervisor that cannot start it says the same; of one that runs it is not believed.
+    let returned = Input::Supervisor(vec![Event::Returned { attempts: vec![id("a.1"), id("b.1"), id("unknown.1")] }]);
+    assert_eq!(world.step(returned), ["journal: returned b.1", "journal synced: session 3", "heartbeat 3 registering eu [a.1]"]);
+}
+
+#[test]
+fn an_agent_that_can_start_nothing_says_so_at_once_and_offers_nothing() {
+    let mut world = World::registered();
+    let unable = |reason: Option<&str>| Input::Supervisor(vec![Event::Unable { reason: reason.map(str::to_owned) }]);
+    assert_eq!(world.step(unable(Some("no processes"))), ["heartbeat 1 eu; no processes []"]);
+    world.step(Input::HeartbeatAppended { ok: true });
+    assert_eq!(world.step(Input::Supervisor(vec![Event::Pong { unable: Some("no processes".into()) }])), NOTHING);
+    assert_eq!(world.step(Input::SupervisorSilent("it is stopped".into())), ["heartbeat 1 eu; it is stopped []"]);
+    world.step(Input::HeartbeatAppended { ok: true });
+    assert_eq!(world.step(Input::Supervisor(vec![Event::Pong { unable: None }])), ["heartbeat 1 eu []"]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Attempts that ask for a user or for limits go through the trampoline.
 
 use crate::rig::{Rig, shell, task, variable};
+use orrery_agent::Stream;
+use orrery_agent::wire::EventData;
 use orrery_model::messages::{EndKind, ProcessLimit};
 
 #[test]
@@ -11,7 +13,7 @@ fn limits_are_set_and_clamped() {
     start.env = vec![variable("STAGE", "prod")];
     rig.start(start);
     assert_eq!(rig.ended("limits.1").end.kind, EndKind::Succeeded);
-    assert_eq!(rig.file("limits.1", "stdout"), "512\n512\n0\nlimits.1 prod\nNoNewPrivs:\t1\n");
+    assert_eq!(rig.output("limits.1", Stream::Stdout), "512\n512\n0\nlimits.1 prod\nNoNewPrivs:\t1\n");
 }
 
 #[test]
@@ -37,16 +39,71 @@ fn another_user_has_its_groups_and_its_sandbox_and_no_way_back() {
         return;
     }
     let mut rig = Rig::new();
-    std::fs::set_permissions(rig.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut start =
-        shell("nobody.1", "id -un; id -Gn; echo mine > file; cat $ORRERY_SANDBOX/file; id -u 0<&0 | tr -d '\\n'; env | grep -c LD_");
+    let mut start = shell(
+        "nobody.1",
+        "id -un; id -Gn; echo mine > file; cat $ORRERY_SANDBOX/file; cat $ORRERY_EVENT_FILE; id -u 0<&0 | tr -d '\\n'; env | grep -c LD_",
+    );
     start.user = Some("nobody".into());
+    start.event = Some(EventData::Text("{}\n".into()));
     start.env = vec![variable("LD_PRELOAD", "/no/such.so")];
     rig.start(start);
     let end = rig.ended("nobody.1").end;
-    assert_eq!(end.kind, EndKind::Succeeded, "{end:?} {}", rig.file("nobody.1", "stderr"));
-    let out = rig.file("nobody.1", "stdout");
-    assert!(out.starts_with("nobody\nnogroup\nmine\n") && out.ends_with("1\n"), "{out}");
+    assert_eq!(end.kind, EndKind::Succeeded, "{end:?} {}", rig.output("nobody.1", Stream::Stderr));
+    let out = rig.output("nobody.1", Stream::Stdout);
+    let closed = |mode| std::fs::set_permissions(rig.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    closed(0o700);
+    let mut start = task("closed.1", &["true"]);
+    start.user = Some("nobody".into());
+    rig.start(start);
+    let end = rig.ended("closed.1").end;
+    let reason = end.reason.unwrap();
+    assert!(end.kind == EndKind::NotStarted && reason.contains("is closed to it; chmod o+x that folder"), "{reason}");
+    assert!(out.starts_with("nobody\nnogroup\nmine\n{}\n") && out.ends_with("1\n"), "{out}");
+}
+
+#[test]
+fn no_process_shows_a_variable_of_a_task_among_its_arguments() {
+    const TASKS: usize = 40;
+    let mut rig = Rig::new();
+    for n in 0..TASKS {
+        let mut start = task(&format!("secret{n}.1"), &["true"]);
+        start.limits = vec![limit("core", 0)];
+        start.env = vec![variable("PASSWORD", "correct-horse-battery")];
+        rig.start(start);
+    }
+    let watcher = std::thread::spawn({
+        let sandboxes = rig.sandbox("any.1").parent().unwrap().to_owned();
+        move || seen_while_running(&sandboxes)
+    });
+    for n in 0..TASKS {
+        assert_eq!(rig.ended(&format!("secret{n}.1")).end.kind, EndKind::Succeeded);
+    }
+    std::fs::write(rig.sandbox("any.1").with_file_name("over"), "").unwrap();
+    assert_eq!(watcher.join().unwrap(), Vec::<String>::new());
+}
+
+/// Command lines of any process that hold the secret, looked at again and again until the file `over` is there.
+fn seen_while_running(sandboxes: &std::path::Path) -> Vec<String> {
+    let mut seen = Vec::new();
+    while !sandboxes.join("over").exists() {
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            seen.extend(line.contains("correct-horse").then_some(line));
+        }
+    }
+    seen
+}
+
+#[test]
+fn a_supervisor_has_nothing_of_its_starter_s_environment_that_a_task_could_read() {
+    let mut rig = Rig::new();
+    rig.start(shell("parent.1", "tr '\\0' '\\n' < /proc/$PPID/environ | cut -d= -f1"));
+    rig.ended("parent.1");
+    let found = rig.output("parent.1", Stream::Stdout);
+    assert!(std::env::vars_os().count() > 5, "there is something to hide");
+    let kept = ["PATH", "LD_LIBRARY_PATH", "RUST_BACKTRACE"];
+    assert!(found.lines().all(|name| kept.contains(&name)), "{found}");
 }
 
 fn limit(name: &str, value: i64) -> ProcessLimit {

@@ -10,3 +10,4 @@ mod limits;
 mod recovery;
 mod rig;
 mod supervisor;
+mod trouble;

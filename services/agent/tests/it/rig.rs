@@ -1,7 +1,9 @@
 //! A supervisor of its own folder, driven by its socket; ended with everything that it started.
 
 use orrery_agent::link::{Link, start_supervisor};
+use orrery_agent::logs::READ_MAX;
 use orrery_agent::wire::{Ended, Event, Process, Request, Snapshot, StartTask};
+use orrery_agent::{Stream, read_log};
 use orrery_log::{Bell, clock};
 use orrery_model::id::AttemptId;
 use orrery_model::messages::EnvVar;
@@ -94,7 +96,15 @@ impl Rig {
         })
     }
 
-    fn find<T>(&mut self, wanted: impl Fn(&Event) -> Option<T>) -> T {
+    /// Whether anything can be started, as told next.
+    pub(crate) fn unable(&mut self) -> Option<String> {
+        self.find(|event| match event {
+            Event::Unable { reason } => Some(reason.clone()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn find<T>(&mut self, wanted: impl Fn(&Event) -> Option<T>) -> T {
         loop {
             if let Some(place) = self.events.iter().position(|event| wanted(event).is_some()) {
                 return wanted(&self.events.remove(place)).unwrap();
@@ -109,6 +119,12 @@ impl Rig {
 
     pub(crate) fn file(&self, attempt: &str, name: &str) -> String {
         std::fs::read_to_string(self.sandbox(attempt).join(name)).unwrap_or_default()
+    }
+
+    /// All that the task has printed.
+    pub(crate) fn output(&self, attempt: &str, stream: Stream) -> String {
+        let chunk = read_log(self.dir.path(), &id(attempt), stream, 0, READ_MAX).unwrap_or_default();
+        String::from_utf8(chunk.bytes).unwrap()
     }
 
     /// Waits until the task has written this file in its sandbox.

@@ -51,12 +51,16 @@ fn the_environment_is_exact() {
         "STAGE=prod".into(),
         format!("HOME={sandbox}"),
     ];
-    let text = rig.file("env.1", "stdout");
+    let text = rig.output("env.1", Stream::Stdout);
     let mut found: Vec<&str> = text.lines().collect();
     found.sort_unstable();
     expected.sort();
     assert_eq!(found, expected);
-    assert_eq!(rig.file("env.1", "event.json"), "{\"a\":1}");
+    let mut start = shell("event.1", "cat $ORRERY_EVENT_FILE");
+    start.event = Some(EventData::Text("{\"a\":1}".into()));
+    rig.start(start);
+    rig.ended("event.1");
+    assert_eq!(rig.output("event.1", Stream::Stdout), "{\"a\":1}");
 }
 
 #[test]
@@ -68,7 +72,7 @@ fn a_task_begins_in_its_sandbox_as_leader_of_a_session_with_nothing_inherited() 
     ));
     let process = {
         assert_eq!(rig.ended("place.1").end.kind, Succeeded);
-        rig.file("place.1", "stdout")
+        rig.output("place.1", Stream::Stdout)
     };
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap();
     let sandbox = rig.sandbox("place.1").display().to_string();
@@ -86,7 +90,7 @@ fn silent_tasks_leave_no_file() {
     let ended = rig.ended("silent.1");
     assert!(!ended.sandbox_kept && !exists(&rig.sandbox("silent.1")));
     let refused = read_log(rig.dir.path(), &id("silent.1"), Stream::Stdout, 0, 10).unwrap_err();
-    assert!(refused.to_string().contains("no sandbox of attempt silent.1"), "{refused}");
+    assert!(refused.to_string().contains("no output of attempt silent.1"), "{refused}");
 }
 
 #[test]
@@ -110,15 +114,22 @@ fn output_is_kept_rotated_and_read_by_position() {
 }
 
 #[test]
-fn a_log_that_a_task_made_a_link_is_neither_written_nor_read_through() {
-    let mut rig = Rig::new();
-    let secret = rig.dir.path().join("secret");
-    std::fs::write(&secret, "secret").unwrap();
-    rig.start(shell("link.1", &format!("ln -s {0} stdout; ln -s {0} stderr; echo hello", secret.display())));
-    assert_eq!(rig.ended("link.1").end.kind, Succeeded);
-    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
-    assert_eq!(read_log(rig.dir.path(), &id("link.1"), Stream::Stdout, 0, 100).unwrap().bytes, b"hello\n");
-    assert_eq!(read_log(rig.dir.path(), &id("link.1"), Stream::Stderr, 0, 100).unwrap().bytes, b"");
+fn files_of_a_task_are_never_taken_for_its_output() {
+    let mut rig = Rig::with(&["--file-bytes", "4"]);
+    rig.start(shell("names.1", "echo mine > stdout; echo 5 > stdout.18446744073709551615; ln -s /etc/passwd stderr; echo hello"));
+    assert_eq!(rig.ended("names.1").end.kind, Succeeded);
+    assert_eq!((rig.file("names.1", "stdout").as_str(), rig.file("names.1", "stdout.18446744073709551615").as_str()), ("mine\n", "5\n"));
+    let read = |stream, from| read_log(rig.dir.path(), &id("names.1"), stream, from, 100).unwrap();
+    assert_eq!((read(Stream::Stdout, 0).bytes.as_slice(), read(Stream::Stderr, 0).bytes.as_slice()), (&b"hello\n"[..], &b""[..]));
+    // What a person puts beside the output, with numbers at their ends or not quite ours, is no output either.
+    let folder = orrery_agent::output_folder(rig.dir.path(), &id("names.1"));
+    for name in ["stdout.18446744073709551615", "stdout.9223372036854775807", "stdout.+9", "stdout.09", "stdout.-1", "stdout.x"] {
+        std::fs::write(folder.join(name), "strange").unwrap();
+    }
+    std::os::unix::fs::symlink("/etc/passwd", folder.join("stdout.6")).unwrap();
+    let all = read(Stream::Stdout, 0);
+    assert_eq!((all.bytes.as_slice(), all.start, all.end), (&b"hello\n"[..], 0, 6));
+    assert_eq!((read(Stream::Stdout, u64::MAX).from, read(Stream::Stdout, 5).bytes.as_slice()), (6, &b"\n"[..]));
 }
 
 /// Writes the pids of itself, a plain child, and a grandchild in a session of its own; all ignore TERM.
@@ -183,7 +194,7 @@ fn a_polite_task_may_clean_up() {
     rig.kill("polite.1", "replaced");
     let end = rig.ended("polite.1").end;
     assert_eq!((end.kind, end.code), (Killed, Some(5)));
-    assert_eq!(rig.file("polite.1", "stdout"), "bye\n");
+    assert_eq!(rig.output("polite.1", Stream::Stdout), "bye\n");
 }
 
 #[test]

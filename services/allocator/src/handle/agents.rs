@@ -3,6 +3,7 @@
 use super::Turn;
 use crate::apply::SECOND_MS;
 use crate::facts::Decision;
+use crate::place::unable_of;
 use crate::rows::AgentRow;
 use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::messages::{Heartbeat, Session};
@@ -36,9 +37,21 @@ impl Turn<'_> {
         // Both lists stand in the entry beside the heartbeat's own.
         self.bytes += heartbeat.live.iter().map(|attempt| 2 * attempt.as_str().len()).sum::<usize>();
         let attributes = heartbeat.attributes.clone();
+        let before = self.was_unable(&agent);
         self.decide(Decision::AgentJoined { agent: agent.clone(), session, total, attributes, lease_ms, adopted, ending });
+        self.tell_unable(&agent, before.as_deref(), unable_of(&heartbeat.attributes));
         self.gained.insert(agent);
         self.agents_changed = true;
+    }
+
+    /// An agent that can start nothing is somebody's concern, and so is that it can again.
+    fn tell_unable(&mut self, agent: &AgentId, before: Option<&str>, now: Option<&str>) {
+        let (code, detail) = match (before, now) {
+            (None, Some(why)) => ("agent_unable", format!("agent {agent} can start nothing: {why}")),
+            (Some(_), None) => ("agent_able", format!("agent {agent} can start tasks again")),
+            _ => return,
+        };
+        self.decide(Decision::Alerted { code: code.into(), detail });
     }
 
     /// Attempts of the heartbeat that are placed on its agent. Others are not ours: the agent ends what a welcome does not name.
@@ -77,9 +90,15 @@ impl Turn<'_> {
             return;
         }
         let attributes = attributes.clone();
+        let before = self.was_unable(agent);
         self.decide(Decision::AgentChanged { agent: agent.clone(), total: *total, attributes, lease_ms: *lease_ms });
+        self.tell_unable(agent, before.as_deref(), unable_of(&heartbeat.attributes));
         self.gained.insert(agent.clone());
         self.agents_changed = true;
+    }
+
+    fn was_unable(&self, agent: &AgentId) -> Option<String> {
+        self.state.agents.get(agent).and_then(|row| unable_of(&row.attributes)).map(str::to_owned)
     }
 
     fn refuse(&mut self, heartbeat: &Heartbeat, reason: &str) {

@@ -5,6 +5,7 @@ use expect_test::expect;
 use orrery_allocator::{Allocator, Input};
 use orrery_model::decider::{Decider, Lease};
 use orrery_model::journal::{Observation, Shards};
+use orrery_model::messages::{Attribute, Heartbeat, UNABLE};
 
 #[test]
 fn only_the_latest_session_is_open() {
@@ -106,6 +107,37 @@ fn what_no_longer_fits_after_a_restart_goes_elsewhere() {
         placed t2.1 on a1 → launch #2, is placed
         placed t1.1 on b1 → launch #1, is placed"#]]
     .assert_eq(&rig.join("a1", 2, size(1, 1), &[]));
+}
+
+#[test]
+fn an_agent_that_can_start_nothing_is_told_of_and_passed_over() {
+    let mut rig = Rig::new();
+    rig.shrunk = true;
+    rig.join("a1", 1, size(2, 2), &[]);
+    rig.join("b1", 1, size(1, 1), &[]);
+    rig.want(task("t1.1", size(2, 2)));
+    let mut unable = heartbeat("a1", 1, size(0, 0), &["t1.1"]);
+    unable.attributes.push(Attribute { name: UNABLE.into(), value: "no processes".into() });
+    let mut told = vec![lines(&rig.input(&Input::HeartbeatArrived { heartbeat: unable.clone() }))];
+    // What was launched meanwhile comes back, and waits until somebody has room.
+    let back = Heartbeat { registering: true, session: session(2), live: Vec::new(), ..unable };
+    told.push(lines(&rig.input(&Input::HeartbeatArrived { heartbeat: back })));
+    told.push(rig.want(task("t2.1", size(1, 1))));
+    told.push(rig.beat("a1", 2, size(2, 2)));
+    expect![[r#"
+        changed a1
+        alert: agent a1 can start nothing: no processes → agent_unable
+        joined a1 #2 adopted [] ending [] → welcome [] #2
+        returned t1.1: agent a1 opened a new session in which it does not fit
+        waits t1.1
+            AGENT_UNABLE ×1: agent a1 can start nothing at present: no processes
+            INSUFFICIENT_CPUS ×1: it needs 2 cpus; agent b1 is closest: 1 of 1 free, 1 short
+            INSUFFICIENT_MEMORY ×1: it needs 2GiB memory; agent b1 is closest: 1GiB of 1GiB free, 1GiB short
+        placed t2.1 on b1 → launch #1, is placed
+        changed a1
+        alert: agent a1 can start tasks again → agent_able
+        placed t1.1 on a1 → launch #2, is placed"#]]
+    .assert_eq(&told.join("\n"));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The stable codes of lines. Those of placement are the allocator's own.
 
-pub use orrery_allocator::place::{FILTERED_CONSTRAINT, INSUFFICIENT_CPUS, INSUFFICIENT_DISK, INSUFFICIENT_MEMORY, NEVER_FITS, NO_AGENTS};
+pub use orrery_allocator::place::{
+    AGENT_UNABLE, FILTERED_CONSTRAINT, INSUFFICIENT_CPUS, INSUFFICIENT_DISK, INSUFFICIENT_MEMORY, NEVER_FITS, NO_AGENTS,
+};
 
 /// A slot of a schedule.
 pub const SCHEDULE: &str = "SCHEDULE";
@@ -85,7 +87,7 @@ pub const OTHER: &str = "OTHER";
 
 /// The constant of a reason's code; [`OTHER`] for one that this version does not know.
 pub(crate) fn known(code: &str) -> &'static str {
-    let all = [NO_AGENTS, NEVER_FITS, FILTERED_CONSTRAINT, INSUFFICIENT_CPUS, INSUFFICIENT_MEMORY, INSUFFICIENT_DISK];
+    let all = [NO_AGENTS, NEVER_FITS, AGENT_UNABLE, FILTERED_CONSTRAINT, INSUFFICIENT_CPUS, INSUFFICIENT_MEMORY, INSUFFICIENT_DISK];
     all.into_iter().find(|known| *known == code).unwrap_or(OTHER)
 }
 

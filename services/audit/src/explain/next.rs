@@ -1,6 +1,8 @@
 //! What to do about a reason: one action each, with the numbers that the reason gives.
 
-use super::codes::{self, FILTERED_CONSTRAINT, INSUFFICIENT_CPUS, INSUFFICIENT_DISK, INSUFFICIENT_MEMORY, NEVER_FITS, NO_AGENTS};
+use super::codes::{
+    self, AGENT_UNABLE, FILTERED_CONSTRAINT, INSUFFICIENT_CPUS, INSUFFICIENT_DISK, INSUFFICIENT_MEMORY, NEVER_FITS, NO_AGENTS,
+};
 use super::{Line, Mark};
 use orrery_model::id::RunId;
 use orrery_model::messages::Reason;
@@ -11,6 +13,7 @@ pub fn next_of_reason(reason: &Reason, cell: Option<u32>) -> String {
     let there = cell.map_or_else(String::new, |cell| format!(" in cell {cell}"));
     match code.as_str() {
         NO_AGENTS => format!("start an agent{there}: `orrery serve agent`, or look at those that are lost: `orrery agent list`"),
+        AGENT_UNABLE => format!("give that machine what it lacks, after which it goes on by itself, or start another agent{there}"),
         NEVER_FITS => format!("ask for less, or start an agent{there} that is large enough"),
         FILTERED_CONSTRAINT => {
             let constraint = detail.split_once("the constraint ").map_or(detail.as_str(), |(_, constraint)| constraint);

@@ -105,7 +105,7 @@ impl Output {
         let wanted = Wanted { attempt, agent, stream: self.stream, from, max };
         match tokio::task::spawn_blocking(move || (app.config.read_output)(&wanted)).await? {
             Ok(chunk) => Ok(chunk),
-            Err(OutputError::Read(ReadLogError::NoSandbox { .. })) => Ok(LogChunk { from, bytes: Vec::new(), start: 0, end: 0 }),
+            Err(OutputError::Read(ReadLogError::NoOutput { .. })) => Ok(LogChunk { from, bytes: Vec::new(), start: 0, end: 0 }),
             Err(error) => Err(Problem::new("unavailable", error.to_string())),
         }
     }

@@ -255,6 +255,7 @@ fn check_numbers(spec: &JobSpec, problems: &mut Vec<Problem>) {
         ("resources.disk", needs.disk.to_string(), (0..=BYTES_MAX).contains(&needs.disk.0), "0 to 1024TiB"),
         ("priority", spec.priority.to_string(), (0..=100).contains(&spec.priority), "0 to 100, higher first"),
         ("retries.max", spec.retries.max.to_string(), (0..=RETRIES_MAX).contains(&spec.retries.max), "0 to 1000"),
+        ("retries.on_lost.max", spec.retries.on_lost.max.to_string(), (0..=RETRIES_MAX).contains(&spec.retries.on_lost.max), "0 to 1000"),
     ];
     for (field, value, good, allowed) in amounts {
         if !good {

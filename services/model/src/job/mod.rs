@@ -13,7 +13,9 @@ pub use read::{DocumentError, Format, read_documents, read_json};
 use crate::id::{JobName, Principal, Role};
 use crate::resources::{Bytes, MilliCpus};
 use crate::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// One job, as people write it; canonical JSON of this type is what the catalogue keeps.
@@ -230,13 +232,70 @@ pub struct Retries {
     pub max: i32,
     /// Before the second attempt; doubles each time, at most ten minutes.
     pub backoff: Span,
-    /// Also when the attempt was lost with its agent (such retries do not count towards `max`).
-    pub on_lost: bool,
+    /// How often an attempt is repeated that was lost with its agent (such retries do not count towards `max`).
+    pub on_lost: OnLost,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { max: 0, backoff: Span(10_000), on_lost: true }
+        Self { max: 0, backoff: Span(10_000), on_lost: OnLost::default() }
+    }
+}
+
+/// Bound of repetitions of lost attempts. In a document `true` is the default's, `false` is none, `{max: n}` is n.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnLost {
+    /// Repetitions of one run.
+    pub max: i32,
+}
+
+impl OnLost {
+    /// What `true` means: with the pauses between them some six hours of agents that are lost again and again.
+    pub const USUAL_MAX: i32 = 50;
+}
+
+impl Default for OnLost {
+    fn default() -> Self {
+        Self { max: Self::USUAL_MAX }
+    }
+}
+
+impl Serialize for OnLost {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.max {
+            Self::USUAL_MAX => serializer.serialize_bool(true),
+            0 => serializer.serialize_bool(false),
+            max => OnLostFields { max }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for OnLost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OnLostVisitor)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnLostFields {
+    max: i32,
+}
+
+struct OnLostVisitor;
+
+impl<'de> Visitor<'de> for OnLostVisitor {
+    type Value = OnLost;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("true, false or a mapping such as {max: 5}")
+    }
+    fn visit_bool<E>(self, repeated: bool) -> Result<OnLost, E> {
+        Ok(if repeated { OnLost::default() } else { OnLost { max: 0 } })
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OnLost, A::Error> {
+        let OnLostFields { max } = OnLostFields::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(OnLost { max })
     }
 }
 

@@ -37,6 +37,15 @@ impl Refusal {
     }
 }
 
+/// A piece of output.
+pub(crate) struct Piece<B> {
+    /// Position of its first byte.
+    pub(crate) from: u64,
+    /// Position behind the last byte that there is.
+    pub(crate) end: u64,
+    pub(crate) body: B,
+}
+
 impl Client {
     pub(crate) fn new(url: &str, token: &str, principal: Option<String>) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
@@ -72,6 +81,17 @@ impl Client {
         } else {
             Err(read(response).err().unwrap_or_else(silent))
         }
+    }
+
+    /// Reads a piece of output.
+    pub(crate) fn output(&self, path: &str) -> Result<Piece<impl std::io::Read + use<>>, Refusal> {
+        let response = self.raw(path, Some("text/plain"))?;
+        if !response.status().is_success() {
+            return Err(read(response).err().unwrap_or_else(silent));
+        }
+        let number = |name| response.headers().get(name).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let (from, end) = (number("orrery-log-from"), number("orrery-log-end"));
+        Ok(Piece { from, end, body: response.into_body().into_reader() })
     }
 
     fn raw(&self, path: &str, accept: Option<&str>) -> Result<Response<Body>, Refusal> {

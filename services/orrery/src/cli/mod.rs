@@ -10,6 +10,7 @@ mod dlq;
 mod event;
 mod explain;
 mod job;
+mod logs;
 pub(crate) mod metrics;
 mod output;
 mod run;

@@ -1,6 +1,7 @@
 //! `orrery run`.
 
 use super::client::{encoded, query};
+use super::logs::Logs;
 use super::output::{self, column, text, time, wide};
 use super::{Client, Context, exit};
 use anyhow::Result;
@@ -72,9 +73,8 @@ impl Run {
             }
             Self::Get { run } => output::one(context.format, &client.get(&path(&client, &run)?)?, "id"),
             Self::Logs { run, follow, stderr, attempt } => {
-                let stream = Some(if stderr { "stderr".to_owned() } else { "stdout".to_owned() });
-                let parameters = [("stream", stream), ("attempt", attempt.map(|n| n.to_string())), ("follow", Some(follow.to_string()))];
-                logs(&client, &run, &parameters, follow)?;
+                let (run, attempt) = (path(&client, &run)?, attempt.map(|attempt| attempt.to_string()));
+                Logs { client: &client, run, attempt, stderr }.print(follow)?;
             }
             Self::Wait { run, timeout } => return wait(context, &run, timeout),
             Self::Cancel { run, reason } => {
@@ -122,23 +122,6 @@ pub(super) fn wait(context: &Context, run: &str, timeout_s: Option<u64>) -> Resu
             eprintln!("error: the run is still {state}; see `orrery explain run {run}`");
             return Ok(ExitCode::from(exit::RUN_FAILED));
         }
-    }
-}
-
-fn logs(client: &Client, run: &str, parameters: &[(&str, Option<String>)], follow: bool) -> Result<()> {
-    let base = format!("{}/logs{}", path(client, run)?, query(parameters));
-    let mut out = std::io::stdout().lock();
-    if follow {
-        std::io::copy(&mut client.stream(&base, "text/plain")?, &mut out)?;
-        return Ok(());
-    }
-    let mut from = 0;
-    loop {
-        let copied = std::io::copy(&mut client.stream(&format!("{base}&from={from}"), "text/plain")?, &mut out)?;
-        if copied == 0 {
-            return Ok(());
-        }
-        from += copied;
     }
 }
 

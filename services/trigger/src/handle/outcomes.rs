@@ -7,6 +7,8 @@ use orrery_model::messages::{End, EndKind, Outcome, OutcomeChange, RunRecord, Ru
 
 /// Longest pause between two attempts.
 const BACKOFF_MAX_MS: i64 = 600_000;
+/// Pause after the second attempt in a run that was lost; doubles each time.
+const LOST_BACKOFF_MS: i64 = 1_000;
 
 impl Turn<'_> {
     /// Outcomes of another attempt, of a lower hop, or of a run that is over are stale: nothing is decided.
@@ -41,18 +43,23 @@ impl Turn<'_> {
         match (end.kind, row.leads_to) {
             (EndKind::Succeeded, _) => self.end(RunRecord { state: RunState::Succeeded, reason: None, ..record }),
             (_, Some(state)) => self.end(RunRecord { state, ..record }),
-            (EndKind::Lost, None) => self.attempt_lost(record, end),
+            (EndKind::Lost, None) => self.attempt_lost(row, record, end),
             (_, None) => self.attempt_failed(row, record, end),
         }
         self.start_held(&job);
     }
 
-    /// Repeated at once, on another agent if there is one; it does not count towards `retries.max` (§6.2).
-    fn attempt_lost(&mut self, record: RunRecord, end: &End) {
-        let repeated = self.state.compiled(&record.job).is_some_and(|compiled| compiled.spec.retries.on_lost);
+    /// Repeated at once the first time, on another agent if there is one, then after pauses that double: whatever ends its agents may be
+    /// the run itself. It does not count towards `retries.max` (§6.2), but has a bound of its own.
+    fn attempt_lost(&mut self, row: &RunRow, record: RunRecord, end: &End) {
+        let most = self.state.compiled(&record.job).map_or(0, |compiled| compiled.spec.retries.on_lost.max);
+        // Every earlier attempt was counted or lost.
+        let lost_before = record.attempts.saturating_sub(1).saturating_sub(row.counted).max(0);
         let reason = Some(end_in_words(end));
-        if repeated {
-            let record = RunRecord { state: RunState::Waiting, reason, ended_at: None, next_attempt_at: Some(self.at), ..record };
+        if lost_before < most {
+            let pause_ms = if lost_before == 0 { 0 } else { LOST_BACKOFF_MS << (lost_before - 1).min(20) };
+            let next = self.at.plus_ms(pause_ms.min(BACKOFF_MAX_MS));
+            let record = RunRecord { state: RunState::Waiting, reason, ended_at: None, next_attempt_at: Some(next), ..record };
             self.decide(Decision::AttemptOver { record, counted: false });
         } else {
             self.end(RunRecord { state: RunState::Lost, reason, ..record });

@@ -92,6 +92,30 @@ fn a_lost_attempt_is_repeated_elsewhere_without_being_counted() {
 }
 
 #[test]
+fn a_run_that_ends_its_agents_is_repeated_ever_later_and_a_bounded_number_of_times() {
+    let mut rig = Rig::new();
+    rig.define("name: a\ncommand: [x]\nretries: {on_lost: {max: 3}}");
+    let mut attempt = last(&rig.run_job("a"));
+    let mut told = Vec::new();
+    for minute in 1..=4 {
+        rig.starts(&attempt);
+        let mut decisions = rig.ends(&attempt, EndKind::Lost);
+        decisions.extend(rig.advance_to(&format!("2026-11-21T00:0{minute}:00Z")));
+        told.push(lines(&decisions));
+        attempt = last(&decisions);
+    }
+    expect![[r#"
+        over default/a request:requests/0/1 #1 waiting (it was lost) next 2026-11-21T00:00:00Z
+        wanted default/a request:requests/0/1 #2 waiting
+        over default/a request:requests/0/1 #2 waiting (it was lost) next 2026-11-21T00:01:01Z
+        wanted default/a request:requests/0/1 #3 waiting
+        over default/a request:requests/0/1 #3 waiting (it was lost) next 2026-11-21T00:02:02Z
+        wanted default/a request:requests/0/1 #4 waiting
+        ended default/a request:requests/0/1 #4 lost (it was lost)"#]]
+    .assert_eq(&told.join("\n"));
+}
+
+#[test]
 fn a_cancelled_run_ends_when_its_attempt_is_over() {
     let mut rig = Rig::new();
     rig.define("name: a\ncommand: [x]\nretries: {max: 5}");
