@@ -200,6 +200,13 @@ pub enum Observation {
         /// Partition.
         partition: i32,
     },
+    /// The wall clock went ahead of what had passed, and was followed at once (protocol §7.1).
+    ClockStepped {
+        /// What time it would have been.
+        from: Timestamp,
+        /// What time it is.
+        to: Timestamp,
+    },
 }
 
 impl Observation {
@@ -213,6 +220,10 @@ impl Observation {
             Self::NewLineage { service, shard, from, to } => {
                 let detail = format!("{service}/{shard} was made anew: its messages come from lineage {to}, and came from {from} before");
                 Some(("new_lineage", detail))
+            }
+            Self::ClockStepped { from, to } => {
+                let detail = format!("the clock stepped ahead from {from} to {to}: what was due in between is late, and begins now");
+                Some(("clock_stepped", detail))
             }
             _ => None,
         }

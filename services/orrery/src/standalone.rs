@@ -1,5 +1,7 @@
 //! All services in one process, on the embedded log.
 
+mod troubles;
+
 use crate::config::Config;
 use anyhow::{Context, Result, bail};
 use orrery_agent::{AgentConfig, AgentHandle};
@@ -22,6 +24,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use troubles::Troubles;
 
 /// How often the embedded log forgets what its topics need not keep.
 const CLEAN_EVERY: Duration = Duration::from_secs(60);
@@ -37,13 +40,15 @@ pub(crate) struct Settings {
     pub resources: Option<Resources>,
     pub attributes: Vec<Attribute>,
     pub salvage: bool,
+    pub accept_clock: bool,
 }
 
 impl Settings {
     pub(crate) fn from_config(config: &Config) -> Result<Self> {
         let listen = config.get("listen").unwrap_or_default();
         let listen = listen.parse().with_context(|| format!("listen: {listen:?} is not an address such as 127.0.0.1:4700"))?;
-        Ok(Self { data_dir: config.data_dir()?, listen, resources: resources(config)?, attributes: attributes(config)?, salvage: false })
+        let (data_dir, resources, attributes) = (config.data_dir()?, resources(config)?, attributes(config)?);
+        Ok(Self { data_dir, listen, resources, attributes, salvage: false, accept_clock: false })
     }
 }
 
@@ -79,6 +84,7 @@ pub(crate) struct Standalone {
     pub log: Arc<EmbeddedLog>,
     pub cluster: Cluster,
     pub token: String,
+    troubles: Troubles,
 }
 
 impl Standalone {
@@ -86,7 +92,7 @@ impl Standalone {
     pub(crate) fn start(settings: &Settings) -> Result<Self> {
         let dir = &settings.data_dir;
         make_folder(dir)?;
-        let options = EmbeddedOptions { salvage: settings.salvage, ..EmbeddedOptions::default() };
+        let options = EmbeddedOptions { salvage: settings.salvage, accept_clock: settings.accept_clock, ..EmbeddedOptions::default() };
         let log = EmbeddedLog::open_with(&dir.join(LOG_DIR), options)?;
         let token = token(&dir.join("token"))?;
         let cluster = Cluster::single();
@@ -95,6 +101,7 @@ impl Standalone {
         }
         let port: Arc<dyn Log> = log.clone();
         orrery_runtime::founding::found(&port, &cluster)?;
+        troubles::tell_start(&log, &cluster, settings.accept_clock)?;
         log.spawn_cleaner(CLEAN_EVERY)?;
         let logic = vec![logic_of::<Trigger>(), logic_of::<Allocator>()];
         let member = member(&format!("standalone-{}", std::process::id()), logic, Trigger::tz_version(), clock::wall());
@@ -111,7 +118,7 @@ impl Standalone {
         let agent_dir = dir.join("agent");
         let gateway = orrery_gateway::start(gateway(&port, &cluster, settings.listen, &token, &shards, &agent_dir))?;
         let agent = start_agent(&port, &agent_dir, settings)?;
-        Ok(Self { gateway, agent, shards, log, cluster, token })
+        Ok(Self { gateway, agent, shards, log, cluster, token, troubles: Troubles::default() })
     }
 
     /// Waits until all shards are held and the views show what was there.
@@ -133,6 +140,11 @@ impl Standalone {
             return Some("the agent has ended; the reason is in the messages above".into());
         }
         self.log.topics().err().map(|error| error.to_string())
+    }
+
+    /// Tells of what is wrong with the log, once.
+    pub(crate) fn tell_trouble(&self) {
+        self.troubles.tell(&self.log, &self.cluster);
     }
 
     /// What the API shows.
@@ -162,14 +174,14 @@ fn gateway(
     shards: &Arc<[ShardHandle; 2]>,
     agent_dir: &Path,
 ) -> GatewayConfig {
-    let (shards, agent_dir) = (shards.clone(), agent_dir.to_owned());
+    let (shards, agent_dir, port) = (shards.clone(), agent_dir.to_owned(), log.clone());
     GatewayConfig {
         log: log.clone(),
         cluster: cluster.clone(),
         listen,
         token: token.to_owned(),
         read_output: outputs::of_folder(agent_dir),
-        shards_ready: Arc::new(move || shards.iter().all(ShardHandle::is_ready)),
+        shards_ready: Arc::new(move || port.trouble().is_none() && shards.iter().all(ShardHandle::is_ready)),
         render_metrics: Arc::new(crate::cli::metrics::render),
     }
 }

@@ -229,6 +229,18 @@ impl<D: Decider> Shard<D> {
         self.ticking = ticking;
     }
 
+    /// Jumps to a wall clock that is far ahead, and is known to be right; what is to be told of that comes first in the next step.
+    pub fn follow_clock(&mut self, now: Now) -> Option<Observation> {
+        let (from, to) = self.stamper.jump(now)?;
+        self.stamper.jumped(to, now);
+        Some(Observation::ClockStepped { from, to })
+    }
+
+    /// True if the wall clock is far ahead of the shard's time.
+    pub fn is_far_behind(&self, now: Now) -> bool {
+        self.stamper.jump(now).is_some()
+    }
+
     /// Leases that the last steps' inputs renewed.
     pub fn take_renewed(&mut self) -> Vec<Lease> {
         std::mem::take(&mut self.renewed)
