@@ -1,6 +1,6 @@
 //! A salvage: what can be read of a damaged log goes into a new one, and what cannot is said, by topic and range.
 //!
-//! The damaged database is never written: a copy is read (tables are linked), and the database itself is kept beside the new one. The
+//! The damaged database is opened as at every start, no more: a copy is read (tables are linked), and it is kept beside the new one. The
 //! [witness](super::witness) tells the topics and the ends that were acknowledged, so no offset is ever given twice. In topics that
 //! are not compacted a gap that no commit leaves is a loss, too. Every partition keeps a row of what it lost, and one of where it
 //! ended then: who stands before that may remember what the log does not ([`crate::Log::lost`]).
@@ -63,8 +63,7 @@ pub(super) fn salvage(folder: &Path) -> Result<Option<Salvaged>, LogError> {
     };
     let kept = kept(folder).ok_or_else(|| cannot(std::io::Error::other("a thousand damaged databases are kept; remove some")))?;
     verified::forget(folder).map_err(cannot)?;
-    std::fs::rename(store::path(folder), &kept).map_err(cannot)?;
-    std::fs::rename(store::path(&made), store::path(folder)).map_err(cannot)?;
+    put_in_place(folder, &store::path(&made), &kept).map_err(cannot)?;
     for left in [&copy, &made] {
         remove(left).map_err(cannot)?;
     }
@@ -268,6 +267,19 @@ fn join(ranges: Vec<Range<Offset>>) -> Vec<Range<Offset>> {
 /// A name that nothing has yet.
 fn kept(folder: &Path) -> Option<PathBuf> {
     (1..=KEPT_MOST).map(|n| folder.join(format!("rocksdb.damaged-{n}"))).find(|path| !path.exists())
+}
+
+/// The new database takes the place of the damaged one: in one step where the file system can, so that there is always one of them.
+fn put_in_place(folder: &Path, made: &Path, kept: &Path) -> std::io::Result<()> {
+    let place = store::path(folder);
+    let (here, exchange) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+    if rustix::fs::renameat_with(here, made, here, &place, exchange).is_ok() {
+        std::fs::rename(made, kept)?;
+    } else {
+        std::fs::rename(&place, kept)?;
+        std::fs::rename(made, place)?;
+    }
+    std::fs::File::open(folder)?.sync_all()
 }
 
 /// Tables never change and are linked where the file system can; everything else is copied.
