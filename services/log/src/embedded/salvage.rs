@@ -186,7 +186,8 @@ impl Salvage<'_> {
         }
         if compacted && self.left_out && marks.start < row.end {
             // Gaps say nothing here, so that any of it may be lacking.
-            lost = vec![marks.start..row.end];
+            lost.clear();
+            lost.push(marks.start..row.end);
         }
         self.batch.put(place.end(), row.encode());
         self.batch.put(place.marks(), MarksRow { cleaned: marks.cleaned.max(marks.start), ..marks }.encode());
@@ -248,7 +249,7 @@ impl Salvage<'_> {
 /// The ranges that a partition has lost, in order.
 pub(super) fn lost_of(store: &Store, place: Place) -> Result<Vec<Range<Offset>>, LogError> {
     let rows = store.beginning_with(&place.all_lost())?;
-    let range = |(key, value): (Vec<u8>, Vec<u8>)| Some(offset_of(&key)?..Offset::from_be_bytes(value.try_into().ok()?));
+    let range = |(key, value): store::Row| Some(offset_of(&key)?..Offset::from_be_bytes(value.try_into().ok()?));
     rows.into_iter().map(|row| range(row).ok_or_else(|| store.damaged("a row of a lost range cannot be read".to_owned()))).collect()
 }
 

@@ -41,6 +41,9 @@ fn forget_blocks() {
 /// Ends the names of table files.
 pub(super) const TABLE_EXTENSION: &str = "sst";
 
+/// Key and value.
+pub(super) type Row = (Vec<u8>, Vec<u8>);
+
 /// A table file of the database.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
@@ -146,7 +149,7 @@ impl Store {
     }
 
     /// All rows whose keys begin so.
-    pub(super) fn beginning_with(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LogError> {
+    pub(super) fn beginning_with(&self, prefix: &[u8]) -> Result<Vec<Row>, LogError> {
         let (mut rows, mut at) = (Vec::new(), self.db.raw_iterator());
         at.seek(prefix);
         while let Some((key, value)) = at.item().filter(|(key, _)| key.starts_with(prefix)) {
