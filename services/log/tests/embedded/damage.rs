@@ -107,7 +107,7 @@ fn every_flipped_bit_is_found_or_harmless_and_a_salvage_tells_what_is_lost() {
             let bit = match flip {
                 0 => 0,
                 1 => bits - 1,
-                n => (bits as u128 * u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 64) as u64,
+                n => ((bits as u128 * u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 64) as u64,
             };
             let name = file.strip_prefix(original.path()).unwrap();
             let mut bytes = std::fs::read(file).unwrap();
