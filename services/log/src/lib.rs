@@ -12,6 +12,7 @@ mod pending;
 use orrery_model::record::{NewRecord, Offset, Record};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::Cleanup;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -178,9 +179,7 @@ pub enum LogError {
         why: String,
     },
     /// What is stored cannot be read.
-    #[error(
-        "the log in {path} is damaged: {why}; restore it from a copy, or start once with --salvage to go on with what lies before the damage"
-    )]
+    #[error("the log in {path} is damaged: {why}; restore it from a copy, or start once with --salvage to go on with what can be read")]
     Damaged {
         /// The folder.
         path: String,
@@ -232,6 +231,14 @@ pub trait Log: Send + Sync {
     fn shares_clock(&self) -> bool {
         false
     }
+    /// What time it is for those who decide by this log: the wall clock's, unless the log knows better.
+    fn wall(&self) -> Timestamp {
+        clock::wall()
+    }
+    /// True while the wall clock is not believed ([`Self::trouble`] says why): what is due by it waits.
+    fn holds_ticks(&self) -> bool {
+        false
+    }
     /// How long the oldest write of this process has waited for its acknowledgement; zero while none is under way. A hung disk or
     /// broker shows here, whoever waits for it.
     fn unacknowledged(&self) -> Duration {
@@ -241,6 +248,15 @@ pub trait Log: Send + Sync {
     /// a log that nobody writes to still takes anything. While it is under way it counts as [`Self::unacknowledged`].
     fn probe(&self) -> Result<(), LogError> {
         Ok(())
+    }
+    /// What is wrong with a log that still goes on, such as damage that was found: somebody has to see to it.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+    /// Ranges of a partition whose records were lost, in order: by damage, whose salvage was asked for. A salvage tells of every
+    /// partition, of one that lost nothing by an empty range at its end then: whoever stands before it remembers what the log may not.
+    fn lost(&self, _at: &TopicPartition) -> Result<Vec<Range<Offset>>, LogError> {
+        Ok(Vec::new())
     }
     /// Rings this bell from now on whenever records become readable in partitions of these topics that this process reads, and when
     /// a topic that did not exist is made. It is held weakly; rung-for topics add up over calls. Asked before the first read,

@@ -215,6 +215,13 @@ pub enum Observation {
         /// Partition.
         partition: i32,
     },
+    /// The wall clock went ahead of what had passed, and was followed at once (protocol §7.1).
+    ClockStepped {
+        /// What time it would have been.
+        from: Timestamp,
+        /// What time it is.
+        to: Timestamp,
+    },
 }
 
 impl Observation {
@@ -233,6 +240,10 @@ impl Observation {
                 let by = by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
                 let detail = format!("{topic}/{partition}@{offset} was set aside{by}, and nothing was decided about it: {reason}");
                 Some(("record_quarantined", detail))
+            }
+            Self::ClockStepped { from, to } => {
+                let detail = format!("the clock stepped ahead from {from} to {to}: what was due in between is late, and begins now");
+                Some(("clock_stepped", detail))
             }
             _ => None,
         }

@@ -44,6 +44,9 @@ impl Health {
         if waits > WRITE_PATIENCE {
             return Err(format!("a write to the log has not been acknowledged for {} s: its disk or its brokers hang", waits.as_secs()));
         }
+        if let Some(trouble) = self.log.trouble() {
+            return Err(trouble);
+        }
         self.log.topics().map(drop).map_err(|error| error.to_string())
     }
 }

@@ -1,5 +1,7 @@
 //! All services in one process, on the embedded log.
 
+mod troubles;
+
 use crate::config::Config;
 use crate::files;
 use crate::health::Health;
@@ -22,11 +24,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use troubles::Troubles;
 
 /// How often the embedded log forgets what its topics need not keep.
 const CLEAN_EVERY: Duration = Duration::from_secs(60);
 /// A shard says that it is ready without a record; this is how long that may go unnoticed.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// A shard's thread looks around each second, unless a commit hangs or a decision takes its time.
+const SHARD_PATIENCE: Duration = Duration::from_secs(30);
 /// Below the data folder.
 pub(crate) const LOG_DIR: &str = "log";
 const STORE_DIR: &str = "store";
@@ -38,13 +43,15 @@ pub(crate) struct Settings {
     pub resources: Option<Resources>,
     pub attributes: Vec<Attribute>,
     pub salvage: bool,
+    pub accept_clock: bool,
 }
 
 impl Settings {
     pub(crate) fn from_config(config: &Config) -> Result<Self> {
         let listen = config.get("listen").unwrap_or_default();
         let listen = listen.parse().with_context(|| format!("listen: {listen:?} is not an address such as 127.0.0.1:4700"))?;
-        Ok(Self { data_dir: config.data_dir()?, listen, resources: resources(config)?, attributes: attributes(config)?, salvage: false })
+        let (data_dir, resources, attributes) = (config.data_dir()?, resources(config)?, attributes(config)?);
+        Ok(Self { data_dir, listen, resources, attributes, salvage: false, accept_clock: false })
     }
 }
 
@@ -80,6 +87,7 @@ pub(crate) struct Standalone {
     pub log: Arc<EmbeddedLog>,
     pub cluster: Cluster,
     pub token: String,
+    troubles: Troubles,
 }
 
 impl Standalone {
@@ -92,7 +100,7 @@ impl Standalone {
         for inner in [LOG_DIR, STORE_DIR] {
             make_folder(&dir.join(inner))?;
         }
-        let options = EmbeddedOptions { salvage: settings.salvage, ..EmbeddedOptions::default() };
+        let options = EmbeddedOptions { salvage: settings.salvage, accept_clock: settings.accept_clock, ..EmbeddedOptions::default() };
         let log = EmbeddedLog::open_with(&dir.join(LOG_DIR), options)?;
         let token = token(&dir.join("token"))?;
         let cluster = Cluster::single();
@@ -101,6 +109,7 @@ impl Standalone {
         }
         let port: Arc<dyn Log> = log.clone();
         orrery_runtime::founding::found(&port, &cluster)?;
+        troubles::tell_start(&log, &cluster, settings.accept_clock)?;
         log.spawn_cleaner(CLEAN_EVERY)?;
         let logic = vec![logic_of::<Trigger>(), logic_of::<Allocator>()];
         let member = member(&format!("standalone-{}", std::process::id()), logic, Trigger::tz_version(), clock::wall());
@@ -118,7 +127,7 @@ impl Standalone {
         let gateway =
             orrery_gateway::start(gateway(&port, &cluster, settings.listen, &token, &shards, &agent_dir, Health::of(port.clone())?))?;
         let agent = start_agent(&port, &agent_dir, settings)?;
-        Ok(Self { gateway, agent, shards, log, cluster, token })
+        Ok(Self { gateway, agent, shards, log, cluster, token, troubles: Troubles::default() })
     }
 
     /// Waits until all shards are held and the views show what was there.
@@ -140,6 +149,11 @@ impl Standalone {
             return Some("the agent has ended; the reason is in the messages above".into());
         }
         self.gateway.failure().or_else(|| self.log.topics().err().map(|error| error.to_string()))
+    }
+
+    /// Tells of what is wrong with the log, once.
+    pub(crate) fn tell_trouble(&self) {
+        self.troubles.tell(&self.log, &self.cluster);
     }
 
     /// What the API shows.
@@ -182,7 +196,10 @@ fn gateway(
             if !shards.iter().all(ShardHandle::is_ready) {
                 return Err("a shard is being acquired".into());
             }
-            health.of_log()
+            match shards.iter().map(ShardHandle::silent_for).max().filter(|silent| *silent > SHARD_PATIENCE) {
+                Some(silent) => Err(format!("a shard has been at one step for {} s", silent.as_secs())),
+                None => health.of_log(),
+            }
         }),
         render_metrics: Arc::new(crate::cli::metrics::render),
     }

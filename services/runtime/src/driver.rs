@@ -23,10 +23,10 @@ use orrery_log::{Bell, Log, LogError, clock};
 use orrery_model::decider::Decider;
 use orrery_model::messages::Member;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait without looking around.
 const WAIT_MOST: Duration = Duration::from_secs(1);
@@ -70,6 +70,8 @@ struct Signs {
     ready: AtomicBool,
     /// From the thread: see [`ShardHandle::is_unfit`].
     unfit: AtomicBool,
+    /// From the thread: when it last looked around; see [`ShardHandle::silent_for`].
+    looked: Mutex<Instant>,
     /// Wakes the thread.
     bell: Arc<Bell>,
 }
@@ -77,6 +79,9 @@ struct Signs {
 impl Signs {
     fn is_to_stop(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+    fn looks_around(&self) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = clock::monotonic();
     }
     fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
@@ -91,6 +96,11 @@ impl ShardHandle {
     /// True if this member could not hold the shard for a reason of its own; it tries on, but another one had better hold it.
     pub fn is_unfit(&self) -> bool {
         self.signs.unfit.load(Ordering::Acquire)
+    }
+    /// How long the shard's thread has not looked around: a second or so where all is well. While a commit hangs, the restore takes
+    /// its time, or the decider does, it grows.
+    pub fn silent_for(&self) -> Duration {
+        self.signs.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
     /// Lets the thread end after the transaction under way, without waiting for that.
     pub fn tell_to_stop(&self) {
@@ -123,7 +133,7 @@ pub fn start<D: Decider>(config: ShardConfig) -> Result<ShardHandle, LogError> {
 /// A thread that ends when it is told to stop, or by itself; the bell wakes it.
 fn spawn(name: String, log: &Arc<dyn Log>, run: impl FnOnce(&Signs) + Send + 'static) -> Result<ShardHandle, LogError> {
     let off = || AtomicBool::new(false);
-    let signs = Arc::new(Signs { stop: off(), ready: off(), unfit: off(), bell: log.bell(&[]) });
+    let signs = Arc::new(Signs { stop: off(), ready: off(), unfit: off(), looked: Mutex::new(clock::monotonic()), bell: log.bell(&[]) });
     let thread = std::thread::Builder::new()
         .name(name)
         .spawn({
@@ -159,7 +169,8 @@ fn supervise<D: Decider>(config: &ShardConfig, signs: &Signs) {
         claim.lost(lost.as_ref(), config.generation, now_us(), clock::wall().0.to_le_bytes()[0]);
         let not_before_us = claim.not_before_us(config.generation);
         while !signs.is_to_stop() && now_us() < not_before_us {
-            signs.bell.wait(Duration::from_micros((not_before_us - now_us()).max(0).unsigned_abs()));
+            signs.looks_around();
+            signs.bell.wait(Duration::from_micros((not_before_us - now_us()).max(0).unsigned_abs()).min(WAIT_MOST));
         }
     }
 }
@@ -168,7 +179,7 @@ fn supervise<D: Decider>(config: &ShardConfig, signs: &Signs) {
 fn own<D: Decider>(config: &ShardConfig, signs: &Signs) -> Result<(), Lost> {
     let bell = &signs.bell;
     let began = clock::monotonic();
-    let now = || Now { wall: clock::wall(), monotonic_us: began.elapsed().as_micros() as i64 };
+    let now = || Now { wall: config.log.wall(), monotonic_us: began.elapsed().as_micros() as i64 };
     let setting = Setting {
         log: config.log.clone(),
         cluster: config.cluster.clone(),
@@ -193,6 +204,7 @@ fn own<D: Decider>(config: &ShardConfig, signs: &Signs) -> Result<(), Lost> {
         "acquired"
     );
     while !signs.is_to_stop() {
+        signs.looks_around();
         match owner.turn(&now)? {
             Turn::Idle(wait) => drop(bell.wait(wait.min(WAIT_MOST))),
             // What arrives meanwhile could not be committed earlier: it makes one transaction, not one for each arrival.

@@ -222,8 +222,9 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             self.inputs.find_made_again(&mut self.shard)?;
             self.counts_us = now().monotonic_us + LAG_EVERY.as_micros() as i64;
         }
+        let stepped_clock = self.follow_clock(now)?;
         let expired = self.expired_leases(lease_clock_us(now()))?;
-        let mut arrivals: Vec<Arrival> = expired.into_iter().map(Arrival::Observed).collect();
+        let mut arrivals: Vec<Arrival> = stepped_clock.into_iter().chain(expired).map(Arrival::Observed).collect();
         let full = self.inputs.poll(&mut self.shard, &mut arrivals)?;
         let nothing = arrivals.is_empty();
         self.take_in_hand(&arrivals);
@@ -252,6 +253,15 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         }
     }
 
+    /// A wall clock far ahead, as after a sleep or the first answer of NTP, is judged at once, and followed if it is right.
+    fn follow_clock(&mut self, now: &dyn Fn() -> Now) -> Result<Option<Observation>, Lost> {
+        if !self.shard.is_far_behind(now()) {
+            return Ok(None);
+        }
+        announce(&self.setting, now)?;
+        Ok(self.shard.follow_clock(now()))
+    }
+
     /// The decider, to look at.
     pub fn decider(&self) -> &D {
         self.shard.decider()
@@ -273,7 +283,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         if let Some(end) = self.commits.journal_end() {
             self.shard.journal_ends_at(end);
         }
-        let ticking = self.has_read_backlog();
+        let ticking = self.has_read_backlog() && !self.setting.log.holds_ticks();
         self.shard.let_tick(ticking);
         let log = &self.setting.log;
         let starts = |topic: &str, from: StartFrom| inputs::topic_starts(log, topic, from);

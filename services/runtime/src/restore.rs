@@ -121,7 +121,13 @@ pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireEr
 
     let mut standby = Standby::open(target.log, target.cluster, (D::SERVICE, target.shard), store, target.now)?;
     catch_up(target.log, &mut standby, &changelog, changelog_end)?;
-    let mut restored = match load::<D>(standby.store()).and_then(|found| summed_up(found, &name)) {
+    let salvaged = was_salvaged(target.log, &standby, &changelog)?;
+    if salvaged {
+        tracing::warn!(shard = name, "the log was salvaged since the shard was last owned: it goes on with what its changelog has left");
+        standby.begin_anew(target.log, target.now, "the log was salvaged")?;
+        catch_up(target.log, &mut standby, &changelog, changelog_end)?;
+    }
+    let mut restored = match load::<D>(standby.store()).and_then(|found| if salvaged { Ok(found) } else { summed_up(found, &name) }) {
         Ok(restored) => restored,
         Err(why) => {
             tracing::warn!(shard = name, %why, "the local store cannot be trusted; restoring from the changelog");
@@ -133,7 +139,10 @@ pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireEr
     if restored.head.lineage.is_empty() {
         restored.head.lineage = target.fresh_lineage.into();
     }
-    let (again, resend_from) = follow_journal(target, &mut restored, &journal, journal_end, &name)?;
+    let (again, resend_from) = follow_journal(target, &mut restored, (&journal, journal_end), salvaged, &name)?;
+    if salvaged {
+        restored.head.lineage = target.fresh_lineage.into();
+    }
     restored.decider.loaded();
     Ok(Acquired { writer, found_store: standby.found_store(), store: standby.into_store(), restored, again, resend_from })
 }
@@ -146,6 +155,14 @@ fn catch_up(log: &Arc<dyn Log>, standby: &mut Standby, changelog: &TopicPartitio
     }
     metrics::gauge!("orrery_restore_remaining_records", "topic" => changelog.topic.to_string()).set(0.0);
     Ok(())
+}
+
+/// True if the log lost anything behind the shard's last head. Then rows may be lacking, so may entries, and what the shard said in
+/// them may come again as something else: it goes on as another lineage, which whoever hears of it is told.
+fn was_salvaged(log: &Arc<dyn Log>, standby: &Standby, changelog: &TopicPartition) -> Result<bool, AcquireError> {
+    let lost = log.lost(changelog).map_err(|source| AcquireError::Log { doing: "asking for what was lost", source })?;
+    let head = standby.store().head()?.map_or(-1, |(_, offset)| offset);
+    Ok(lost.last().is_some_and(|last| last.end > head))
 }
 
 /// What was loaded, if its rows sum up to its head.
@@ -161,8 +178,8 @@ fn summed_up<D>(restored: Restored<D>, name: &str) -> Result<Restored<D>, Acquir
 fn follow_journal<D: Decider>(
     target: &Target<'_>,
     restored: &mut Restored<D>,
-    journal: &TopicPartition,
-    end: i64,
+    (journal, end): (&TopicPartition, i64),
+    salvaged: bool,
     name: &str,
 ) -> Result<(Vec<NewRecord>, i64), AcquireError> {
     let start = target.log.start_offset(journal).map_err(|source| AcquireError::Log { doing: "asking for the journal's start", source })?;
@@ -174,10 +191,11 @@ fn follow_journal<D: Decider>(
         Ok(())
     })?;
     let last = entries.last().map_or(0, |entry| entry.seq);
-    if last < restored.head.last_seq {
+    if last < restored.head.last_seq && !salvaged {
         return Err(AcquireError::JournalBehind { shard: name.into(), journal: last, head: restored.head.last_seq });
     }
-    if planted(Bug::NoRollForward) {
+    // Entries that stand behind a hole do not follow from the rows.
+    if planted(Bug::NoRollForward) || salvaged {
         entries.retain(|entry| entry.seq <= restored.head.last_seq);
     }
     let resend_from = resend_from::<D>(&entries, &restored.head);

@@ -8,10 +8,8 @@ mod positions;
 mod quarantine;
 mod records;
 
-use crate::chain::write_chained;
-
 use crate::membership::logic_of;
-use crate::messages::{Cluster, Outbox, Sender, dead_letter};
+use crate::messages::{Cluster, Sender, dead_letter};
 use crate::quarantine::Quarantined;
 use crate::rows::{self, Head, Mark, Position, full_key};
 use crate::stamp::{Now, Stamper};
@@ -273,6 +271,18 @@ impl<D: Decider> Shard<D> {
         std::mem::take(&mut self.left)
     }
 
+    /// Jumps to a wall clock that is far ahead, and is known to be right; what is to be told of that comes first in the next step.
+    pub fn follow_clock(&mut self, now: Now) -> Option<Observation> {
+        let (from, to) = self.stamper.jump(now)?;
+        self.stamper.jumped(to, now);
+        Some(Observation::ClockStepped { from, to })
+    }
+
+    /// True if the wall clock is far ahead of the shard's time.
+    pub fn is_far_behind(&self, now: Now) -> bool {
+        self.stamper.jump(now).is_some()
+    }
+
     /// Leases that the last steps' inputs renewed.
     pub fn take_renewed(&mut self) -> Vec<Lease> {
         std::mem::take(&mut self.renewed)
@@ -461,53 +471,6 @@ impl<D: Decider> Shard<D> {
             return;
         }
         self.dropped.push(Dropped { topic: topic.into(), partition, from, to, count, reason });
-    }
-
-    /// Chains the entries, coalesces rows by key, packs messages, and moves the head (§1.4, §10.3).
-    fn transaction(&mut self, mut step: Step<'_, D>, again: Vec<NewRecord>) -> Transaction {
-        let mut outbox = Outbox::new(&self.cluster);
-        let mut chain = std::mem::take(&mut self.head.chain);
-        let mut entries = Vec::with_capacity(step.entries.len());
-        for mut entry in std::mem::take(&mut step.entries) {
-            entries.push(write_chained(D::journal(), if planted(Bug::Unchained) { "" } else { &chain }, &mut entry));
-            chain.clone_from(&entry.chain);
-            let mut messages = Vec::new();
-            entry.decisions.iter().for_each(|decision| D::messages(entry.at, decision, &mut messages));
-            for (index, message) in messages.into_iter().enumerate() {
-                outbox.add(&self.sender, entry.seq, index as i32, message);
-            }
-        }
-        let messages = outbox.into_records(&self.sender);
-        self.dropped_records = 0;
-        let count = entries.len();
-        self.head = Head {
-            epoch: self.sender.epoch,
-            first_seq: self.head.last_seq + 1,
-            last_seq: self.head.last_seq + count as i64,
-            chain,
-            at: step.at,
-            ..std::mem::take(&mut self.head)
-        };
-        let rows = self.changed_rows();
-        let mut records = self.journal_records(&entries);
-        let changelog_from = records.len();
-        records.extend(rows.iter().map(|(key, value)| self.changelog_record(key, value.as_ref())));
-        let changelog = changelog_from..records.len();
-        records.extend(again);
-        records.extend(messages);
-        records.extend(step.dead);
-        Transaction { records, changelog, rows, head: self.head.clone(), entries: count }
-    }
-
-    /// The decider's changed rows, then the shell's, then the head.
-    fn changed_rows(&mut self) -> RowBatch {
-        self.head.state_hash = self.hash_now();
-        let changes = std::mem::take(&mut self.changed);
-        self.head.rows = self.hash.rows;
-        let decider = changes.into_iter().map(|change| (full_key(change.table, &change.key), change.value));
-        let head = (full_key(rows::HEAD, &[]), Some(rows::HEAD_ROW.encode(&self.head)));
-        let all = decider.chain(std::mem::take(&mut self.shell_rows)).chain([head]);
-        all.map(|(key, value)| (Payload(key.into()), value.map(|value| Payload(value.into())))).collect()
     }
 
     /// Tells the shard where the journal ends after its last commit: the next head names it.

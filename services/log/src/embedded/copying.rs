@@ -37,6 +37,7 @@ impl Inner {
         batch.put(place.end(), row.encode());
         self.write(&mut ledger, batch)?;
         ledger.appended = ledger.appended.max(row.appended);
+        self.tell_witness(&ledger, &[(place, row.end)]);
         self.publish(&[(place, row.end)]);
         Ok(())
     }

@@ -11,6 +11,7 @@
 //! | 03 | topic number u32, partition u32 | [`EndRow`](super::rows::EndRow) |
 //! | 04 | topic number u32, partition u32 | [`MarksRow`](super::rows::MarksRow) |
 //! | 05 | – | number for the next topic, u32 |
+//! | 06 | topic number u32, partition u32, first offset lost u64 | first offset that is there again, u64 |
 //! | 10 | topic number u32, partition u32, offset u64 | [record](super::encoding) |
 
 use orrery_model::record::Offset;
@@ -36,6 +37,18 @@ impl Place {
     /// Key of the end row.
     pub(super) fn end(self) -> [u8; 9] {
         self.tagged(END)
+    }
+
+    /// Key of the row of a lost range that begins there.
+    pub(super) fn lost(self, from: Offset) -> [u8; 17] {
+        let mut key = self.record(from);
+        key[0] = LOST;
+        key
+    }
+
+    /// What the keys of all its lost ranges begin with.
+    pub(super) fn all_lost(self) -> [u8; 9] {
+        self.tagged(LOST)
     }
 
     /// Key of the marks row.
@@ -70,6 +83,7 @@ pub(super) const TOPIC: u8 = 0x01;
 pub(super) const FENCE: u8 = 0x02;
 const END: u8 = 0x03;
 const MARKS: u8 = 0x04;
+const LOST: u8 = 0x06;
 const RECORD: u8 = 0x10;
 
 /// Key of a row that is found by name.
@@ -78,8 +92,8 @@ pub(super) fn named(tag: u8, name: &str) -> Vec<u8> {
 }
 
 /// For each kind of row that a topic's partitions have: the first key, and the one behind the last.
-pub(super) fn ranges_of(topic: u32) -> [(Vec<u8>, Vec<u8>); 3] {
-    [END, MARKS, RECORD].map(|tag| {
+pub(super) fn ranges_of(topic: u32) -> [(Vec<u8>, Vec<u8>); 4] {
+    [END, MARKS, LOST, RECORD].map(|tag| {
         let first = [&[tag], topic.to_be_bytes().as_slice()].concat();
         let behind = match topic.checked_add(1) {
             Some(next) => [&[tag], next.to_be_bytes().as_slice()].concat(),
@@ -104,11 +118,16 @@ mod tests {
     #[test]
     fn a_topics_ranges_hold_its_keys_and_no_others() {
         for topic in [0, 1, 255, u32::MAX] {
-            let [ends, marks, records] = ranges_of(topic);
+            let [ends, marks, lost, records] = ranges_of(topic);
             let place = Place { topic, partition: u32::MAX };
             let other = Place { topic: topic.wrapping_add(1), partition: 0 };
             let inside = |(first, behind): &(Vec<u8>, Vec<u8>), key: &[u8]| first.as_slice() <= key && key < behind.as_slice();
-            assert!(inside(&ends, &place.end()) && inside(&marks, &place.marks()) && inside(&records, &place.record(Offset::MAX)));
+            assert!(
+                inside(&ends, &place.end())
+                    && inside(&marks, &place.marks())
+                    && inside(&lost, &place.lost(7))
+                    && inside(&records, &place.record(Offset::MAX))
+            );
             assert!(!inside(&ends, &other.end()) && !inside(&marks, &other.marks()) && !inside(&records, &other.record(0)));
         }
     }

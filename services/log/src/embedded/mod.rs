@@ -15,16 +15,22 @@ mod combine;
 mod copying;
 mod encoding;
 mod group;
+mod hold;
 mod keys;
 mod lock;
 mod read;
 mod rows;
+mod salvage;
 mod store;
 mod topics;
+mod verified;
+mod witness;
 
 pub use clean::CleanReport;
 pub use cleaner::Cleaner;
 pub use encoding::{COMMIT_BYTES, RECORD_BYTES};
+pub use hold::{Clocks, Machine, OFF_MOST};
+pub use salvage::Salvaged;
 pub use store::{BLOCK_CACHE_BYTES, block_cache};
 pub use topics::PARTITIONS;
 
@@ -35,21 +41,27 @@ use catalog::Catalog;
 use combine::Combiner;
 use encoding::Draft;
 use group::{Group, Request};
+use hold::{Hold, Moment};
 use orrery_model::record::{NewRecord, Offset};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::{Cleanup, Compaction};
 use rocksdb::WriteBatch;
+use rows::{EndRow, TopicRow};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
+use verified::Verified;
+use witness::{Witness, Witnessed};
 
 /// The log in one folder. Writers keep it open.
 pub struct EmbeddedLog {
     inner: Arc<Inner>,
     /// Rung when the log is dropped, for the cleaner.
     dropped: Arc<Bell>,
+    salvaged: Option<Salvaged>,
 }
 
 /// What may be set for a log; the defaults are the product's.
@@ -61,14 +73,18 @@ pub struct EmbeddedOptions {
     pub tombstones_ms: i64,
     /// A partition is compacted when its new part is this share of the rest, in percent: 50, as Kafka's min.cleanable.dirty.ratio.
     pub dirty_percent: i64,
-    /// Opens a log that is damaged, with what lies before the damage: a person has to want this.
+    /// Makes a new log of what can be read, if this one is damaged: a person has to want this.
     pub salvage: bool,
+    /// Believes the wall clock, however far it is ahead of the last append: a person has to say so.
+    pub accept_clock: bool,
+    /// The machine's clocks.
+    pub clocks: Arc<dyn Clocks>,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
         let Compaction { lag_ms, tombstones_ms } = Compaction::default();
-        Self { compaction_lag_ms: lag_ms, tombstones_ms, dirty_percent: 50, salvage: false }
+        Self { compaction_lag_ms: lag_ms, tombstones_ms, dirty_percent: 50, salvage: false, accept_clock: false, clocks: Arc::new(Machine) }
     }
 }
 
@@ -81,17 +97,30 @@ impl EmbeddedLog {
     /// As [`Self::open`], with options.
     pub fn open_with(folder: &Path, options: EmbeddedOptions) -> Result<Arc<Self>, LogError> {
         let lock = lock::hold(folder)?;
-        Inner::load(store::Store::open(folder, options.salvage)?, Some(lock), options).map(Self::over)
+        let salvaged = if options.salvage { salvage::salvage(folder)? } else { None };
+        let inner = Inner::load(store::Store::open(folder)?, Some(lock), options)?;
+        Ok(Self::over(inner, salvaged))
     }
 
     /// Opens what is in the folder now, also while another process writes there. Later records are not seen; writes are refused
     /// with [`LogError::ReadOnly`].
     pub fn open_read_only(folder: &Path) -> Result<Arc<Self>, LogError> {
-        Inner::load(store::Store::open_read_only(folder)?, None, EmbeddedOptions::default()).map(Self::over)
+        Inner::load(store::Store::open_read_only(folder)?, None, EmbeddedOptions::default()).map(|inner| Self::over(inner, None))
     }
 
-    fn over(inner: Inner) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::new(inner), dropped: Arc::default() })
+    /// What its salvage came to, if this opening was one.
+    pub const fn salvaged(&self) -> Option<&Salvaged> {
+        self.salvaged.as_ref()
+    }
+
+    /// Reads what was read whole before once more, and compares; damage is [`Log::trouble`] from then on. The cleaner does so by
+    /// itself, slowly.
+    pub fn verify(&self) -> Result<(), LogError> {
+        self.inner.verify(&mut || true)
+    }
+
+    fn over(inner: Inner, salvaged: Option<Salvaged>) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::new(inner), dropped: Arc::default(), salvaged })
     }
 }
 
@@ -129,7 +158,7 @@ impl Log for EmbeddedLog {
         }
     }
     fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError> {
-        self.inner.read(at, from, max_bytes)
+        self.inner.read(at, from, max_bytes).map_err(|error| self.inner.damaged(error))
     }
     fn start_offset(&self, at: &TopicPartition) -> Result<Offset, LogError> {
         self.inner.healthy()?;
@@ -146,6 +175,20 @@ impl Log for EmbeddedLog {
     }
     fn shares_clock(&self) -> bool {
         true
+    }
+    fn wall(&self) -> Timestamp {
+        self.inner.wall()
+    }
+    fn holds_ticks(&self) -> bool {
+        self.inner.clock_trouble().is_some()
+    }
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
+    }
+    fn lost(&self, at: &TopicPartition) -> Result<Vec<Range<Offset>>, LogError> {
+        self.inner.healthy()?;
+        let (place, _) = self.inner.catalog().at(at)?;
+        salvage::lost_of(&self.inner.store, place)
     }
     fn unacknowledged(&self) -> Duration {
         self.inner.pending.oldest()
@@ -183,6 +226,11 @@ struct Inner {
     bells: Bells,
     pending: Pending,
     poison: OnceLock<String>,
+    /// The first damage that was found.
+    damage: OnceLock<String>,
+    verified: Mutex<Verified>,
+    /// None if the log is read-only.
+    hold: Option<Mutex<Hold>>,
     /// Held while cleaning, so that only one thread cleans.
     cleaning: Mutex<()>,
 }
@@ -195,17 +243,35 @@ struct Ledger {
     appended: Timestamp,
     /// Number for the next topic.
     next_topic: u32,
+    /// None if the log is read-only.
+    witness: Option<Arc<Witness>>,
 }
 
 /// Groups close at this size: an fsync of 4 MiB takes longer than all that can be saved by waiting for more.
 const GROUP_BYTES: usize = 4 << 20;
+/// How RocksDB says that what it read is not what was written.
+const DAMAGE: &str = "Corruption";
 /// Layout of the rows; another one is not read.
 const FORMAT: u8 = 1;
 
 impl Inner {
     fn load(store: store::Store, lock: Option<File>, options: EmbeddedOptions) -> Result<Self, LogError> {
         check_format(&store, lock.is_some())?;
+        let mut verified = Verified::read(store.folder());
+        if lock.is_some() {
+            verified.take_new(&store)?;
+        }
         let (catalog, appended) = Catalog::load(&store)?;
+        let (hold, witness) = match &lock {
+            Some(_) => {
+                let witnessed = Witnessed::read(store.folder());
+                witnessed.check(&store, &catalog)?;
+                let hold = Hold::begin(&*options.clocks, appended, witnessed.moment, options.accept_clock);
+                let witness = write_witness(&store, &catalog, appended, hold.last());
+                (Some(hold), Some(witness.map_err(|error| store.cannot(format!("its witness cannot be written: {error}")))?))
+            }
+            None => (None, None),
+        };
         let mut fences = BTreeMap::new();
         for (id, value) in store.named(keys::FENCE)? {
             let epoch = value.try_into().map_err(|value| store.damaged(format!("the epoch of writer {id} is {value:02x?}")))?;
@@ -217,11 +283,14 @@ impl Inner {
             lock,
             options,
             catalog: RwLock::new(catalog),
-            ledger: Mutex::new(Ledger { fences, appended, next_topic }),
+            ledger: Mutex::new(Ledger { fences, appended, next_topic, witness }),
             combiner: Combiner::new(GROUP_BYTES),
             bells: Bells::default(),
             pending: Pending::default(),
             poison: OnceLock::new(),
+            damage: OnceLock::new(),
+            verified: Mutex::new(verified),
+            hold: hold.map(Mutex::new),
             cleaning: Mutex::new(()),
         })
     }
@@ -245,7 +314,7 @@ impl Inner {
     /// One batch, one fsync for the whole group; only then are the ends published. Fails only if the log is poisoned.
     fn write_group(&self, requests: Vec<Request>) -> Result<Vec<Result<Commit, LogError>>, LogError> {
         let mut ledger = self.ledger()?;
-        let appended = ledger.appended.max(clock::wall());
+        let appended = ledger.appended.max(self.wall());
         let catalog = self.catalog();
         let mut group = Group::new(&catalog, &ledger.fences, appended);
         let answers = requests.into_iter().map(|request| group.take(request)).collect();
@@ -254,9 +323,38 @@ impl Inner {
         if !ends.is_empty() {
             self.write(&mut ledger, batch)?;
             ledger.appended = appended;
+            self.tell_witness(&ledger, &ends);
             self.publish(&ends);
         }
         Ok(answers)
+    }
+
+    /// What is on disk is witnessed. A witness that cannot be written tells of less than there is, which costs nothing.
+    fn tell_witness(&self, ledger: &Ledger, ends: &[(keys::Place, Offset)]) {
+        let Some(witness) = &ledger.witness else { return };
+        let rows = ends.iter().map(|(place, end)| witness.tell(*place, EndRow { end: *end, appended: ledger.appended }));
+        if let Err(error) = rows.chain([witness.tell_when(&self.moment())]).collect::<std::io::Result<()>>() {
+            tracing::warn!(%error, "the witness of the log's ends was not written");
+        }
+    }
+
+    /// What time it is for the log; see [`hold`].
+    fn wall(&self) -> Timestamp {
+        self.held().map_or_else(clock::wall, |mut hold| hold.now(&*self.options.clocks))
+    }
+
+    /// The log's time as it was last asked for.
+    fn moment(&self) -> Moment {
+        self.held().map(|hold| hold.last().clone()).unwrap_or_default()
+    }
+
+    /// Why the clock is not believed, if it is not.
+    fn clock_trouble(&self) -> Option<String> {
+        self.held()?.why()
+    }
+
+    fn held(&self) -> Option<MutexGuard<'_, Hold>> {
+        self.hold.as_ref().map(|hold| hold.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes a written group readable, at once for all partitions, and wakes those who wait for it.
@@ -325,6 +423,9 @@ impl Inner {
             why.to_owned()
         });
         if first {
+            if why.contains(DAMAGE) {
+                self.forget_verified();
+            }
             tracing::error!(why, "the log takes nothing more");
             self.bells.ring_all();
         }
@@ -339,6 +440,16 @@ impl Inner {
     fn catalog_mut(&self) -> RwLockWriteGuard<'_, Catalog> {
         self.catalog.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes a witness of the topics and where they end.
+fn write_witness(store: &store::Store, catalog: &Catalog, appended: Timestamp, moment: &Moment) -> std::io::Result<Arc<Witness>> {
+    let topics: Vec<TopicRow> = catalog.entries().map(|(number, entry)| TopicRow { number, topic: entry.topic.clone() }).collect();
+    let ends = catalog.entries().flat_map(|(topic, entry)| {
+        let rows = entry.spans.iter().map(move |span| EndRow { end: span.end, appended });
+        (0..).zip(rows).map(move |(partition, row)| (keys::Place { topic, partition }, row))
+    });
+    Witness::write(store.folder(), &topics, &ends.collect(), moment).map(Arc::new)
 }
 
 /// Marks a new store with the format, and refuses one of another format.

@@ -1,9 +1,9 @@
 //! Making and deleting topics.
 
-use super::Inner;
 use super::catalog::Span;
 use super::keys;
 use super::rows::TopicRow;
+use super::{Inner, Ledger, write_witness};
 use crate::{LogError, Topic, clock};
 use orrery_model::topics::{Cleanup, check_topic_name};
 use rocksdb::WriteBatch;
@@ -29,6 +29,7 @@ impl Inner {
             batch.put(keys::named(keys::TOPIC, name), TopicRow { number, topic: topic.clone() }.encode());
             self.write(&mut ledger, batch)?;
             self.catalog_mut().replace(number, topic.clone());
+            self.witness_topics(&mut ledger);
             return Ok(topic);
         }
         check(name, partitions)?;
@@ -40,6 +41,7 @@ impl Inner {
         self.write(&mut ledger, batch)?;
         ledger.next_topic = number + 1;
         self.catalog_mut().insert(number, topic.clone(), vec![Span::default(); partitions as usize]);
+        self.witness_topics(&mut ledger);
         Ok(topic)
     }
 
@@ -54,7 +56,25 @@ impl Inner {
         }
         // Readers must lose the topic before its records go; see `read`.
         self.catalog_mut().remove(name);
+        // A witness of a topic that is gone would tell of a loss.
+        if !self.witness_topics(&mut ledger) {
+            return Err(self.poisoned("the witness of the topics cannot be written"));
+        }
         self.write(&mut ledger, batch)
+    }
+
+    /// Begins a new witness of the topics as they are now; false if it cannot be written, and the one before stays.
+    fn witness_topics(&self, ledger: &mut Ledger) -> bool {
+        match write_witness(&self.store, &self.catalog(), ledger.appended, &self.moment()) {
+            Ok(witness) => {
+                ledger.witness = Some(witness);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the witness of the log's topics was not written");
+                false
+            }
+        }
     }
 
     fn existing(&self, name: &str, wanted: u32) -> Result<Option<Topic>, LogError> {

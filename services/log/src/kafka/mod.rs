@@ -18,6 +18,7 @@ pub use config::{KafkaConfig, Role};
 pub use group::{Assignee, Group, members};
 pub use topics::{Difference, TopicWish};
 
+use crate::pending::Pending;
 use crate::{Bell, Fetch, Log, LogError, Topic, TopicPartition, Writer};
 use append::Appender;
 use orrery_model::record::{NewRecord, Offset};
@@ -45,6 +46,7 @@ pub struct KafkaLog {
     readers: Readers,
     appender: Appender,
     positions: Positions,
+    pending: Arc<Pending>,
 }
 
 impl KafkaLog {
@@ -55,7 +57,7 @@ impl KafkaLog {
         let readers = Readers::new(&config, topics.clone())?;
         let appender = Appender::new(&config)?;
         let positions = Positions::new(&config);
-        Ok(Arc::new(Self { config, topics, readers, appender, positions }))
+        Ok(Arc::new(Self { config, topics, readers, appender, positions, pending: Arc::default() }))
     }
 
     /// What making the topics as wished would change; nothing is changed.
@@ -103,11 +105,14 @@ impl Log for KafkaLog {
     }
 
     fn fence(&self, transactional_id: &str) -> Result<Box<dyn Writer>, LogError> {
-        Ok(Box::new(KafkaWriter::fence(&self.config, self.topics.clone(), self.readers.ends(), transactional_id)?))
+        let _waiting = self.pending.begin();
+        let shared = (self.topics.clone(), self.readers.ends(), self.pending.clone());
+        Ok(Box::new(KafkaWriter::fence(&self.config, shared, transactional_id)?))
     }
 
     fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
         self.topics.check_records(&records)?;
+        let _waiting = self.pending.begin();
         let offsets = self.appender.append(&records)?;
         self.readers.ends().written(&self.topics, &records, &offsets);
         Ok(offsets)
@@ -139,6 +144,15 @@ impl Log for KafkaLog {
 
     fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError> {
         self.readers.offset_at(at, time)
+    }
+
+    fn unacknowledged(&self) -> Duration {
+        self.pending.oldest()
+    }
+
+    fn probe(&self) -> Result<(), LogError> {
+        let _waiting = self.pending.begin();
+        self.topics.all().map(drop)
     }
 
     fn ring_for(&self, topics: &[&str], bell: &Arc<Bell>) {

@@ -14,6 +14,7 @@ use super::reading::Ends;
 use super::reaper::Reaped;
 use super::topics::Topics;
 use super::unreachable;
+use crate::pending::Pending;
 use crate::{Commit, LogError, Writer, clock};
 use orrery_model::record::{NewRecord, Offset};
 use orrery_model::topics::MEMBERS;
@@ -40,10 +41,14 @@ pub(super) struct KafkaWriter {
     turn: usize,
     topics: Arc<Topics>,
     ends: Arc<Ends>,
+    pending: Arc<Pending>,
 }
 
+/// What a log's writers share.
+type Shared = (Arc<Topics>, Arc<Ends>, Arc<Pending>);
+
 impl KafkaWriter {
-    pub(super) fn fence(config: &KafkaConfig, topics: Arc<Topics>, ends: Arc<Ends>, id: &str) -> Result<Self, LogError> {
+    pub(super) fn fence(config: &KafkaConfig, (topics, ends, pending): Shared, id: &str) -> Result<Self, LogError> {
         let make = |id: &str| fenced(config, id);
         // Both at once: a fence waits for the coordinator several times.
         let producers = std::thread::scope(|scope| {
@@ -52,7 +57,7 @@ impl KafkaWriter {
             let second = second.join().unwrap_or_else(|_| Err(unreachable(&format!("fencing {id}"), &"the client panicked")));
             Ok([first?, second?])
         });
-        Ok(Self { producers: producers?, turn: 0, topics, ends })
+        Ok(Self { producers: producers?, turn: 0, topics, ends, pending })
     }
 }
 
@@ -134,6 +139,7 @@ impl Writer for KafkaWriter {
         if records.is_empty() {
             return Ok(Commit::Committed(Vec::new()));
         }
+        let _waiting = self.pending.begin();
         let producer = &self.producers[self.turn];
         self.turn = 1 - self.turn;
         match try_commit(producer, &records) {

@@ -18,15 +18,18 @@ pub(crate) struct Standalone {
     /// Where to serve the API; port 0 for any that is free
     #[arg(long)]
     listen: Option<String>,
-    /// Open a damaged log with what lies before the damage
+    /// Go on with what can be read of a damaged log; what is lost is told, and the damaged database is kept
     #[arg(long)]
     salvage: bool,
+    /// Believe the wall clock, though it is further ahead of the last append than anything explains
+    #[arg(long)]
+    accept_clock: bool,
 }
 
 impl Standalone {
     pub(crate) fn run(self, mut context: Context) -> Result<ExitCode> {
         context.config.flag("listen", self.listen.as_deref());
-        let settings = Settings { salvage: self.salvage, ..Settings::from_config(&context.config)? };
+        let settings = Settings { salvage: self.salvage, accept_clock: self.accept_clock, ..Settings::from_config(&context.config)? };
         metrics::install()?;
         let running = standalone::Standalone::start(&settings)?;
         running.wait_until_ready()?;
@@ -34,7 +37,10 @@ impl Standalone {
         let signals = Signals::new()?;
         writeln!(std::io::stdout(), "ready {}", running.url())?;
         std::io::stdout().flush()?;
-        signals.wait(|| running.failure())?;
+        signals.wait(|| {
+            running.tell_trouble();
+            running.failure()
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

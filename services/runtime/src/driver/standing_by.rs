@@ -30,6 +30,7 @@ fn follow<D: Decider>(config: &ShardConfig, signs: &Signs) -> Result<(), Acquire
     let store = Box::new(RocksStore::open_or_begin(&config.folder)?);
     let mut standby = Standby::open(&config.log, &config.cluster, (D::SERVICE, config.shard), store, clock::wall())?;
     while !signs.is_to_stop() {
+        signs.looks_around();
         let behind = standby.step(&config.log, clock::wall())?;
         signs.set_ready(behind == 0);
         if behind == 0 {

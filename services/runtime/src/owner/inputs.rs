@@ -13,6 +13,7 @@ use orrery_model::planted::{Bug, planted};
 use orrery_model::record::Record;
 use orrery_model::topics::{self, reread_of, topic_of};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of one read of one input: many small records, or a few of the largest.
@@ -37,6 +38,8 @@ pub(super) struct Inputs {
     reading: BTreeMap<(Arc<str>, u32), i64>,
     /// Where inputs are known to hold no record up to, if that is further than they were read.
     clear_to: InputEnds,
+    /// What the log has lost of inputs, where it has lost anything.
+    lost: BTreeMap<(Arc<str>, u32), Vec<Range<i64>>>,
     /// What the decider wanted when it was last asked: topics, and re-reads.
     subscribed: Option<(Vec<String>, Vec<StartPosition>)>,
     turn: usize,
@@ -54,6 +57,7 @@ impl Inputs {
             bell,
             reading: BTreeMap::new(),
             clear_to: InputEnds::new(),
+            lost: BTreeMap::new(),
             subscribed: None,
             turn: 0,
             missing: false,
@@ -139,6 +143,10 @@ impl Inputs {
             shard.set_position(&topic, partition, position.clone());
         }
         self.clear_to.remove(&(topic.clone(), partition));
+        let lost = self.log.lost(&TopicPartition { topic: topic.clone(), partition })?;
+        if !lost.is_empty() {
+            self.lost.insert((topic.clone(), partition), lost);
+        }
         self.reading.insert((topic, partition), position.offset);
         Ok(())
     }
@@ -221,8 +229,16 @@ impl Inputs {
                 if any && !self.is_ours(topic) && self.is_another(shard, topic, partition)? {
                     return self.begin_anew(shard, &at, arrivals);
                 }
+                let lost = self.next_lost(topic, partition, *position);
                 let position = self.reading.get_mut(&(topic.clone(), partition)).expect("it was there before the read");
-                for record in fetch.records.into_iter().take(room.records) {
+                let before = lost.as_ref().map_or(i64::MAX, |lost| lost.start);
+                let mut readable = fetch.records.into_iter().take_while(|record| record.offset < before).peekable();
+                if let Some(lost) = lost.filter(|_| readable.peek().is_none()) {
+                    let gap = (*position, lost.end);
+                    self.pass_gap(shard, (topic, partition), gap, arrivals);
+                    return Ok(());
+                }
+                for record in readable.take(room.records) {
                     *position = record.offset + 1;
                     room.take(&record);
                     arrivals.push(Arrival::Record { topic: topic.clone(), partition, record });
@@ -246,6 +262,12 @@ impl Inputs {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The next range at or behind a position whose records were lost.
+    fn next_lost(&self, topic: &Arc<str>, partition: u32, position: i64) -> Option<Range<i64>> {
+        let lost = self.lost.get(&(topic.clone(), partition))?;
+        lost.iter().find(|range| range.end > position && !range.is_empty()).cloned()
     }
 
     /// True for the cluster's own topics, which nobody deletes while it lives.

@@ -1,7 +1,7 @@
 //! A log in a folder of its own with all our topics, what is read from it, and an owner that is driven by hand.
 
 use crate::counting::{Counting, Decision, Input, SUM_ROW, SUMS};
-use orrery_log::embedded::EmbeddedLog;
+use orrery_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use orrery_log::{Commit, Log, TopicPartition, Writer, clock};
 use orrery_model::decider::Decider;
 use orrery_model::job::StartFrom;
@@ -28,6 +28,8 @@ const RECORDS_PER_TURN: usize = 2;
 pub(crate) struct Fixture {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) cluster: Cluster,
+    /// Lineages that shards which are started draw.
+    pub(crate) draw_lineage: fn() -> String,
     folder: tempfile::TempDir,
 }
 
@@ -36,13 +38,25 @@ pub(crate) type Told = ((i64, i64, i32), i64);
 
 impl Fixture {
     pub(crate) fn new(trigger_shards: u32) -> Self {
+        Self::with_options(trigger_shards, EmbeddedOptions::default())
+    }
+
+    pub(crate) fn with_options(trigger_shards: u32, options: EmbeddedOptions) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let log: Arc<dyn Log> = EmbeddedLog::open(&folder.path().join("log")).expect("a log");
+        let log: Arc<dyn Log> = EmbeddedLog::open_with(&folder.path().join("log"), options).expect("a log");
         let cluster = Cluster { trigger_shards, cells: trigger_shards, ..Cluster::single() };
         for topic in TOPICS {
             log.ensure_topic(&cluster.topic(topic.name), cluster.partitions(topic.partitions), topic.cleanup).expect("a topic");
         }
-        Self { log, cluster, folder }
+        Self { log, cluster, draw_lineage: || "beef".into(), folder }
+    }
+
+    /// Closes the log, which nobody else may hold, does something to its folder, and salvages it.
+    pub(crate) fn salvage(&mut self, damage: impl FnOnce(&Path)) {
+        let (log, elsewhere) = (self.folder.path().join("log"), self.folder.path().join("elsewhere"));
+        self.log = EmbeddedLog::open(&elsewhere).expect("another log");
+        damage(&log);
+        self.log = EmbeddedLog::open_with(&log, EmbeddedOptions { salvage: true, ..EmbeddedOptions::default() }).expect("salvaged");
     }
 
     /// Where a shard's rows are.
@@ -87,7 +101,7 @@ impl Fixture {
             generation: 1,
             folder: self.store(shard),
             member: orrery_runtime::membership::member("m", Vec::new(), "", clock::wall()),
-            draw_lineage: || "beef".into(),
+            draw_lineage: self.draw_lineage,
         })
         .expect("a shard")
     }

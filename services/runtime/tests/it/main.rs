@@ -1,5 +1,6 @@
 //! The shard loop on the real embedded log, with a small decider that adds numbers.
 
+mod clocks;
 mod counting;
 mod crashes;
 mod driving;
@@ -12,5 +13,6 @@ mod joins;
 mod membership;
 mod restoring;
 mod routing;
+mod salvage;
 mod snapshots;
 mod standby;
