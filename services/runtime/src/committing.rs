@@ -16,8 +16,6 @@ use std::time::Duration;
 
 /// A commit slower than this is not clean: the writer is not used again (§1.3).
 pub const CLEAN_COMMIT: Duration = Duration::from_millis(250);
-/// How long dead letters are kept.
-
 /// Transactional id of a shard.
 pub fn transactional_id(cluster: &Cluster, service: &str, shard: u32) -> String {
     format!("{}{service}.{shard}", cluster.prefix)

@@ -130,7 +130,7 @@ pub(crate) fn quarantined_by(change: AdminRecord, of: (&str, u32)) -> Option<(Re
         return None;
     };
     let is_of = (service.as_str(), shard) == (of.0, of.1 as i32);
-    is_of.then(|| (RecordPlace { topic, partition: partition as u32, offset }, Quarantine { by: principal, reason }))
+    is_of.then_some((RecordPlace { topic, partition: partition as u32, offset }, Quarantine { by: principal, reason }))
 }
 
 #[cfg(test)]

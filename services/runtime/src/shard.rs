@@ -21,7 +21,6 @@ use orrery_model::job::StartFrom;
 use orrery_model::journal::{DropReason, Dropped, Entry, Observation, Source};
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
 use orrery_model::messages::{LogicVersions, StartPosition};
-use orrery_model::payload::Payload;
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::{MessageId, NewRecord, Record};
 use orrery_model::table::Change;

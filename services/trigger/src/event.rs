@@ -5,6 +5,8 @@
 
 use crate::expr::{Value, json};
 use crate::facts::{EventData, Header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use orrery_model::payload::Payload;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -114,6 +116,13 @@ fn read_body(event: &EventData) -> Body {
     Body { data, ce, is_raw, bytes: read.bytes }
 }
 
+/// What stands as base64 in an envelope is what a record's value would be: JSON, else text, else `hex:` and digits. What is no base64
+/// stays as it is.
+fn decoded(value: &Value) -> Value {
+    let Some(bytes) = value.as_str().and_then(|text| STANDARD.decode(text).ok()) else { return value.clone() };
+    json::read(&bytes).value.unwrap_or_else(|| Value::text(&text(&Payload::from(bytes.as_slice()))))
+}
+
 /// True for a CloudEvent in structured mode: it says so, or has what each must have.
 fn is_structured(event: &EventData, fields: &Value) -> bool {
     let declared = |h: &Header| {
@@ -128,7 +137,8 @@ fn open_envelope(envelope: &Value, ce: &mut BTreeMap<String, Value>) -> Value {
     let mut data = Value::Null;
     for (name, value) in fields.iter() {
         match name.as_str().unwrap_or_default() {
-            "data" | "data_base64" => data = value.clone(),
+            "data" => data = value.clone(),
+            "data_base64" => data = decoded(value),
             name if value.as_str().is_some() => drop(ce.insert(name.to_owned(), value.clone())),
             name => drop(ce.insert(name.to_owned(), Value::text(&value.to_string()))),
         }
@@ -168,6 +178,10 @@ pub(crate) mod tests {
             (r#"{"x":1}"#, &[("ce_type", "t"), ("ce_id", "a")], r#"{"x":1}"#, "id=a type=t"),
             (structured, &[], r#"{"x":1}"#, "id=a n=5 source=/s specversion=1.0 type=t"),
             (r#"{"id":"a","data":[1]}"#, &[("content-type", "application/cloudevents+json")], "[1]", "id=a"),
+            (r#"{"id":"a","data_base64":"eyJ4IjoxfQ=="}"#, &[("content-type", "application/cloudevents+json")], r#"{"x":1}"#, "id=a"),
+            (r#"{"id":"a","data_base64":"dGV4dA=="}"#, &[("content-type", "application/cloudevents+json")], r#""text""#, "id=a"),
+            (r#"{"id":"a","data_base64":"/wA="}"#, &[("content-type", "application/cloudevents+json")], r#""hex:ff00""#, "id=a"),
+            (r#"{"id":"a","data_base64":"?"}"#, &[("content-type", "application/cloudevents+json")], r#""?""#, "id=a"),
             (r#"{"id":"a","data":[1]}"#, &[], r#"{"data":[1],"id":"a"}"#, ""),
         ] {
             let event = event(value, headers);
