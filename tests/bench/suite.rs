@@ -56,6 +56,7 @@ const MAIN: &[Measurement] = &[
     Measurement { name: "restart", run: measure::restart::after_many_runs },
     Measurement { name: "idle_rss", run: measure::idle::memory },
     Measurement { name: "jobs10k", run: measure::jobs::many },
+    Measurement { name: "expressions", run: measure::expressions::budgets },
 ];
 
 const SIM: &[Measurement] = &[Measurement { name: "sim", run: measure::sim::worlds }];

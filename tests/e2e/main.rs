@@ -10,4 +10,5 @@ mod explain;
 mod export;
 mod hostile;
 mod paths;
+mod quarantine;
 mod week;

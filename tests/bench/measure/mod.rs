@@ -5,6 +5,7 @@ pub(crate) mod bare;
 pub(crate) mod burst;
 pub(crate) mod cron;
 pub(crate) mod event;
+pub(crate) mod expressions;
 pub(crate) mod idle;
 pub(crate) mod jobs;
 pub(crate) mod kafka;
