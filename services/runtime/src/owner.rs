@@ -237,6 +237,8 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             self.suspects.rest();
             return Ok(Turn::Idle(self.wait_for(now())));
         }
+        // One at a time means: the one before is committed.
+        let full = full && !self.suspects.is_careful();
         self.suspects.went();
         Ok(if full { Turn::Full } else { Turn::Went })
     }

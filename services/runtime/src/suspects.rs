@@ -24,6 +24,8 @@ pub(crate) struct Suspects {
     /// None: nothing is remembered.
     file: Option<PathBuf>,
     seen: Seen,
+    /// One record is to be taken at a time.
+    careful: bool,
     turns_left: u32,
 }
 
@@ -51,9 +53,10 @@ impl Suspects {
     /// An ownership begins.
     pub(crate) fn begin(file: Option<&Path>) -> Self {
         let seen = file.map(read).unwrap_or_default();
-        let mut suspects = Self { file: file.map(Path::to_owned), seen, turns_left: 0 };
-        suspects.turns_left = if suspects.is_careful() { CAREFUL_TURNS } else { TURNS };
-        if suspects.is_careful() {
+        let careful = seen.ends >= ENDS_BEFORE_CARE;
+        let turns_left = if careful { CAREFUL_TURNS } else { TURNS };
+        let mut suspects = Self { file: file.map(Path::to_owned), seen, careful, turns_left };
+        if careful {
             let Seen { ends, in_hand, .. } = &suspects.seen;
             let record = in_hand.as_ref().map(ToString::to_string);
             tracing::warn!(ends, record, "it has died at once that often, the last time with this record: one is taken at a time");
@@ -65,7 +68,7 @@ impl Suspects {
 
     /// True if one record is to be taken at a time.
     pub(crate) const fn is_careful(&self) -> bool {
-        self.seen.ends >= ENDS_BEFORE_CARE && self.turns_left > 0
+        self.careful && self.turns_left > 0
     }
 
     /// The record that the shard has died of often enough; asked once.

@@ -75,7 +75,7 @@ fn ticks_wait_while_a_clock_is_not_believed_and_inputs_do_not() {
     let shard = fixture.start(0);
     fixture.wait_total(0, 1);
     let before = clock::wall();
-    off.ms.store(3_650 * 24 * 60 * MINUTE_MS, SeqCst);
+    off.ms.store((3_650 * 24 * 60 + 1) * MINUTE_MS, SeqCst);
     fixture.add(0, &["100"]);
     fixture.wait_total(0, 101);
     assert!(fixture.log.holds_ticks() && fixture.log.trouble().is_some_and(|why| why.contains("87600 h ahead")));

@@ -101,7 +101,7 @@ fn errors_in_yaml() {
             line 3, column 3: retries: unknown field `maxx`; did you mean `max`?
             line 2, column 10: retries: invalid type: `yes`, expected a mapping of fields; write for example retries: {max: 3, backoff: 10s}
             line 2, column 16: retries.max: invalid value: `many`, expected a whole number
-            line 2, column 20: retries.on_lost: invalid value: `yes`, expected true or false
+            line 2, column 11: retries.on_lost: invalid type: string "yes", expected true, false or a mapping such as {max: 5}
             line 2, column 10: timeout: "10" is not a duration; write for example 250ms, 10s, 5m, 1h30m or 2d
             line 2, column 10: timeout: "10 minutes" is not a duration; write for example 250ms, 10s, 5m, 1h30m or 2d
             line 2, column 10: command: invalid type: `echo hello`, expected a list; write each argument by itself, ["python3", "report.py"], or use shell for a script
