@@ -76,7 +76,7 @@ fn an_exploding_predicate_costs_little_and_is_told() {
     let listed = |found: &serde_json::Value| found["items"].as_array().is_some_and(|items| !items.is_empty());
     let failed = server.until("/api/v1/decisions?kind=predicate_failed", listed);
     let reason = failed["items"][0]["entry"]["decisions"][0]["predicate_failed"]["reason"].as_str().unwrap().to_owned();
-    assert!(reason.contains("too large for what the expression does"), "{reason}");
+    assert!(reason.contains("too large for what is done with it"), "{reason}");
     server.until("/api/v1/runs?count=true&state=succeeded", |found| found["count"] == 1);
 }
 

@@ -44,8 +44,9 @@ fn make(dir: &Path, allowed: u32) -> Result<()> {
 }
 
 fn is_ours(dir: &Path) -> std::io::Result<bool> {
-    let mut entries = fs::read_dir(dir)?;
-    Ok(OURS.iter().any(|name| dir.join(name).exists()) || entries.next().is_none())
+    // A volume of its own is never quite empty.
+    let is_empty = fs::read_dir(dir)?.flatten().all(|entry| entry.file_name() == "lost+found");
+    Ok(is_empty || OURS.iter().any(|name| dir.join(name).exists()))
 }
 
 /// The token of this data folder, made at the first start; nobody else may read it.

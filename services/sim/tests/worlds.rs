@@ -30,7 +30,7 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::CancelHandBack, 46, "cancelled"),
     (Bug::ClockUnjudged, 1, "clocks"),
     (Bug::TickBeforeBacklog, 2, "stays_stopped"),
-    (Bug::AtByWall, 1, "clocks"),
+    (Bug::AtByWall, 1, "replay"),
     (Bug::LeaseByAt, 1, "healthy_kept"),
     (Bug::LeaseUnread, 8, "healthy_kept"),
     (Bug::LeaseFromAnswer, 32, "started_once"),
