@@ -63,6 +63,7 @@ pub(crate) fn apply(state: &mut Trigger, at: Timestamp, decision: &Decision) {
         Decision::AttemptOver { record, counted } => state.change_run(record, |row| {
             row.live = false;
             row.counted += i32::from(*counted);
+            row.lost += i32::from(!*counted);
         }),
         Decision::RunEnded { record } => state.end_run(record),
     }
@@ -77,6 +78,7 @@ fn new_row(record: &RunRecord, incarnation: i64, event: Option<&String>, args: &
         tried: Vec::new(),
         live: false,
         counted: 0,
+        lost: 0,
         leads_to: None,
         event: event.cloned(),
         args: args.to_vec(),

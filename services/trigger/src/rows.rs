@@ -114,6 +114,9 @@ pub struct RunRow {
     /// Its slot is caught up: such runs start one after another, whatever the job's concurrency.
     #[serde(default)]
     pub caught_up: bool,
+    /// Attempts that were lost and repeated.
+    #[serde(default)]
+    pub lost: i32,
 }
 
 impl RunRow {

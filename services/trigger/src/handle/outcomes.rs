@@ -53,8 +53,7 @@ impl Turn<'_> {
     /// the run itself. It does not count towards `retries.max` (§6.2), but has a bound of its own.
     fn attempt_lost(&mut self, row: &RunRow, record: RunRecord, end: &End) {
         let most = self.state.compiled(&record.job).map_or(0, |compiled| compiled.spec.retries.on_lost.max);
-        // Every earlier attempt was counted or lost.
-        let lost_before = record.attempts.saturating_sub(1).saturating_sub(row.counted).max(0);
+        let lost_before = row.lost;
         let reason = Some(end_in_words(end));
         if lost_before < most {
             let pause_ms = if lost_before == 0 { 0 } else { LOST_BACKOFF_MS << (lost_before - 1).min(20) };
