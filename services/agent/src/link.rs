@@ -15,7 +15,7 @@ use std::time::Duration;
 /// A supervisor that takes no bytes for so long is given up. It takes them between two turns of its loop, which last milliseconds.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Same for its first answer, which may follow the killing of a predecessor's tasks.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the supervisor writes for people; begun anew at a start beyond this size.
 const LOG_FILE: &str = "supervisor.log";
 const LOG_MAX_BYTES: u64 = 1 << 20;

@@ -87,6 +87,10 @@ pub trait Decider: Default + Send + 'static {
     fn reads_from(&self, _topic: &str, _partition: i32, _topic_id: &str) -> Option<i64> {
         Some(0)
     }
+    /// True while what was read of a partition waits: no more of it is read until then.
+    fn holds_back(&self, _topic: &str, _generation: i64, _partition: i32) -> bool {
+        false
+    }
     /// What is to be read again, beside the topics themselves and never beyond where these are read: inputs of their own, named by
     /// [`crate::topics::reread_name`].
     fn rereads(&self) -> Vec<StartPosition> {

@@ -207,7 +207,9 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         // The first head keeps the journal offset of the head before it: a crash now must find the entries to send again, too.
         let acquired = acquired_observation(cluster.shards(*shard), epoch, &member.member, *generation, resend_from);
         let seen = std::iter::once(acquired).chain(owner.inputs.take_seen());
-        owner.step(now, seen.map(Arrival::Observed).collect(), again)?;
+        let seen = seen.map(Arrival::Observed).collect();
+        let ticking = owner.has_read_backlog();
+        owner.step(now, seen, again, ticking)?;
         Ok(owner)
     }
 
@@ -225,10 +227,13 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         let stepped_clock = self.follow_clock(now)?;
         let expired = self.expired_leases(lease_clock_us(now()))?;
         let mut arrivals: Vec<Arrival> = stepped_clock.into_iter().chain(expired).map(Arrival::Observed).collect();
+        // Asked before polling: what is polled now may be left for the next step.
+        let ticking = self.has_read_backlog();
         let full = self.inputs.poll(&mut self.shard, &mut arrivals)?;
         let nothing = arrivals.is_empty();
-        self.take_in_hand(&arrivals);
-        let stepped = self.step(now(), arrivals, Vec::new())?;
+        // A tick beside the record in hand would be its death.
+        let ticking = !self.take_in_hand(&arrivals) && ticking;
+        let stepped = self.step(now(), arrivals, Vec::new(), ticking)?;
         let full = self.inputs.go_back(self.shard.take_left()) || full;
         // What the decider wants to read changes only when it decides.
         let more = (stepped || self.inputs.wait_for_topics()) && self.inputs.subscribe(&mut self.shard)?;
@@ -243,16 +248,23 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         Ok(if full { Turn::Full } else { Turn::Went })
     }
 
-    /// Where earlier ownerships died, one record is taken at a time, and written down before.
-    fn take_in_hand(&mut self, arrivals: &[Arrival]) {
+    /// Where earlier ownerships died, one record is taken at a time, and written down before; true if one is.
+    fn take_in_hand(&mut self, arrivals: &[Arrival]) -> bool {
         self.shard.take_at_most(if self.suspects.is_careful() { 1 } else { usize::MAX });
+        if !self.suspects.is_careful() {
+            return false;
+        }
         let first = arrivals.iter().find_map(|arrival| match arrival {
             Arrival::Record { topic, partition, record } => Some((topic_of(topic), *partition, record.offset)),
             Arrival::Observed(_) => None,
         });
-        if let Some((topic, partition, offset)) = first.filter(|_| self.suspects.is_careful()) {
-            self.suspects.take_in_hand(RecordPlace { topic: topic.to_owned(), partition, offset });
+        match first {
+            Some((topic, partition, offset)) => {
+                self.suspects.take_in_hand(RecordPlace { topic: topic.to_owned(), partition, offset });
+            }
+            None => self.suspects.put_down(),
         }
+        first.is_some()
     }
 
     /// A wall clock far ahead, as after a sleep or the first answer of NTP, is judged at once, and followed if it is right.
@@ -280,13 +292,12 @@ impl<D: Decider, C: Commits> Owner<D, C> {
     }
 
     /// Steps and hands the transaction over; true if there was one.
-    fn step(&mut self, now: Now, arrivals: Vec<Arrival>, again: Vec<NewRecord>) -> Result<bool, Lost> {
+    fn step(&mut self, now: Now, arrivals: Vec<Arrival>, again: Vec<NewRecord>, ticking: bool) -> Result<bool, Lost> {
         let began = clock::monotonic();
         if let Some(end) = self.commits.journal_end() {
             self.shard.journal_ends_at(end);
         }
-        let ticking = self.has_read_backlog() && !self.setting.log.holds_ticks();
-        self.shard.let_tick(ticking);
+        self.shard.let_tick(ticking && !self.setting.log.holds_ticks());
         let log = &self.setting.log;
         let starts = |topic: &str, from: StartFrom| inputs::topic_starts(log, topic, from);
         let transaction = self.shard.step(now, arrivals, &starts, again)?;

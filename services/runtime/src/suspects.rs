@@ -87,6 +87,13 @@ impl Suspects {
         self.write();
     }
 
+    /// No record is in hand: what dies now dies of something else.
+    pub(crate) fn put_down(&mut self) {
+        if self.seen.in_hand.take().is_some() {
+            self.write();
+        }
+    }
+
     /// A turn went well.
     pub(crate) fn went(&mut self) {
         self.turns_left = self.turns_left.saturating_sub(1);

@@ -1,5 +1,6 @@
 //! Every rule of a job document: the model's and those that need cron, CEL and templates.
 
+use crate::expr::Budget;
 use crate::predicate::Predicate;
 use crate::schedule::Schedule;
 use crate::template;
@@ -11,6 +12,11 @@ use orrery_model::zone;
 /// Every rule that the document breaks; none: it can be taken. `now` is when it is taken: a cron that never fires after it is
 /// refused.
 pub fn check_job(spec: &JobSpec, now: Timestamp) -> Vec<Problem> {
+    check_within(spec, now, &mut Budget::default())
+}
+
+/// The same; the budget pays for what is evaluated.
+pub(crate) fn check_within(spec: &JobSpec, now: Timestamp, budget: &mut Budget) -> Vec<Problem> {
     let mut problems = orrery_model::job::check(spec);
     for (i, trigger) in spec.triggers.iter().enumerate().take(TRIGGERS_PER_JOB) {
         let place = format!("triggers[{i}].");
@@ -20,7 +26,7 @@ pub fn check_job(spec: &JobSpec, now: Timestamp) -> Vec<Problem> {
         problems.extend(found.filter(|p| !known.contains(&p.field)));
     }
     let arguments = spec.command.iter().enumerate().take(ARGUMENTS);
-    problems.extend(arguments.filter_map(|(i, argument)| template::check(&format!("command[{i}]"), argument).err()));
+    problems.extend(arguments.filter_map(|(i, argument)| template::check(&format!("command[{i}]"), argument, budget).err()));
     problems.extend(spec.shell.as_deref().and_then(|script| template::check_shell(script).err()));
     problems
 }

@@ -11,7 +11,7 @@ use orrery_model::decider::{Decider, Decoded, InputTopic, Lookup, Message, Poiso
 use orrery_model::id::{JobName, RunId};
 use orrery_model::job::{Concurrency, JobSpec, TriggerKind};
 use orrery_model::journal::{EntryBatch, Observation, Shards};
-use orrery_model::messages::{CatalogEntry, Fire, StartPosition};
+use orrery_model::messages::{CatalogEntry, Fire, StartPosition, source};
 use orrery_model::planted::SPARE_LOGIC_VERSIONS;
 use orrery_model::record::Record;
 use orrery_model::table::{Rows, Table};
@@ -231,6 +231,9 @@ impl Decider for Trigger {
     }
     fn handle(&mut self, at: Timestamp, input: &Input, out: &mut Vec<Decision>) {
         crate::handle::handle(self, at, input, out);
+    }
+    fn holds_back(&self, topic: &str, generation: i64, partition: i32) -> bool {
+        self.has_parked(&source(topic, generation, partition))
     }
     fn take_work(&mut self) -> u64 {
         std::mem::take(&mut self.work)

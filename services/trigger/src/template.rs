@@ -64,8 +64,9 @@ pub fn render(args: &[String], context: &TemplateContext<'_>, budget: &mut Budge
     rendered.collect()
 }
 
-/// Checks one argument, without rendering it. A part that asks for nothing is evaluated: it would fail each time.
-pub fn check(field: &str, argument: &str) -> Result<(), Problem> {
+/// Checks one argument, without rendering it. A part that asks for nothing is evaluated: it would fail each time. One budget pays for
+/// all arguments.
+pub fn check(field: &str, argument: &str, budget: &mut Budget) -> Result<(), Problem> {
     if !is_template(argument) {
         return Ok(());
     }
@@ -75,7 +76,7 @@ pub fn check(field: &str, argument: &str) -> Result<(), Problem> {
             asks.set(true);
             Value::Undefined
         };
-        let found = Evaluator::new(&variables, &mut Budget::default()).value(&part);
+        let found = Evaluator::new(&variables, budget).value(&part);
         found.map(drop).or_else(|fault| if asks.get() { Ok(()) } else { Err(fails(field, argument, &fault)) })?;
     }
     Ok(())
@@ -274,6 +275,6 @@ mod tests {
         let long = said(&format!("{{{{ [{}] | join }}}}", vec!["event.data"; 8_000].join(", ")));
         assert!(long.contains("more than 131071 bytes"), "{}", long.len());
         let deep = format!("{{{{ {}1{} }}}}", "(".repeat(5_000), ")".repeat(5_000));
-        assert!(super::check("command[1]", &deep).is_err());
+        assert!(super::check("command[1]", &deep, &mut Budget::default()).is_err());
     }
 }

@@ -9,8 +9,8 @@ use std::process::Child;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// A supervisor that lets so many connections go is useless, and its tasks with it.
-const CONNECT_TRIES: usize = 3;
+/// How long one connection waits for its first answer.
+const HELLO_MS: i64 = link::HELLO_TIMEOUT.as_millis() as i64;
 /// Between two pings.
 pub(super) const PING_MS: i64 = 2_000;
 /// Pings without an answer until the agent says so: 10 s. Counted rather than timed, so that a pause of the agent's own is none of the
@@ -76,7 +76,8 @@ impl Supervision {
 
     /// None if nobody listens, or somebody does who never answers.
     fn connect_to_living(&self) -> Option<(Link, Snapshot)> {
-        for _ in 0..CONNECT_TRIES {
+        // Until its tasks' lease is over, whatever it waits for: a disk, or files to open.
+        for _ in 0..=self.lease_ms / HELLO_MS {
             match Link::connect(&self.dir) {
                 Ok(connected) => return Some(connected),
                 Err(LinkError::Socket { source, .. }) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {

@@ -108,7 +108,7 @@ impl Watch {
             match overdue {
                 // It has had its time since the look before, and that time was ours too.
                 Some(before) if is_over && before == until => {
-                    self.end_all();
+                    self.end_all(until);
                     (self.settled, overdue) = (until, None);
                 }
                 _ => overdue = is_over.then_some(until),
@@ -144,10 +144,13 @@ impl Watch {
     }
 
     /// Tasks first; then a supervisor that is stopped, whose place another one can only take when it is gone.
-    fn end_all(&self) {
+    /// A lease that is renewed meanwhile ends nobody more: new tasks may run under it.
+    fn end_all(&self, until: i64) {
         let remembered = state_file::remembered(&self.dir).unwrap_or_default();
-        recover::kill_survivors(&self.dir, &remembered);
-        if let Some(supervisor) = &self.supervisor
+        let is_over = || self.until() == until;
+        recover::kill_survivors(&self.dir, &remembered, &is_over);
+        if is_over()
+            && let Some(supervisor) = &self.supervisor
             && Stat::of(self.pid).is_some_and(Stat::is_stopped)
         {
             let _ = pidfd_send_signal(supervisor, Signal::KILL);

@@ -24,7 +24,7 @@ const DEATH_SECONDS: i64 = 10;
 
 /// Kills every survivor and records the ends.
 pub(super) fn end_survivors(dir: &Path, remembered: Remembered, state: &mut StateFile) {
-    kill_survivors(dir, &remembered);
+    kill_survivors(dir, &remembered, &|| true);
     let sandboxes = dir.join(crate::SANDBOXES);
     let reason = if remembered.same_boot { "the supervisor died" } else { "the machine restarted" };
     let (boot_ms, wall) = (host::boot_ms(), clock::wall());
@@ -42,12 +42,12 @@ pub(super) fn end_survivors(dir: &Path, remembered: Remembered, state: &mut Stat
     }
 }
 
-/// Kills what is left of a supervisor's tasks, round by round.
-pub(super) fn kill_survivors(dir: &Path, remembered: &Remembered) {
+/// Kills what is left of a supervisor's tasks, round by round, as long as that is wanted.
+pub(super) fn kill_survivors(dir: &Path, remembered: &Remembered, is_wanted: &dyn Fn() -> bool) {
     let (sandboxes, sessions) = (dir.join(crate::SANDBOXES), sessions(remembered));
     for _ in 0..ROUNDS_MAX {
         let found: Vec<OwnedFd> = host::all_pids().into_iter().filter_map(|pid| open_survivor(pid, &sandboxes, &sessions)).collect();
-        if found.is_empty() {
+        if found.is_empty() || !is_wanted() {
             return;
         }
         for process in &found {

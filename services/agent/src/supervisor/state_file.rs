@@ -165,9 +165,15 @@ impl StateFile {
         }
         let content = std::mem::take(&mut self.pending);
         let temporary = self.dir.join(format!("{FILE}.new"));
-        OpenOptions::new().write(true).create(true).truncate(true).mode(host::PRIVATE).open(&temporary)?.write_all(&content)?;
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().append(true).create_new(true).mode(host::PRIVATE).open(&temporary)?;
+        file.write_all(&content)?;
         fs::rename(&temporary, self.dir.join(FILE))?;
-        self.file = OpenOptions::new().append(true).open(self.dir.join(FILE))?;
+        // The one that has the name now: nothing may fail between the two, or lines would go to a file that nobody reads.
+        self.file = file;
         self.bytes = content.len() as u64;
         // Twice what is live, so that a large live part is not rewritten at every turn.
         self.compact_at = COMPACT_BYTES.max(2 * self.bytes);

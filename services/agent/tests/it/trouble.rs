@@ -60,7 +60,7 @@ fn without_files_to_open_starts_wait_are_given_back_and_go_on_by_themselves() {
 #[test]
 fn a_stopped_supervisor_keeps_no_task_alive_beyond_its_lease() {
     let mut rig = Rig::without_lease(&[]);
-    rig.send(Request::Lease { until_boot_ms: boot_ms() + 1_500 });
+    rig.send(Request::Lease { until_boot_ms: boot_ms() + 10_000 });
     let pids = long_task(&mut rig);
     kill_process(supervisor(&rig), Signal::STOP).unwrap();
     wait_for("the end of the tasks", || pids.iter().all(|pid| !is_alive(*pid)).then_some(()));
@@ -73,7 +73,7 @@ fn a_stopped_supervisor_keeps_no_task_alive_beyond_its_lease() {
 #[test]
 fn a_dead_supervisor_keeps_no_task_alive_beyond_its_lease() {
     let mut rig = Rig::without_lease(&[]);
-    let until = boot_ms() + 1_500;
+    let until = boot_ms() + 10_000;
     rig.send(Request::Lease { until_boot_ms: until });
     let pids = long_task(&mut rig);
     rig.kill_supervisor();

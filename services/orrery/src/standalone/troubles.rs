@@ -27,11 +27,14 @@ impl Troubles {
         tracing::error!(detail, "the log is in trouble");
         let code = if log.holds_ticks() { "clock_held" } else { "log_damaged" };
         let (log, record) = (log.clone(), alert(log, cluster, code, detail));
-        std::thread::spawn(move || {
+        let append = move || {
             if let Err(error) = log.append(vec![record]) {
                 tracing::error!(%error, "no alert was written");
             }
-        });
+        };
+        if let Err(error) = std::thread::Builder::new().name("trouble".into()).spawn(append) {
+            tracing::error!(%error, "no alert is written: there is no thread for it");
+        }
     }
 }
 

@@ -26,6 +26,12 @@ const BYTES_PER_STEP: usize = 2 << 20;
 /// Re-reads that are read on in one poll, so that many of them do not keep a shard from its topics.
 const REREADS_PER_POLL: usize = 16;
 
+/// What lies behind an event that is not shown to all jobs yet would only wait in the shard's rows.
+fn is_held_back<D: Decider>(shard: &Shard<D>, topic: &Arc<str>, partition: u32) -> bool {
+    let position = shard.position(topic, partition);
+    position.is_some_and(|position| shard.decider().holds_back(topic, position.generation, partition as i32))
+}
+
 /// Positions by topic and partition.
 pub(super) type InputEnds = BTreeMap<(Arc<str>, u32), i64>;
 
@@ -196,6 +202,9 @@ impl Inputs {
                 break;
             }
             let before = room.bytes;
+            if is_held_back(shard, topic, *partition) {
+                continue;
+            }
             if reread_of(topic).is_none() {
                 self.poll_one(shard, (topic, *partition), &mut room, arrivals)?;
             } else if rereads < REREADS_PER_POLL {

@@ -134,7 +134,7 @@ impl<'e> Evaluator<'e> {
                 None if missing == Missing::Undefined => Ok(Value::Undefined),
                 None => Err(failed("an index lies outside its list")),
             },
-            (Value::Map(_), key) => match value.at_key(key) {
+            (Value::Map(_), key) => match value.at_key(key, self.budget)? {
                 Some(found) => Ok(found.clone()),
                 None if missing == Missing::Undefined => Ok(Value::Undefined),
                 None => Err(failed(format!("there is no {}", shown_key(key)))),
@@ -183,8 +183,11 @@ impl<'e> Evaluator<'e> {
         let mut found = Vec::with_capacity(entries.len());
         for (key, value) in entries {
             let key = self.value(key)?;
-            if matches!(key, Value::List(_) | Value::Map(_) | Value::Type(_) | Value::Null) {
-                return Err(failed(format!("{} cannot be a key", key.kind())));
+            match &key {
+                Value::Bool(_) | Value::Text(_) | Value::Number(Number::Int(_) | Number::Uint(_)) => {}
+                // Not every two of them have an order.
+                Value::Number(_) => return Err(failed("a number with decimals, or beyond 64 bits, cannot be a key")),
+                other => return Err(failed(format!("{} cannot be a key", other.kind()))),
             }
             if let Value::Text(text) = &key {
                 self.budget.look(text.len() * entries.len().ilog2() as usize)?;

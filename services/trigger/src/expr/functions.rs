@@ -22,8 +22,8 @@ pub(crate) fn call(run: &mut Evaluator<'_>, function: Function, arguments: &[Nod
         Function::Size => size(run, &value),
         Function::Contains | Function::StartsWith | Function::EndsWith => within(run, function, &value, &further),
         Function::Text => text(run, value),
-        Function::Int | Function::Uint => whole(function, &value),
-        Function::Double => double(&value),
+        Function::Int | Function::Uint => whole(run, function, &value),
+        Function::Double => double(run, &value),
         Function::Bool => truth(&value),
         Function::Bytes => match value {
             Value::Text(text) => {
@@ -46,8 +46,8 @@ pub(crate) fn call(run: &mut Evaluator<'_>, function: Function, arguments: &[Nod
             out.json(&value)?;
             Ok(Value::Text(out.text.into()))
         }
-        Function::ParseInt => parsed(&value, further.first(), |number| number.truncated().and_then(Number::from_i128)),
-        Function::ParseFloat => parsed(&value, further.first(), |number| Some(Number::Double(number.double()))),
+        Function::ParseInt => parsed(run, &value, further.first(), |number| number.truncated().and_then(Number::from_i128)),
+        Function::ParseFloat => parsed(run, &value, further.first(), |number| Some(Number::Double(number.double()))),
         Function::Round => round(&value, further.first()),
         Function::First => end(run, &value, true),
         Function::Last => end(run, &value, false),
@@ -117,7 +117,11 @@ fn text(run: &mut Evaluator<'_>, value: Value) -> Evaluated {
     }
 }
 
-fn whole(function: Function, value: &Value) -> Evaluated {
+/// Reading a digit takes as long as looking through eight bytes.
+const DIGIT_BYTES: usize = 8;
+
+fn whole(run: &mut Evaluator<'_>, function: Function, value: &Value) -> Evaluated {
+    run.budget.look(value.as_str().map_or(0, str::len) * DIGIT_BYTES)?;
     let name = if function == Function::Int { "int" } else { "uint" };
     let number = match value {
         Value::Number(number) => number.truncated(),
@@ -131,7 +135,8 @@ fn whole(function: Function, value: &Value) -> Evaluated {
     number.and_then(fits).map(Value::Number).ok_or_else(|| failed(format!("the function {name} fails: that is no {name}")))
 }
 
-fn double(value: &Value) -> Evaluated {
+fn double(run: &mut Evaluator<'_>, value: &Value) -> Evaluated {
+    run.budget.look(value.as_str().map_or(0, str::len) * DIGIT_BYTES)?;
     match value {
         Value::Number(number) => Ok(Value::Number(Number::Double(number.double()))),
         Value::Text(text) => match text.parse() {
@@ -185,7 +190,8 @@ fn join(run: &mut Evaluator<'_>, value: &Value, between: Option<&Value>) -> Eval
 }
 
 /// The number that a text or number is; where it is none, what was given for that.
-fn parsed(value: &Value, otherwise: Option<&Value>, as_wanted: fn(Number) -> Option<Number>) -> Evaluated {
+fn parsed(run: &mut Evaluator<'_>, value: &Value, otherwise: Option<&Value>, as_wanted: fn(Number) -> Option<Number>) -> Evaluated {
+    run.budget.look(value.as_str().map_or(0, str::len) * DIGIT_BYTES)?;
     let number = match value {
         Value::Number(number) => Some(number.clone()),
         Value::Bool(b) => Some(Number::Int((*b).into())),

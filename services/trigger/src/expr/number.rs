@@ -135,11 +135,10 @@ pub(crate) fn compute(operator: Operator, a: &Number, b: &Number) -> Result<Numb
         return Err(Undefined::ByZero);
     }
     let (Some(x), Some(y)) = (a.whole(), b.whole()) else { return of_doubles(operator, a.double(), b.double()).map(Number::Double) };
-    // Products of 64 bits fit into 128.
     let result = match operator {
         Operator::Add => x + y,
         Operator::Subtract => x - y,
-        Operator::Multiply => x * y,
+        Operator::Multiply => x.checked_mul(y).ok_or(Undefined::Overflow)?,
         Operator::Divide => x / y,
         Operator::DivideDown => (x - modulo(x, y)) / y,
         Operator::Remainder => x % y,

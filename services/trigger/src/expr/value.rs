@@ -71,9 +71,10 @@ impl Value {
     }
 
     /// The value of a map's key of any type.
-    pub(crate) fn at_key(&self, key: &Self) -> Option<&Self> {
-        let Self::Map(entries) = self else { return None };
-        entries.binary_search_by(|(known, _)| by_key(known, key)).ok().map(|at| &entries[at].1)
+    pub(crate) fn at_key(&self, key: &Self, budget: &mut Budget) -> Result<Option<&Self>, Exhausted> {
+        let Self::Map(entries) = self else { return Ok(None) };
+        budget.look(key.as_str().map_or(0, str::len) * (entries.len() + 1).ilog2() as usize)?;
+        Ok(entries.binary_search_by(|(known, _)| by_key(known, key)).ok().map(|at| &entries[at].1))
     }
 
     /// The text, if it is one.
@@ -201,7 +202,7 @@ impl Value {
                 }
                 Ok(Some(false))
             }
-            (Self::Map(_), _) => Ok(Some(self.at_key(wanted).is_some())),
+            (Self::Map(_), _) => Ok(Some(self.at_key(wanted, budget)?.is_some())),
             (Self::Text(text), Self::Text(part)) => {
                 budget.look(text.len())?;
                 Ok(Some(text.contains(&**part)))

@@ -66,12 +66,14 @@ impl Turn<'_> {
         let (view, source) = (EventView::new(event), event.source());
         let candidates = watchers.candidates(&view, from.as_ref());
         self.work += candidates.len() as u64 + read_work(&view);
+        let mut shown = false;
         for job in candidates {
             // What lies before it is being read again for that job; this event follows then.
             if self.state.is_rereading(&job, &source) {
                 continue;
             }
-            if !self.has_room() {
+            // One job is shown it whatever reading it cost, or it would be parked here for ever.
+            if std::mem::replace(&mut shown, true) && !self.has_room() {
                 if !kept {
                     self.decide(Decision::EventKept { event: event.clone() });
                 }
@@ -111,7 +113,7 @@ impl Turn<'_> {
         if !is_behind_start(entry, event) || self.state.has_fired(job, event) {
             return None;
         }
-        let mut budget = Budget::default();
+        let (mut budget, read_before) = (Budget::default(), read_work(view));
         let mut fires = None;
         for (i, trigger) in compiled.spec.triggers.iter().enumerate().filter(|(_, t)| t.event.as_deref() == Some(event.topic.as_str())) {
             match (&trigger.when, &compiled.predicates[i]) {
@@ -130,7 +132,7 @@ impl Turn<'_> {
                 break;
             }
         }
-        self.work += budget.spent();
+        self.work += budget.spent() + (read_work(view) - read_before);
         fires
     }
 }

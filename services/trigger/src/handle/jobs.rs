@@ -1,7 +1,8 @@
 //! Definitions: the inbox `jobs`, and pause, resume, delete.
 
 use super::Turn;
-use crate::check::check_job;
+use crate::check::check_within;
+use crate::expr::Budget;
 use crate::facts::{Decision, ScheduleStart};
 use crate::rows::SlotRow;
 use crate::schedule::Schedule;
@@ -50,7 +51,9 @@ impl Turn<'_> {
         if !self.takes(&spec.name, origin, forwarded) || self.is_superseded(&spec.name, appended) {
             return;
         }
-        let mut problems = check_job(&spec, self.at);
+        let mut budget = Budget::default();
+        let mut problems = check_within(&spec, self.at, &mut budget);
+        self.work += budget.spent();
         problems.extend(self.check_cell(&spec));
         problems.extend(self.check_parents(&spec));
         if !problems.is_empty() {

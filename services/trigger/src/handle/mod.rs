@@ -31,7 +31,7 @@ const EVENT_BYTES_PER_INPUT: usize = 128 << 10;
 const WORK_PER_INPUT: u64 = crate::expr::budget::WORK_MAX / 5;
 
 pub(crate) fn handle(state: &mut Trigger, at: Timestamp, input: &Input, out: &mut Vec<Decision>) {
-    let mut turn = Turn { state, at, out, event_bytes: 0, work: 0 };
+    let mut turn = Turn { state, at, out, event_bytes: 0, work: 0, depth: 0 };
     turn.take(input);
     let work = turn.work;
     state.work += work;
@@ -65,6 +65,8 @@ struct Turn<'t> {
     event_bytes: usize,
     /// Steps of evaluations, of predicates and of templates.
     work: u64,
+    /// Runs that are being started because of one another.
+    depth: u32,
 }
 
 impl Turn<'_> {

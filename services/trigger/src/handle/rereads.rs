@@ -1,7 +1,6 @@
 //! Re-reads: events that a reader passed before it knew a job's definition (protocol §5.2).
 
 use super::Turn;
-use super::events::read_work;
 use crate::event::EventView;
 use crate::facts::Decision;
 use crate::starts::source_of;
@@ -26,10 +25,7 @@ impl Turn<'_> {
             return;
         }
         let place = event.place();
-        let view = EventView::new(event);
-        let trigger = self.matches(job, event, &view, &place);
-        self.work += read_work(&view);
-        let Some(trigger) = trigger else { return };
+        let Some(trigger) = self.matches(job, event, &EventView::new(event), &place) else { return };
         if self.entry(job).is_none() {
             self.forward_fire(job, trigger, event);
         } else {

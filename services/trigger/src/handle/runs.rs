@@ -14,6 +14,8 @@ use orrery_model::messages::{EndKind, EnvVar, ProcessLimit, RunRecord, RunState,
 use orrery_model::resources::Resources;
 use orrery_model::time::Timestamp;
 
+/// Runs that start one after another within one entry, each because of the one before: each takes some 9 KiB of stack.
+const DEPTH_MAX: u32 = 32;
 /// Runs that one new run ends under `concurrency: replace`: each costs decisions of the same entry.
 const REPLACED_AT_ONCE: usize = 400;
 
@@ -137,11 +139,17 @@ impl Turn<'_> {
 
     /// Starts held runs in order, as many as the job's rules and this entry's room allow; a deadline remembers the rest.
     pub(super) fn start_held(&mut self, job: &JobName) {
+        // A run that fails at once starts others, and these others: what is deeper follows with the next tick.
+        if self.depth >= DEPTH_MAX {
+            return;
+        }
+        self.depth += 1;
         while self.has_room()
             && let Some(run) = self.state.next_held(job).cloned()
         {
             self.start(&run);
         }
+        self.depth -= 1;
     }
 
     /// Wants the run's next attempt.

@@ -103,3 +103,39 @@ fn many_unknown_names_are_told_in_few_words() {
     assert_eq!(told.matches("did you mean default/report?").count(), 1, "{told}");
     assert!(told.contains("\nand 80 more"), "{told}");
 }
+
+#[test]
+fn an_event_that_is_dear_to_read_is_shown_to_jobs_all_the_same() {
+    let mut rig = Rig::new();
+    for name in ["a", "b"] {
+        rig.define(&format!("name: {name}\ncommand: [x]\ntriggers: [{{event: t, when: 'data.kind == \"x\" || data[0] != null'}}]"));
+    }
+    // Long numbers within many lists: each list is looked through again.
+    let value = format!("{}{:?}, 12345678901234567890{}", "[".repeat(100), "x".repeat(200_000), "]".repeat(100));
+    let (mut decisions, work) = handled(&mut rig.trigger, rig.at, &Input::EventArrived { event: event("t", 1, &value) });
+    assert!(work > WORK_MAX / 5, "{work}: it is dear");
+    for _ in 0..4 {
+        if rig.trigger.next_deadline().is_some_and(|due| due <= rig.at) {
+            decisions.extend(handled(&mut rig.trigger, rig.at, &Input::Tick {}).0);
+        }
+    }
+    assert_eq!(rig.trigger.next_deadline(), None, "it is parked for ever: {}", lines(&decisions));
+    assert_eq!(lines(&decisions).matches("created default/").count() + lines(&decisions).matches("failed: ").count(), 2);
+}
+
+#[test]
+fn a_long_chain_of_runs_that_fail_at_once_does_not_take_the_stack() {
+    const CHAIN: usize = 300;
+    let mut rig = Rig::new();
+    for n in 0..CHAIN {
+        let triggers =
+            if n == 0 { serde_json::json!([]) } else { serde_json::json!([{"after": [format!("job-{}", n - 1)], "on": "failure"}]) };
+        let document = serde_json::json!({"name": format!("job-{n}"), "command": ["{{ args.x }}"], "triggers": triggers}).to_string();
+        let (origin, appended) = (rig.origin("jobs"), rig.at);
+        let input = Input::JobSubmitted { document, principal: None, starts: Vec::new(), origin, appended, read: Vec::new() };
+        handled(&mut rig.trigger, appended, &input);
+    }
+    let decisions = rig.run_job("job-0");
+    let failed = decisions.iter().filter(|decision| matches!(decision, Decision::RunEnded { .. })).count();
+    assert_eq!(failed, CHAIN);
+}
