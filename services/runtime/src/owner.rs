@@ -227,12 +227,11 @@ impl<D: Decider, C: Commits> Owner<D, C> {
         let stepped_clock = self.follow_clock(now)?;
         let expired = self.expired_leases(lease_clock_us(now()))?;
         let mut arrivals: Vec<Arrival> = stepped_clock.into_iter().chain(expired).map(Arrival::Observed).collect();
-        // Asked before polling: what is polled now may be left for the next step.
-        let ticking = self.has_read_backlog();
         let full = self.inputs.poll(&mut self.shard, &mut arrivals)?;
         let nothing = arrivals.is_empty();
         // A tick beside the record in hand would be its death.
-        let ticking = !self.take_in_hand(&arrivals) && ticking;
+        let in_hand = self.take_in_hand(&arrivals);
+        let ticking = self.has_read_backlog() && !in_hand;
         let stepped = self.step(now(), arrivals, Vec::new(), ticking)?;
         let full = self.inputs.go_back(self.shard.take_left()) || full;
         // What the decider wants to read changes only when it decides.
