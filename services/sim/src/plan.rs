@@ -224,7 +224,8 @@ impl Plan {
             agents: 8,
             begins: 0,
             faults_until,
-            ends: faults_until + 20 * MINUTE,
+            // What is owed by `catch_up: all` runs one after another.
+            ends: faults_until + 40 * MINUTE,
             dead_after: if chance.u8(0..4) == 0 { 200 * SECOND } else { 6 * SECOND },
             event_every: chance.i64(30..150) * SECOND,
             raise_logic_at: None,
