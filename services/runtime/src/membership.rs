@@ -59,8 +59,22 @@ pub fn lacking(members: &[Member], service: &str, version: i32) -> Vec<String> {
 
 /// The record that raises the version of a service's logic.
 pub fn raise(cluster: &Cluster, service: &str, to: i32, principal: Option<Principal>) -> NewRecord {
-    let change = AdminChange::LogicRaised { service: service.into(), to };
+    admin_record(cluster, service, AdminChange::LogicRaised { service: service.into(), to }, principal)
+}
+
+/// A change of the cluster's state that concerns a service.
+pub(crate) fn admin_record(cluster: &Cluster, service: &str, change: AdminChange, principal: Option<Principal>) -> NewRecord {
     record(cluster, topics::ADMIN, service, ADMIN.encode(&AdminRecord { change, principal }))
+}
+
+/// All changes of the cluster's state, in order; what cannot be read is none.
+pub fn admin_records(log: &dyn Log, cluster: &Cluster) -> Result<Vec<AdminRecord>, LogError> {
+    let at = TopicPartition::new(&cluster.topic(topics::ADMIN), 0);
+    let mut found = Vec::new();
+    for piece in pieces(log, &at, log.start_offset(&at)?, log.end_offset(&at)?) {
+        found.extend(piece?.into_iter().filter_map(|record| ADMIN.decode(record.value?.as_bytes()).ok()));
+    }
+    Ok(found)
 }
 
 /// Announces the member, and refuses it if its clock is off: with an alert, as somebody must set it right.

@@ -4,11 +4,11 @@
 //! that is set aside becomes a dead letter, and the journal says so (`record_quarantined`). One that was passed before stays as it
 //! was decided.
 
+use crate::membership::{admin_record, admin_records};
 use crate::messages::Cluster;
-use orrery_log::{Log, LogError, TopicPartition, pieces};
+use orrery_log::{Log, LogError};
 use orrery_model::id::Principal;
-use orrery_model::messages::{ADMIN, AdminChange, AdminRecord};
-use orrery_model::payload::Payload;
+use orrery_model::messages::{AdminChange, AdminRecord};
 use orrery_model::record::NewRecord;
 use orrery_model::topics;
 use serde::{Deserialize, Serialize};
@@ -31,15 +31,20 @@ impl std::fmt::Display for RecordPlace {
     }
 }
 
+impl RecordPlace {
+    /// Reads TOPIC/PARTITION@OFFSET, whatever the topic is called.
+    pub fn read(text: &str) -> Option<Self> {
+        let (at, offset) = text.rsplit_once('@')?;
+        let (topic, partition) = at.rsplit_once('/')?;
+        let offset = offset.parse().ok().filter(|offset| *offset >= 0)?;
+        Some(Self { topic: topic.to_owned(), partition: partition.parse().ok()?, offset })
+    }
+}
+
 impl std::str::FromStr for RecordPlace {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.rsplit_once('@').and_then(|(at, offset)| {
-            let (topic, partition) = at.rsplit_once('/')?;
-            let offset = offset.parse().ok().filter(|offset| *offset >= 0)?;
-            Some(Self { topic: topic.to_owned(), partition: partition.parse().ok()?, offset })
-        });
-        parsed
+        Self::read(text)
             .filter(|place| topics::check_topic_name(&place.topic).is_ok())
             .ok_or_else(|| format!("{text:?} is no place of a record; write TOPIC/PARTITION@OFFSET, for example orders.paid/0@17"))
     }
@@ -98,29 +103,17 @@ pub type Quarantined = BTreeMap<RecordPlace, Quarantine>;
 pub fn record(cluster: &Cluster, (service, shard): (&str, u32), place: RecordPlace, quarantine: Quarantine) -> NewRecord {
     let Quarantine { by, reason } = quarantine;
     let RecordPlace { topic, partition, offset } = place;
-    let (service, shard, partition) = (service.to_owned(), shard as i32, partition as i32);
-    let change = AdminChange::RecordQuarantined { service: service.clone(), shard, topic, partition, offset, reason };
-    NewRecord {
-        topic: cluster.topic(topics::ADMIN),
-        partition: 0,
-        key: Some(service.as_bytes().into()),
-        value: Some(Payload(ADMIN.encode(&AdminRecord { change, principal: by }).into())),
-        headers: Vec::new(),
-    }
+    let (shard, partition) = (shard as i32, partition as i32);
+    let change = AdminChange::RecordQuarantined { service: service.to_owned(), shard, topic, partition, offset, reason };
+    admin_record(cluster, service, change, by)
 }
 
 /// All that stand on `admin` for a shard.
 pub fn read(log: &dyn Log, cluster: &Cluster, of: (&str, u32)) -> Result<Quarantined, LogError> {
-    let at = TopicPartition::new(&cluster.topic(topics::ADMIN), 0);
-    let mut found = Quarantined::new();
-    if log.topic(&at.topic)?.is_none() {
-        return Ok(found);
+    if log.topic(&cluster.topic(topics::ADMIN))?.is_none() {
+        return Ok(Quarantined::new());
     }
-    for piece in pieces(log, &at, log.start_offset(&at)?, log.end_offset(&at)?) {
-        let changes = piece?.into_iter().filter_map(|record| ADMIN.decode(record.value?.as_bytes()).ok());
-        found.extend(changes.filter_map(|change| quarantined_by(change, of)));
-    }
-    Ok(found)
+    Ok(admin_records(log, cluster)?.into_iter().filter_map(|change| quarantined_by(change, of)).collect())
 }
 
 /// What a change of the cluster's state sets aside for a shard, if it does.

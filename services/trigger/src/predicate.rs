@@ -17,7 +17,7 @@ use crate::event::EventView;
 use crate::expr::eval::Evaluator;
 use crate::expr::{Budget, Node, Value};
 use crate::watchers::Guard;
-use cel::{Env, IdedExpr};
+use cel::{Env, IdedExpr, Program};
 use orrery_model::job::Problem;
 use orrery_model::limits::EXPRESSION_BYTES;
 use std::sync::{Arc, LazyLock};
@@ -40,8 +40,11 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 impl Predicate {
     /// Compiles the source. The problem's field is `when`.
     pub fn compile(source: &str) -> Result<Self, Problem> {
-        let expression = parse(source)?;
-        Ok(Self { node: lower::lower(&expression)?, guard: Guard::of(&expression) })
+        Self::of(parse(source)?.expression())
+    }
+
+    fn of(expression: &IdedExpr) -> Result<Self, Problem> {
+        Ok(Self { node: lower::lower(expression)?, guard: Guard::of(expression) })
     }
 
     /// What an event must be like for the predicate to be other than false, where that can be told.
@@ -61,13 +64,12 @@ impl Predicate {
     }
 }
 
-fn parse(source: &str) -> Result<IdedExpr, Problem> {
+fn parse(source: &str) -> Result<Program, Problem> {
     if source.len() > EXPRESSION_BYTES {
         return Err(problem(format!("the expression has {} bytes, allowed are {EXPRESSION_BYTES}", source.len())));
     }
     scan(source)?;
-    let program = ENV.compile(source).map_err(|e| syntax_problem(source, &e))?;
-    Ok(program.expression().clone())
+    ENV.compile(source).map_err(|e| syntax_problem(source, &e))
 }
 
 fn problem(message: impl Into<String>) -> Problem {

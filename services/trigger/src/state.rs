@@ -233,7 +233,9 @@ impl Decider for Trigger {
         crate::handle::handle(self, at, input, out);
     }
     fn holds_back(&self, topic: &str, generation: i64, partition: i32) -> bool {
-        self.has_parked(&source(topic, generation, partition))
+        // Asked for each input at each poll. What is due at once stands first, and nearly always nothing is.
+        let any = self.index.deadlines.first().is_some_and(|(at, _)| *at == AT_ONCE);
+        any && self.has_parked(&source(topic, generation, partition))
     }
     fn take_work(&mut self) -> u64 {
         std::mem::take(&mut self.work)

@@ -6,10 +6,9 @@ use crate::problem::{Answer, Problem};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use orrery_log::{LogError, TopicPartition, clock, pieces};
-use orrery_model::messages::{ADMIN, AdminChange, Member};
-use orrery_model::topics;
-use orrery_runtime::membership::{lacking, living, raise as raise_record};
+use orrery_log::{LogError, clock};
+use orrery_model::messages::{AdminChange, Member};
+use orrery_runtime::membership::{admin_records, lacking, living, raise as raise_record};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,14 +26,11 @@ impl Logic {
     fn read(app: &App) -> Result<Self, LogError> {
         let (log, cluster) = (&app.config.log, &app.config.cluster);
         let members = living(&**log, cluster, clock::wall())?;
-        let at = TopicPartition::new(&cluster.topic(topics::ADMIN), 0);
         let mut raised = BTreeMap::new();
-        for piece in pieces(&**log, &at, log.start_offset(&at)?, log.end_offset(&at)?) {
-            for record in piece?.iter().filter_map(|record| ADMIN.decode(record.value.as_ref()?.as_bytes()).ok()) {
-                let AdminChange::LogicRaised { service, to } = record.change else { continue };
-                let version: &mut i32 = raised.entry(service).or_default();
-                *version = to.max(*version);
-            }
+        for record in admin_records(&**log, cluster)? {
+            let AdminChange::LogicRaised { service, to } = record.change else { continue };
+            let version: &mut i32 = raised.entry(service).or_default();
+            *version = to.max(*version);
         }
         Ok(Self { members, raised })
     }

@@ -77,12 +77,9 @@ pub(crate) struct Place {
 impl FromStr for Place {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.rsplit_once('@').and_then(|(at, offset)| {
-            let (topic, partition) = at.rsplit_once('/')?;
-            let at = TopicPartition::new(topic, partition.parse().ok()?);
-            topic.ends_with(DLQ_SUFFIX).then_some(Self { at, offset: offset.parse().ok().filter(|offset| *offset >= 0)? })
-        });
-        parsed.ok_or_else(|| format!("{text:?} is no place of a dead letter; write TOPIC.dlq/PARTITION@OFFSET as `orrery dlq list` does"))
+        let place = RecordPlace::read(text).filter(|place| place.topic.ends_with(DLQ_SUFFIX));
+        let place = place.map(|RecordPlace { topic, partition, offset }| Self { at: TopicPartition::new(&topic, partition), offset });
+        place.ok_or_else(|| format!("{text:?} is no place of a dead letter; write TOPIC.dlq/PARTITION@OFFSET as `orrery dlq list` does"))
     }
 }
 

@@ -26,12 +26,6 @@ const BYTES_PER_STEP: usize = 2 << 20;
 /// Re-reads that are read on in one poll, so that many of them do not keep a shard from its topics.
 const REREADS_PER_POLL: usize = 16;
 
-/// What lies behind an event that is not shown to all jobs yet would only wait in the shard's rows.
-fn is_held_back<D: Decider>(shard: &Shard<D>, topic: &Arc<str>, partition: u32) -> bool {
-    let position = shard.position(topic, partition);
-    position.is_some_and(|position| shard.decider().holds_back(topic, position.generation, partition as i32))
-}
-
 /// Positions by topic and partition.
 pub(super) type InputEnds = BTreeMap<(Arc<str>, u32), i64>;
 
@@ -412,6 +406,12 @@ impl Inputs {
         let is_behind = |input, end| self.reading.get(input).is_none_or(|position| position >= end);
         ends.iter().all(|(input, end)| is_behind(input, end) || self.clear_to.get(input).is_some_and(|clear| clear >= end))
     }
+}
+
+/// What lies behind an event that is not shown to all jobs yet would only wait in the shard's rows.
+fn is_held_back<D: Decider>(shard: &Shard<D>, topic: &Arc<str>, partition: u32) -> bool {
+    let position = shard.position(topic, partition);
+    position.is_some_and(|position| shard.decider().holds_back(topic, position.generation, partition as i32))
 }
 
 /// True if a topic as it is now is not the one that was read so far.

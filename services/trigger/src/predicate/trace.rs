@@ -86,7 +86,8 @@ pub fn trace(source: &str, event: &EventView<'_>) -> Result<Clause, Problem> {
 
 /// Parts cost what the whole does: what is left of its budget pays for them, and where that does not last, it stays whole.
 fn trace_within(source: &str, event: &EventView<'_>, budget: &mut Budget) -> Result<Clause, Problem> {
-    let predicate = Predicate::compile(source)?;
+    let program = parse(source)?;
+    let predicate = Predicate::of(program.expression())?;
     let (result, error) = match predicate.matches(event, budget) {
         Ok(result) => (Some(result), None),
         Err(error) => (None, Some(error)),
@@ -99,7 +100,7 @@ fn trace_within(source: &str, event: &EventView<'_>, budget: &mut Budget) -> Res
         (!budget.is_exhausted()).then_some((join, parts))
     });
     let Some((join, parts)) = traced else {
-        let values = fields(&parse(source)?).into_iter().map(|path| path.named(event)).collect();
+        let values = fields(program.expression()).into_iter().map(|path| path.named(event)).collect();
         return Ok(Clause { text, result, error, join: None, values, parts: Vec::new() });
     };
     Ok(Clause { text, result, error, join: Some(join), values: Vec::new(), parts })
