@@ -60,7 +60,10 @@ impl Client {
             match self.log.append(vec![record.clone()]) {
                 Ok(offsets) => return format!("event:{topic}/{partition}/{}", offsets[0]),
                 // Whether it was written nobody knows: what counts is what was acknowledged.
-                Err(LogError::Unreachable { why }) => println!("produced again: {why}"),
+                Err(LogError::Unreachable { why }) => {
+                    println!("produced again: {why}");
+                    self.bell.wait(Duration::from_millis(200));
+                }
                 Err(other) => panic!("{other}"),
             }
         }
@@ -87,14 +90,22 @@ impl Client {
     }
 
     /// Looks again and again until it is so.
-    pub(crate) fn wait(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+    pub(crate) fn wait(&mut self, what: &str, is_so: impl FnMut(&Self) -> bool) {
+        let came = self.comes(is_so);
+        assert!(came, "{what} did not come; {} runs: {:#?}", self.runs.len(), self.runs.values().last());
+    }
+
+    /// The same; false if it did not come.
+    pub(crate) fn comes(&mut self, mut is_so: impl FnMut(&Self) -> bool) -> bool {
         let deadline = clock::monotonic() + PATIENCE;
         loop {
             self.look();
             if is_so(self) {
-                return;
+                return true;
             }
-            assert!(clock::monotonic() < deadline, "{what} did not come; {} runs: {:#?}", self.runs.len(), self.runs.values().last());
+            if clock::monotonic() >= deadline {
+                return false;
+            }
             self.bell.wait(Duration::from_millis(200));
         }
     }

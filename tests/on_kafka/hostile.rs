@@ -1,6 +1,5 @@
 //! A network, clocks, settings and people that do their worst: what brokers and clients cannot be made to do by kill -9.
 
-use crate::client::Client;
 use crate::times;
 use crate::world::{RUNS_PER_FAULT, UNDER_WAY, World};
 use orrery_log::clock;
@@ -200,37 +199,6 @@ fn open_transaction(bootstrap: &str, topics: &[String]) -> BaseProducer {
     }
     producer.flush(REQUEST).unwrap();
     producer
-}
-
-#[test]
-fn a_topic_that_is_made_again_is_read_from_its_start() {
-    let kafka = crate::broker();
-    let mut cluster = Cluster::make(&kafka.bootstrap(), 2, 1);
-    let mut client = Client::new(&kafka.bootstrap(), &cluster);
-    let topic = cluster.topic("again").replace('.', "-");
-    client.make_topic(&topic, 2);
-    for role in ["trigger", "allocator", "agent"] {
-        cluster.start(role, role, &[]);
-    }
-    let written = cluster.folder().join("written");
-    let append = format!("echo \"$1\" >> {}", written.display());
-    let command = json!(["sh", "-c", append, "write", "{{ event.data.n }}"]);
-    client.define(
-        &json!({"name": "again/write", "command": command, "triggers": [{"event": topic, "from": "earliest"}], "concurrency": "allow"}),
-        0,
-    );
-    let lines = || std::fs::read_to_string(&written).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
-    for generation in 0..3 {
-        let sent: Vec<String> = (0..6).map(|n| format!("{generation}-{n}")).collect();
-        for (n, number) in sent.iter().enumerate() {
-            client.produce(&topic, n as u32 % 2, None, &json!({"n": number}).to_string());
-        }
-        client.wait("its runs", |_| sent.iter().all(|number| lines().contains(number)));
-        client.remake_topic(&topic, 2);
-    }
-    assert_eq!(lines().len(), 18, "each once: {:?}", lines());
-    let (code, out, errors) = cluster.cli(&["audit", "verify"]);
-    assert!(code == 0 && out.contains(" 0 divergences"), "{out}{errors}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod conformance;
 mod failures;
 mod hostile;
 mod ordinary_clients;
+mod user_topics;
 mod whole;
 mod world;
 

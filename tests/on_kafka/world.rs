@@ -121,8 +121,15 @@ impl World {
 
     /// Waits until every event so far has led to the end of a run.
     pub(crate) fn settle(&mut self) {
-        let Self { client, causes, .. } = self;
-        client.wait("all ends", |client| causes.iter().all(|cause| client.has_ended(cause)));
+        let Self { client, causes, cluster, topic, .. } = self;
+        let open = |client: &Client| causes.iter().find(|cause| !client.has_ended(cause)).cloned();
+        if !client.comes(|client| open(client).is_none()) {
+            let cause = open(client).unwrap_or_default();
+            let run = client.runs.get(&cause);
+            let (of, which) = run.map_or(("--topic", topic.clone()), |run| ("--run", run.run.to_string()));
+            let (_, out, errors) = cluster.cli(&["audit", "log", of, &which]);
+            panic!("the end of {cause} did not come: {run:#?}\n{out}{errors}");
+        }
     }
 
     pub(crate) fn check(mut self) {

@@ -2,6 +2,7 @@
 
 use crate::proxy::Proxy;
 use orrery_log::clock;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -122,6 +123,29 @@ impl Kafka {
             process.kill().expect("it can be killed");
             process.wait().expect("it ends");
         }
+    }
+
+    /// Stops a broker in order.
+    pub fn stop_broker(&mut self, n: usize) {
+        if let Some(mut process) = self.brokers[n].process.take() {
+            let pid = Pid::from_child(&process);
+            kill_process(pid, Signal::TERM).expect("it can be told to end");
+            process.wait().expect("it ends");
+        }
+    }
+
+    /// Makes a broker that does not run lose a partition's records from an offset on, at which a batch must begin.
+    pub fn lose_tail(&self, n: usize, topic: &str, partition: u32, from: i64) {
+        let file = self.brokers[n].folder.join(format!("data/{topic}-{partition}/00000000000000000000.log"));
+        let bytes = fs::read(&file).expect("one segment");
+        let number = |at: usize, len: usize| bytes[at..at + len].iter().fold(0i64, |number, byte| number << 8 | i64::from(*byte));
+        // A batch begins with its first offset and how many bytes follow.
+        let mut at = 0;
+        while number(at, 8) < from {
+            at += 12 + usize::try_from(number(at + 8, 4)).expect("a length");
+        }
+        assert_eq!(number(at, 8), from, "a batch begins there");
+        File::options().write(true).open(&file).and_then(|file| file.set_len(at as u64)).expect("it can be cut");
     }
 
     /// Process of a broker.

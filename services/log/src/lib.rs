@@ -100,6 +100,16 @@ pub enum LogError {
         /// Position behind the last record.
         end: Offset,
     },
+    /// A partition has lost its last records, or others stand in their place: what was read up to the position is not what is there.
+    #[error("{topic}/{partition} was read up to offset {asked}, and its tail is not what it was: a broker has lost records")]
+    TailLost {
+        /// Full topic name.
+        topic: String,
+        /// Partition.
+        partition: u32,
+        /// Position asked for. The log goes beyond it again.
+        asked: Offset,
+    },
     /// Records were written that nobody may read yet.
     #[error(
         "a transaction is open in {topic}/{partition}: readers see it up to {stable}, it was written up to {written}; find whose it is \
@@ -210,7 +220,9 @@ pub trait Log: Send + Sync {
     fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError>;
     /// Committed records from a position, at least one if there is one before an end that was told or written here, then as many as
     /// `max_bytes` hold. Does not wait for what nobody has written yet. Where no record lies at or behind the position, what is
-    /// delivered may still lead on: `next` is a position that no record lies before.
+    /// delivered may still lead on: `next` is a position that no record lies before. A partition that has lost its tail ends before
+    /// the position ([`LogError::OutOfRange`]), or has grown past it again: that is told once ([`LogError::TailLost`]), if the log
+    /// noticed.
     fn read(&self, at: &TopicPartition, from: Offset, max_bytes: usize) -> Result<Fetch, LogError>;
     /// Says which reads will come, so that a log that has to fetch fetches for all of them at once.
     fn expect_reads(&self, _from: &[(TopicPartition, Offset)]) {}

@@ -173,6 +173,19 @@ pub enum Observation {
         #[serde(default)]
         topic_id: String,
     },
+    /// A partition lost its tail, though its topic is the same: what stands there from now on is another generation.
+    TailLost {
+        /// Full topic name.
+        topic: String,
+        /// New generation.
+        generation: i64,
+        /// Partition.
+        partition: i32,
+        /// Position that was read up to.
+        from: i64,
+        /// Position that the new generation begins at: the end that was found, or `from`, if it had grown past it again.
+        to: i64,
+    },
     /// The decider's logic changed.
     LogicSwitched {
         /// From version.
@@ -231,6 +244,15 @@ impl Observation {
             Self::Gap { topic, partition, from, to } if !topic.ends_with(crate::topics::HEARTBEATS) => {
                 let detail = format!("{topic}/{partition} was cut off from {from} to {to} before it was read: its records are lost");
                 Some(("input_gap", detail))
+            }
+            Self::TailLost { topic, partition, from, to, .. } => {
+                let found = if to < from {
+                    format!("it ended at {to}, and what comes from there on counts as new")
+                } else {
+                    "it has grown past that again, and what was written anew before it was not read".to_owned()
+                };
+                let detail = format!("{topic}/{partition} was read up to {from} and has lost its tail since: {found}");
+                Some(("tail_lost", detail))
             }
             Self::NewLineage { service, shard, from, to } => {
                 let detail = format!("{service}/{shard} was made anew: its messages come from lineage {to}, and came from {from} before");

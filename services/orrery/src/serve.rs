@@ -83,13 +83,8 @@ pub(crate) fn serve(role: Role, config: &Config) -> Result<()> {
 
 fn serve_shards(config: &Config, connection: &Connection, members: &Members, signals: Signals) -> Result<()> {
     let health = Health::of(connection.port())?;
-    let held = members.ready();
-    let ready = move || {
-        if !held() {
-            return Err("a shard of this process is not held yet, or is kept away from".to_owned());
-        }
-        health.of_log()
-    };
+    let trouble = members.trouble();
+    let ready = move || trouble().map_or_else(|| health.of_log(), Err);
     let monitor = monitor(config, Arc::new(ready))?;
     say_ready(&watched(members.name(), monitor.as_ref()))?;
     signals.wait(|| members.failure())

@@ -30,8 +30,6 @@ use troubles::Troubles;
 const CLEAN_EVERY: Duration = Duration::from_secs(60);
 /// A shard says that it is ready without a record; this is how long that may go unnoticed.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// A shard's thread looks around each second, unless a commit hangs or a decision takes its time.
-const SHARD_PATIENCE: Duration = Duration::from_secs(30);
 /// Below the data folder.
 pub(crate) const LOG_DIR: &str = "log";
 const STORE_DIR: &str = "store";
@@ -193,13 +191,9 @@ fn gateway(
         token: token.to_owned(),
         read_output: outputs::of_folder(agent_dir),
         ready: Arc::new(move || {
-            if !shards.iter().all(ShardHandle::is_ready) {
-                return Err("a shard is being acquired".into());
-            }
-            match shards.iter().map(ShardHandle::silent_for).max().filter(|silent| *silent > SHARD_PATIENCE) {
-                Some(silent) => Err(format!("a shard has been at one step for {} s", silent.as_secs())),
-                None => health.of_log(),
-            }
+            let services = [Trigger::SERVICE, Allocator::SERVICE];
+            let of_shard = |(shard, service): (&ShardHandle, &str)| Some(format!("{service}/0 {}", shard.trouble()?));
+            shards.iter().zip(services).find_map(of_shard).map_or_else(|| health.of_log(), Err)
         }),
         render_metrics: Arc::new(crate::cli::metrics::render),
     }

@@ -5,6 +5,7 @@
 //! so that an input is never skipped silently. One that was fenced keeps away for longer.
 
 mod committer;
+mod giving_up;
 mod hosting;
 mod snapshotting;
 mod standing_by;
@@ -19,17 +20,20 @@ use crate::stamp::Now;
 use crate::store::{RocksStore, Store};
 use crate::suspects;
 use committer::Committer;
+use giving_up::GivingUp;
 use orrery_log::{Bell, Log, LogError, clock};
 use orrery_model::decider::Decider;
 use orrery_model::messages::Member;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longest wait without looking around.
 const WAIT_MOST: Duration = Duration::from_secs(1);
+/// A shard's thread looks around each second, unless a commit hangs or a decision takes its time.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a shard's thread needs.
 pub struct ShardConfig {
@@ -70,8 +74,10 @@ struct Signs {
     ready: AtomicBool,
     /// From the thread: see [`ShardHandle::is_unfit`].
     unfit: AtomicBool,
-    /// From the thread: when it last looked around; see [`ShardHandle::silent_for`].
+    /// From the thread: when it last looked around.
     looked: Mutex<Instant>,
+    /// From the thread: how often the shard was given up.
+    giving_up: Mutex<GivingUp>,
     /// Wakes the thread.
     bell: Arc<Bell>,
 }
@@ -81,7 +87,7 @@ impl Signs {
         self.stop.load(Ordering::Acquire)
     }
     fn looks_around(&self) {
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = clock::monotonic();
+        *lock(&self.looked) = clock::monotonic();
     }
     fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
@@ -97,10 +103,17 @@ impl ShardHandle {
     pub fn is_unfit(&self) -> bool {
         self.signs.unfit.load(Ordering::Acquire)
     }
-    /// How long the shard's thread has not looked around: a second or so where all is well. While a commit hangs, the restore takes
-    /// its time, or the decider does, it grows.
-    pub fn silent_for(&self) -> Duration {
-        self.signs.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    /// Why it does not do what it is for, in words: it is not held, it has been at one step for too long (a commit that hangs, a restore
+    /// or a decision that takes its time), or it is given up again and again.
+    pub fn trouble(&self) -> Option<String> {
+        let silent = lock(&self.signs.looked).elapsed();
+        if let Some(given_up) = lock(&self.signs.giving_up).trouble(clock::monotonic()) {
+            return Some(given_up);
+        }
+        if !self.is_ready() {
+            return Some("is not held yet".into());
+        }
+        (silent > PATIENCE).then(|| format!("has been at one step for {} s", silent.as_secs()))
     }
     /// Lets the thread end after the transaction under way, without waiting for that.
     pub fn tell_to_stop(&self) {
@@ -133,7 +146,8 @@ pub fn start<D: Decider>(config: ShardConfig) -> Result<ShardHandle, LogError> {
 /// A thread that ends when it is told to stop, or by itself; the bell wakes it.
 fn spawn(name: String, log: &Arc<dyn Log>, run: impl FnOnce(&Signs) + Send + 'static) -> Result<ShardHandle, LogError> {
     let off = || AtomicBool::new(false);
-    let signs = Arc::new(Signs { stop: off(), ready: off(), unfit: off(), looked: Mutex::new(clock::monotonic()), bell: log.bell(&[]) });
+    let (looked, giving_up) = (Mutex::new(clock::monotonic()), Mutex::default());
+    let signs = Arc::new(Signs { stop: off(), ready: off(), unfit: off(), looked, giving_up, bell: log.bell(&[]) });
     let thread = std::thread::Builder::new()
         .name(name)
         .spawn({
@@ -142,6 +156,10 @@ fn spawn(name: String, log: &Arc<dyn Log>, run: impl FnOnce(&Signs) + Send + 'st
         })
         .map_err(|e| LogError::Poisoned { why: format!("no thread for a shard: {e}") })?;
     Ok(ShardHandle { signs, thread: Some(thread) })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Owns the shard again and again, until stopped.
@@ -165,6 +183,13 @@ fn supervise<D: Decider>(config: &ShardConfig, signs: &Signs) {
             tracing::error!(service = D::SERVICE, shard = config.shard, %record, remedy, "it died while it took this record");
         }
         metrics::counter!("orrery_shard_restarts_total", "service" => D::SERVICE).increment(1);
+        let (is_told, trouble) = {
+            let (mut giving_up, now) = (lock(&signs.giving_up), clock::monotonic());
+            (giving_up.again(&why, now), giving_up.trouble(now))
+        };
+        if let (true, Some(trouble)) = (is_told, trouble) {
+            giving_up::tell(config, D::SERVICE, lost.as_ref(), &trouble);
+        }
         signs.unfit.store(lost.as_ref().is_some_and(Lost::is_members_own), Ordering::Release);
         claim.lost(lost.as_ref(), config.generation, now_us(), clock::wall().0.to_le_bytes()[0]);
         let not_before_us = claim.not_before_us(config.generation);
@@ -195,6 +220,7 @@ fn own<D: Decider>(config: &ShardConfig, signs: &Signs) -> Result<(), Lost> {
     })?;
     owner.commits().settle()?;
     signs.set_ready(true);
+    lock(&signs.giving_up).holds(clock::monotonic());
     signs.unfit.store(false, Ordering::Release);
     tracing::info!(
         service = D::SERVICE,

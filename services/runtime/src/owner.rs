@@ -78,6 +78,11 @@ impl Lost {
             _ => false,
         }
     }
+
+    /// True for what has an alert of its own.
+    pub(crate) const fn is_told(&self) -> bool {
+        matches!(self, Self::ClockOff { .. })
+    }
 }
 
 impl From<AcquireError> for Lost {

@@ -246,6 +246,13 @@ fn follow_input<D: Decider>(
         restored.moved.insert(key.clone());
         restored.positions.insert(key, Position { offset: 0, topic_id: topic_id.clone(), generation: *generation });
     }
+    if let Some(Observation::TailLost { topic, generation, partition, to, .. }) = D::observation(&entry.input) {
+        let key: (Arc<str>, u32) = (topic.as_str().into(), *partition as u32);
+        if let Some(old) = restored.positions.get(&key).cloned() {
+            restored.moved.insert(key.clone());
+            restored.positions.insert(key, Position { offset: *to, generation: *generation, ..old });
+        }
+    }
     restored.head.epoch = entry.epoch;
     restored.head.last_seq = entry.seq;
     restored.head.chain.clone_from(&entry.chain);

@@ -114,7 +114,8 @@ impl Suspects {
         let Some(file) = &self.file else { return };
         let new = file.with_extension("new");
         let text = serde_json::to_string(&self.seen).expect("it is JSON");
-        let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, file));
+        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let written = folder.and_then(|()| std::fs::write(&new, text)).and_then(|()| std::fs::rename(&new, file));
         if let Err(error) = written {
             tracing::warn!(file = %file.display(), %error, "what a shard has in hand is not written down");
         }

@@ -56,18 +56,25 @@ impl Joins {
             }
             // A topic made again begins anew; what is dropped first of it names no generation.
             Some(Observation::TopicRecreated { topic, generation, partition, .. }) => {
-                if let Some(standing) = self.at_mut(topic, *partition) {
-                    *standing = Standing { generation: *generation, next: 0 };
-                }
-                let rereads = self.positions.iter_mut().filter(|(known, _)| reread_of(known).is_some_and(|(of, _)| of == topic));
-                rereads.for_each(|(_, standings)| {
-                    standings.remove(partition);
-                });
+                self.begins_generation(topic, *partition, Standing { generation: *generation, next: 0 });
+            }
+            Some(Observation::TailLost { topic, generation, partition, to, .. }) => {
+                self.begins_generation(topic, *partition, Standing { generation: *generation, next: *to });
             }
             Some(Observation::CaughtUp { topic, partition }) => return self.caught_up(topic, *partition),
             _ => {}
         }
         Ok(())
+    }
+
+    fn begins_generation(&mut self, topic: &str, partition: i32, anew: Standing) {
+        if let Some(standing) = self.at_mut(topic, partition) {
+            *standing = anew;
+        }
+        let rereads = self.positions.iter_mut().filter(|(known, _)| reread_of(known).is_some_and(|(of, _)| of == topic));
+        rereads.for_each(|(_, standings)| {
+            standings.remove(&partition);
+        });
     }
 
     /// An input is read from this place on.

@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A running member. Dropping it hands its shards over, then leaves.
 pub(super) struct Members {
     name: String,
-    ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    trouble: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// Ends when it is dropped.
     assignment: Option<Box<dyn Any>>,
     stop: Arc<AtomicBool>,
@@ -54,15 +54,15 @@ impl Members {
             let (log, cluster, host, stop, bell) = (connection.port(), cluster.clone(), host.clone(), stop.clone(), bell.clone());
             move || stand_by(&log, &cluster, &member, &host.0, (&stop, &bell))
         })?;
-        let ready = {
+        let trouble = {
             let host = host.clone();
-            Arc::new(move || host.0.may_own() && host.0.owned().iter().all(|(_, is_ready)| *is_ready))
+            Arc::new(move || host.0.trouble())
         };
         let assignment: Box<dyn Any> = match config.numbers("shards", shards)? {
             Some(shards) => Box::new(Fixed::begin(host, shards)),
             None => Box::new(Group::join(&kafka, &cluster.topic(D::SERVICE), &journal, &name, host)?),
         };
-        Ok(Self { name, ready, assignment: Some(assignment), stop, bell, standing_by: Some(standing_by) })
+        Ok(Self { name, trouble, assignment: Some(assignment), stop, bell, standing_by: Some(standing_by) })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -75,9 +75,9 @@ impl Members {
         ended.then(|| "the thread that stands by for other members has ended; the reason is in the messages above".to_owned())
     }
 
-    /// True while every shard that is assigned to this process is held, and it does not stay away.
-    pub(super) fn ready(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
-        self.ready.clone()
+    /// What is wrong with the shards that are assigned to this process, if anything is.
+    pub(super) fn trouble(&self) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
+        self.trouble.clone()
     }
 }
 

@@ -136,6 +136,15 @@ impl<D: Decider> Host<D> {
         self.held().owned.iter().map(|(shard, handle)| (*shard, handle.is_ready())).collect()
     }
 
+    /// What is wrong with the shards that it should own, in words, if anything is.
+    pub fn trouble(&self) -> Option<String> {
+        let is_away = !self.may_own();
+        let held = self.held();
+        let of_shard = |(shard, handle): (&u32, &ShardHandle)| Some(format!("{}/{shard} {}", D::SERVICE, handle.trouble()?));
+        let away = is_away.then(|| "this member stays away from its shards, as it could not hold one".to_owned());
+        held.owned.iter().find_map(of_shard).or(away)
+    }
+
     /// Shards whose stores are kept, and whether each is at its changelog's end.
     pub fn standbys(&self) -> Vec<(u32, bool)> {
         self.held().standbys.iter().map(|(shard, handle)| (*shard, handle.is_ready())).collect()

@@ -42,6 +42,8 @@ pub(super) struct Inputs {
     lost: BTreeMap<(Arc<str>, u32), Vec<Range<i64>>>,
     /// What the decider wanted when it was last asked: topics, and re-reads.
     subscribed: Option<(Vec<String>, Vec<StartPosition>)>,
+    /// How many partitions the user topics that are wanted had when they were last looked at.
+    partitions: BTreeMap<Arc<str>, u32>,
     turn: usize,
     missing: bool,
     /// What was seen since the last poll.
@@ -59,6 +61,7 @@ impl Inputs {
             clear_to: InputEnds::new(),
             lost: BTreeMap::new(),
             subscribed: None,
+            partitions: BTreeMap::new(),
             turn: 0,
             missing: false,
             seen: Vec::new(),
@@ -81,6 +84,7 @@ impl Inputs {
         let topics: Vec<&str> = ours.iter().map(|(topic, _)| &**topic).chain(wanted.0.iter().map(String::as_str)).collect();
         self.log.ring_for(&topics, &self.bell);
         self.missing = false;
+        self.partitions.clear();
         let old = std::mem::take(&mut self.reading);
         for (topic, partition) in ours {
             self.begin(shard, topic, partition)?;
@@ -90,6 +94,7 @@ impl Inputs {
                 self.missing = true; // Looked for again at every turn; the bell rings when it comes.
                 continue;
             };
+            self.partitions.insert(topic.as_str().into(), found.partitions);
             let reads = |partition: &u32| shard.decider().reads_from(topic, *partition as i32, &found.id).is_some();
             for partition in (0..found.partitions).filter(reads).collect::<Vec<_>>() {
                 // What is read already goes on where it stands, whatever another job would need.
@@ -251,7 +256,17 @@ impl Inputs {
                 }
                 Ok(())
             }
-            Err(LogError::OutOfRange { .. }) if self.is_another(shard, topic, partition)? => self.begin_anew(shard, &at, arrivals),
+            Err(LogError::OutOfRange { .. } | LogError::TailLost { .. }) if self.is_another(shard, topic, partition)? => {
+                self.begin_anew(shard, &at, arrivals)
+            }
+            Err(LogError::OutOfRange { asked, end, .. }) if asked > end && !self.is_ours(topic) => {
+                self.lose_tail(shard, &at, (asked, end), arrivals);
+                Ok(())
+            }
+            Err(LogError::TailLost { asked, .. }) if !self.is_ours(topic) => {
+                self.lose_tail(shard, &at, (asked, asked), arrivals);
+                Ok(())
+            }
             Err(LogError::OutOfRange { asked, start, end, .. }) => {
                 let to = if asked < start { start } else { end };
                 self.pass_gap(shard, (topic, partition), (asked, to), arrivals);
@@ -292,22 +307,35 @@ impl Inputs {
         Ok(())
     }
 
+    /// Goes on at a partition's end that has gone back: as another generation, since its offsets are given anew. What is seen goes with
+    /// the position's move, before all that was read with it.
+    fn lose_tail<D: Decider>(&mut self, shard: &mut Shard<D>, at: &TopicPartition, (from, to): (i64, i64), arrivals: &mut Vec<Arrival>) {
+        let Some(old) = shard.position(&at.topic, at.partition).cloned() else { return };
+        let generation = old.generation + 1;
+        self.reading.insert((at.topic.clone(), at.partition), to);
+        self.clear_to.remove(&(at.topic.clone(), at.partition));
+        shard.set_position(&at.topic, at.partition, Position { offset: to, generation, ..old });
+        let (topic, partition) = (at.topic.to_string(), at.partition as i32);
+        tracing::error!(topic, partition, from, to, "a partition has lost its tail");
+        arrivals.insert(0, Arrival::Observed(Observation::TailLost { topic, generation, partition, from, to }));
+    }
+
     /// Reads a topic from where it begins now; what is seen of that is told by the next [`Self::take_seen`].
     fn restart<D: Decider>(&mut self, shard: &mut Shard<D>, topic: &Arc<str>, partition: u32) -> Result<(), Lost> {
         self.reading.remove(&(topic.clone(), partition));
         self.begin(shard, topic.clone(), partition)
     }
 
-    /// Finds user topics that were made again and have not grown past where the old ones were read: a read brings nothing of them.
-    /// What is seen is told by the next poll.
+    /// Finds user topics that were made again and have not grown past where the old ones were read: a read brings nothing of them; and
+    /// those that have more partitions than before. What is seen is told by the next poll.
     pub(super) fn find_made_again<D: Decider>(&mut self, shard: &mut Shard<D>) -> Result<(), Lost> {
-        let of_users = |(topic, _): &&(Arc<str>, u32)| reread_of(topic).is_none() && !self.is_ours(topic);
-        let inputs: Vec<(Arc<str>, u32)> = self.reading.keys().filter(of_users).cloned().collect();
-        for of_topic in inputs.chunk_by(|one, next| one.0 == next.0) {
-            let found = self.log.topic(&of_topic[0].0)?;
-            for (topic, partition) in of_topic {
-                if differs(shard, topic, *partition, found.as_ref()) {
-                    self.restart(shard, topic, *partition)?;
+        for (topic, known) in self.partitions.clone() {
+            let found = self.log.topic(&topic)?;
+            self.missing |= found.as_ref().is_some_and(|found| found.partitions != known);
+            for partition in 0..known {
+                let is_read = self.reading.contains_key(&(topic.clone(), partition));
+                if is_read && differs(shard, &topic, partition, found.as_ref()) {
+                    self.restart(shard, &topic, partition)?;
                 }
             }
         }

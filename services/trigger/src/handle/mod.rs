@@ -82,7 +82,8 @@ impl Turn<'_> {
                 self.decide(Decision::ShardsLearned { shards: *shards });
             }
             Observation::CaughtUp { topic, partition } => self.caught_up(topic, *partition),
-            Observation::TopicRecreated { topic, generation, partition, .. } => self.recreated(topic, *generation, *partition),
+            Observation::TopicRecreated { topic, generation, partition, .. }
+            | Observation::TailLost { topic, generation, partition, .. } => self.recreated(topic, *generation, *partition),
             _ => {}
         }
         if let Some((code, detail)) = observation.alert() {

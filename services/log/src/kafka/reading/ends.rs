@@ -22,6 +22,8 @@ pub(in super::super) struct Ends(Mutex<BTreeMap<Arc<str>, Known>>);
 struct Known {
     generation: u64,
     ends: BTreeMap<u32, Offset>,
+    /// Positions that were read up to, and that the brokers did not let anybody read on from.
+    torn: BTreeMap<u32, Offset>,
 }
 
 impl Ends {
@@ -38,7 +40,7 @@ impl Ends {
         let mut all = self.lock();
         let known = all.entry(at.topic.clone()).or_default();
         if known.generation < generation {
-            *known = Known { generation, ends: BTreeMap::new() };
+            *known = Known { generation, ..Known::default() };
         }
         if known.generation > generation {
             return end;
@@ -46,6 +48,23 @@ impl Ends {
         let known = known.ends.entry(at.partition).or_default();
         *known = (*known).max(end);
         *known
+    }
+
+    /// The brokers refuse to read on from this position, which was read up to: the partition's tail is lost, or its topic is another
+    /// one. What was known of its end is not true any more.
+    pub(super) fn tear(&self, (at, generation): (&TopicPartition, u64), position: Offset) {
+        let mut all = self.lock();
+        if let Some(known) = all.get_mut(&at.topic).filter(|known| known.generation == generation) {
+            known.ends.remove(&at.partition);
+            known.torn.insert(at.partition, position);
+        }
+    }
+
+    /// True if it was torn at or before this position; asked once.
+    pub(super) fn take_torn(&self, (at, generation): (&TopicPartition, u64), position: Offset) -> bool {
+        let mut all = self.lock();
+        let known = all.get_mut(&at.topic).filter(|known| known.generation == generation);
+        known.is_some_and(|known| known.torn.remove(&at.partition).is_some_and(|torn| torn <= position))
     }
 
     pub(super) fn of(&self, (at, generation): (&TopicPartition, u64)) -> Offset {

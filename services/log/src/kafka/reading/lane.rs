@@ -1,14 +1,15 @@
 //! One consumer and its windows, filled by a thread of its own.
 
-use super::Bells;
 use super::window::Window;
+use super::{Bells, Ends};
 use crate::kafka::native::{self, Met, Polled};
 use crate::kafka::reaper::Reaped;
 use crate::kafka::{REQUEST_TIMEOUT, places};
 use crate::{Fetch, TopicPartition, clock};
 use orrery_model::record::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{ClientConfig, Offset as Place, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,8 @@ const POLL: Duration = Duration::from_millis(250);
 const TAKEN_AT_ONCE: usize = 256;
 /// Longest wait of a reader for records that are known to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A partition that failed so often in a row is told to its reader: what is tried again at once is tried for ever.
+const TRIES: u32 = 5;
 /// A window that nobody reads for so long is given up.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -29,9 +32,10 @@ pub(super) struct Lane {
     state: Mutex<State>,
     changed: Condvar,
     bells: Arc<Bells>,
+    ends: Arc<Ends>,
     stopped: AtomicBool,
-    /// Topics whose leaders the library has been told.
-    known: Mutex<BTreeSet<String>>,
+    /// Topics whose leaders the library has been told, and of how many partitions.
+    known: Mutex<BTreeMap<String, u32>>,
 }
 
 #[derive(Default)]
@@ -42,15 +46,18 @@ struct State {
     /// Partitions that were given up, and the round in which: until that one is over, something fetched for the old window may
     /// still be in the thread's hand, and a new one must not take it for its own.
     given_up: BTreeMap<TopicPartition, u64>,
+    /// Partitions that failed and brought nothing since, and how often.
+    failing: BTreeMap<TopicPartition, (u32, KafkaError)>,
 }
 
 impl Lane {
-    pub(super) fn start(client: &ClientConfig, bells: &Arc<Bells>) -> Result<Arc<Self>, KafkaError> {
+    pub(super) fn start(client: &ClientConfig, bells: &Arc<Bells>, ends: &Arc<Ends>) -> Result<Arc<Self>, KafkaError> {
         let lane = Arc::new(Self {
             consumer: Reaped::new(client.create_with_context(DefaultConsumerContext)?),
             state: Mutex::default(),
             changed: Condvar::new(),
             bells: bells.clone(),
+            ends: ends.clone(),
             stopped: AtomicBool::new(false),
             known: Mutex::default(),
         });
@@ -94,7 +101,12 @@ impl Lane {
 
     /// Begins a window, in the place of the one that there was.
     pub(super) fn begin(&self, (at, generation): (&TopicPartition, u64), from: Offset) -> Result<(), KafkaError> {
-        self.find_leader(&at.topic)?;
+        let failing = self.state().failing.get(at).cloned();
+        if let Some((TRIES.., error)) = failing {
+            self.state().failing.remove(at);
+            return Err(error);
+        }
+        self.find_leader(at, failing.is_some())?;
         let mut state = self.state();
         self.give_up(&mut state, at);
         let waits = |state: &mut State| state.given_up.contains_key(at);
@@ -108,15 +120,19 @@ impl Lane {
     }
 
     /// The library looks for the leaders of a topic that is new to it once a second, but at once when it is asked. All topics are
-    /// asked for first: an answer may have to wait for a fetch that is under way.
-    fn find_leader(&self, topic: &str) -> Result<(), KafkaError> {
+    /// asked for first: an answer may have to wait for a fetch that is under way. Of what has failed the leader may be another one.
+    fn find_leader(&self, at: &TopicPartition, anew: bool) -> Result<(), KafkaError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for asked in [None, Some(topic)] {
-            if known.contains(topic) || (asked.is_none() && !known.is_empty()) {
+        if anew {
+            known.remove(&*at.topic);
+        }
+        for asked in [None, Some(&*at.topic)] {
+            if known.get(&*at.topic).is_some_and(|partitions| at.partition < *partitions) || (asked.is_none() && !known.is_empty()) {
                 continue;
             }
             let found = self.consumer.fetch_metadata(asked, REQUEST_TIMEOUT)?;
-            known.extend(found.topics().iter().map(|topic| topic.name().to_owned()));
+            let partitions = |topic: &MetadataTopic| u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
+            known.extend(found.topics().iter().map(|topic| (topic.name().to_owned(), partitions(topic))));
         }
         Ok(())
     }
@@ -148,7 +164,7 @@ impl Lane {
             }
             let left = deadline.saturating_duration_since(clock::monotonic());
             if left.is_zero() {
-                return Some(Err(KafkaError::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut)));
+                return Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -195,6 +211,9 @@ impl Lane {
     /// True if there is something new to read.
     fn take_one(&self, state: &mut State, at: &TopicPartition, met: Met) -> bool {
         let Some(window) = state.windows.get_mut(at) else { return false };
+        if !matches!(met, Met::Failed(_)) {
+            state.failing.remove(at);
+        }
         match met {
             Met::Record(record) => {
                 window.push(record);
@@ -211,6 +230,11 @@ impl Lane {
             Met::Failed(error) => {
                 // Whoever reads next finds out what is left of it: the topic may be gone, or its first records.
                 tracing::debug!(%error, topic = %at.topic, at.partition, "a partition is read anew");
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+                    self.ends.tear((at, window.generation), window.next());
+                }
+                let (times, _) = state.failing.get(at).cloned().unwrap_or((0, KafkaError::Canceled));
+                state.failing.insert(at.clone(), (times + 1, error));
                 self.give_up(state, at);
                 true
             }

@@ -84,6 +84,9 @@ impl Readers {
             }
             // Now the topic has been seen, perhaps for the first time.
             let generation = self.topics.generation(&at.topic);
+            if self.ends.take_torn((at, generation), from) {
+                return Err(LogError::TailLost { topic: at.topic.to_string(), partition: at.partition, asked: from });
+            }
             self.lane_for((at, generation))?.begin((at, generation), from).map_err(|error| unreachable("assigning a partition", &error))?;
         }
     }
@@ -109,24 +112,19 @@ impl Readers {
         let partition = i32::try_from(at.partition).unwrap_or(i32::MAX);
         // It is assigned nothing: what waits in its queue are reports of connections, and they must not pile up.
         while native::poll(self.asker.client(), Duration::ZERO).is_some() {}
-        let ask = || self.asker.fetch_watermarks(&at.topic, partition, REQUEST_TIMEOUT);
-        // The library goes on asking the leader that it knows, for half a minute, unless it is told to look again.
-        let look_again = |_| self.asker.fetch_metadata(Some(&at.topic), REQUEST_TIMEOUT).and_then(|_| ask());
-        match ask().or_else(look_again) {
-            Ok((start, end)) => Ok(Bounds { start, end: self.ends.raise((at, generation), end) }),
-            Err(error) => Err(self.failed(at, "asking for ends", &error)),
-        }
+        let (start, end) = self.ask(at, "asking for ends", || self.asker.fetch_watermarks(&at.topic, partition, REQUEST_TIMEOUT))?;
+        Ok(Bounds { start, end: self.ends.raise((at, generation), end) })
     }
 
     /// The end, unless the brokers say that more was written than readers of committed records may see.
     pub(super) fn settled_end(&self, at: &TopicPartition) -> Result<Offset, LogError> {
         self.topics.check(&at.topic, at.partition)?;
-        let failed = |error| self.failed(at, "asking for ends", &error);
-        let place = places(std::iter::once((at, Place::End))).map_err(failed)?;
-        let end = |isolation| native::offset_of(self.asker.client(), &place, isolation, REQUEST_TIMEOUT);
+        let doing = "asking for ends";
+        let place = places(std::iter::once((at, Place::End))).map_err(|error| unreachable(doing, &error))?;
+        let end = |isolation| self.ask(at, doing, || native::offset_of(self.asker.client(), &place, isolation, REQUEST_TIMEOUT));
         // In this order: what is committed between the two does not look as if it were open.
-        let written = end(Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED).map_err(failed)?;
-        let stable = end(Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED).map_err(failed)?;
+        let written = end(Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED)?;
+        let stable = end(Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED)?;
         if stable < written {
             return Err(LogError::OpenTransaction { topic: at.topic.to_string(), partition: at.partition, stable, written });
         }
@@ -138,11 +136,18 @@ impl Readers {
         // Kafka's clock has milliseconds; the first record at this time or later is not before its millisecond.
         let asked = places(std::iter::once((at, Place::Offset((time.0 + 999).div_euclid(1_000).max(0)))));
         let asked = asked.map_err(|error| unreachable("asking for a time", &error))?;
-        let found = self.asker.offsets_for_times(asked, REQUEST_TIMEOUT).map_err(|error| self.failed(at, "asking for a time", &error))?;
+        let found = self.ask(at, "asking for a time", || self.asker.offsets_for_times(asked.clone(), REQUEST_TIMEOUT))?;
         match found.elements().first().map(|found| found.offset()) {
             Some(Place::Offset(offset)) if offset >= 0 => Ok(offset),
             _ => Ok(self.bounds(at)?.end),
         }
+    }
+
+    /// What the partition's leader answers. The library goes on asking the leader that it knows, in the epoch that it knows, for half a
+    /// minute and more, unless it is told to look again.
+    fn ask<T>(&self, at: &TopicPartition, doing: &str, request: impl Fn() -> Result<T, KafkaError>) -> Result<T, LogError> {
+        let look_again = |_| self.asker.fetch_metadata(Some(&at.topic), REQUEST_TIMEOUT).and_then(|_| request());
+        request().or_else(look_again).map_err(|error| self.failed(at, doing, &error))
     }
 
     /// An error of a request, or a topic that is gone since it was last seen.
@@ -169,7 +174,7 @@ impl Readers {
             let oldest = lanes.iter().min_by_key(|lane| lane.last_read(at)).expect("there are lanes");
             return Ok(oldest.clone());
         }
-        let lane = Lane::start(&self.client, &self.bells).map_err(|error| self.config.refused(&error))?;
+        let lane = Lane::start(&self.client, &self.bells, &self.ends).map_err(|error| self.config.refused(&error))?;
         lanes.push(lane.clone());
         Ok(lane)
     }
