@@ -13,10 +13,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, TopicPartitionList};
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// What a reader meets in a partition.
@@ -72,6 +72,15 @@ fn keep_tls_to_the_end() {
     });
 }
 
+/// How often connections of each consumer have failed; by its handle.
+static TROUBLES: Mutex<BTreeMap<usize, u64>> = Mutex::new(BTreeMap::new());
+
+/// How often a connection of this client has failed, as far as its queue was polled.
+pub(super) fn troubles<C: ClientContext>(client: &Client<C>) -> u64 {
+    let troubles = TROUBLES.lock().unwrap_or_else(PoisonError::into_inner);
+    troubles.get(&(client.native_ptr() as usize)).copied().unwrap_or(0)
+}
+
 /// Lets what the library has to say be told as everything else is: a client whose queue is polled by [`poll`] would print it.
 pub(super) fn tell_by_tracing<C: ClientContext>(client: &Client<C>) {
     // Safety: the handle lives as long as `client`, and the function as long as the process.
@@ -79,9 +88,14 @@ pub(super) fn tell_by_tracing<C: ClientContext>(client: &Client<C>) {
 }
 
 /// Safety: called by the library, with texts that end with a zero.
-unsafe extern "C" fn tell(_: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, what: *const c_char) {
+unsafe extern "C" fn tell(client: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, what: *const c_char) {
     // Safety: as the caller promises.
     let (facility, what) = unsafe { (text(facility), text(what)) };
+    // Under this name come the errors of a client as a whole, one for each connection that fails: there is no other way to them for who
+    // polls for messages.
+    if facility == "ERROR" {
+        *TROUBLES.lock().unwrap_or_else(PoisonError::into_inner).entry(client as usize).or_default() += 1;
+    }
     match level {
         ..=4 => tracing::warn!(target: "librdkafka", facility, "{what}"),
         5..=6 => tracing::info!(target: "librdkafka", facility, "{what}"),

@@ -22,7 +22,7 @@ pub(in super::super) struct Ends(Mutex<BTreeMap<Arc<str>, Known>>);
 struct Known {
     generation: u64,
     ends: BTreeMap<u32, Offset>,
-    /// Positions that were read up to, and that the brokers did not let anybody read on from.
+    /// Last records of partitions that the brokers did not let anybody read on behind them.
     torn: BTreeMap<u32, Offset>,
 }
 
@@ -50,21 +50,29 @@ impl Ends {
         *known
     }
 
-    /// The brokers refuse to read on from this position, which was read up to: the partition's tail is lost, or its topic is another
-    /// one. What was known of its end is not true any more.
-    pub(super) fn tear(&self, (at, generation): (&TopicPartition, u64), position: Offset) {
+    /// The brokers do not let anybody read on behind this record, or it is another one: the partition's tail is lost, its first records
+    /// are, or its topic is another one. What was known of its end is not true any more.
+    pub(super) fn tear(&self, (at, generation): (&TopicPartition, u64), last: Offset) {
         let mut all = self.lock();
         if let Some(known) = all.get_mut(&at.topic).filter(|known| known.generation == generation) {
             known.ends.remove(&at.partition);
-            known.torn.insert(at.partition, position);
+            known.torn.insert(at.partition, last);
         }
     }
 
-    /// True if it was torn at or before this position; asked once.
-    pub(super) fn take_torn(&self, (at, generation): (&TopicPartition, u64), position: Offset) -> bool {
+    /// True if whoever reads on has to be told that it was torn.
+    pub(super) fn is_torn(&self, (at, generation): (&TopicPartition, u64)) -> bool {
+        let all = self.lock();
+        let known = all.get(&at.topic).filter(|known| known.generation == generation);
+        known.is_some_and(|known| known.torn.contains_key(&at.partition))
+    }
+
+    /// True if it was torn between its start and this position; asked once.
+    pub(super) fn take_torn(&self, (at, generation): (&TopicPartition, u64), start: Offset, position: Offset) -> bool {
         let mut all = self.lock();
         let known = all.get_mut(&at.topic).filter(|known| known.generation == generation);
-        known.is_some_and(|known| known.torn.remove(&at.partition).is_some_and(|torn| torn <= position))
+        let torn = known.and_then(|known| known.torn.remove(&at.partition));
+        torn.is_some_and(|torn| (start..=position).contains(&torn))
     }
 
     pub(super) fn of(&self, (at, generation): (&TopicPartition, u64)) -> Offset {

@@ -64,7 +64,7 @@ impl Lane {
         native::tell_by_tracing(lane.consumer.client());
         let filled = lane.clone();
         let fill = move || {
-            let mut swept = clock::monotonic();
+            let (mut swept, mut troubles) = (clock::monotonic(), 0);
             while !filled.stopped.load(Ordering::Acquire) {
                 // What is there already is taken with what was waited for: readers are woken once for all of it.
                 let mut polled: Vec<Polled> = native::poll(filled.consumer.client(), POLL).into_iter().collect();
@@ -72,6 +72,12 @@ impl Lane {
                     && let Some(more) = native::poll(filled.consumer.client(), Duration::ZERO)
                 {
                     polled.push(more);
+                }
+                let troubles_now = native::troubles(filled.consumer.client());
+                if std::mem::replace(&mut troubles, troubles_now) != troubles_now {
+                    // What was polled with it may come from brokers that were away.
+                    filled.doubt();
+                    continue;
                 }
                 filled.take(polled);
                 if swept.elapsed() > POLL {
@@ -190,6 +196,24 @@ impl Lane {
         }
     }
 
+    /// Brokers were away: each window is fetched again from its last record on, to see whether that is still there.
+    fn doubt(&self) {
+        let mut state = self.state();
+        let doubted = state.windows.iter_mut().map(|(at, window)| (at.clone(), window.doubt()));
+        let doubted: Vec<(TopicPartition, Offset)> = doubted.collect();
+        let assigned = places(doubted.iter().map(|(at, last)| (at, Place::Offset(*last)))).and_then(|all| {
+            self.consumer.incremental_unassign(&all)?;
+            self.consumer.incremental_assign(&all)?;
+            self.consumer.resume(&all)
+        });
+        if let Err(error) = assigned {
+            tracing::warn!(%error, "windows are begun anew after brokers were away");
+            doubted.iter().for_each(|(at, _)| self.give_up(&mut state, at));
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
     /// Takes what was polled, and ends the round.
     fn take(&self, polled: Vec<Polled>) {
         let mut state = self.state();
@@ -216,7 +240,9 @@ impl Lane {
         }
         match met {
             Met::Record(record) => {
-                window.push(record);
+                if !window.push(record) {
+                    return self.fail(state, at, KafkaError::MessageConsumption(RDKafkaErrorCode::LogTruncation));
+                }
                 if window.is_full() && !window.paused {
                     window.paused = list(at, None).and_then(|full| self.consumer.pause(&full)).is_ok();
                 }
@@ -224,21 +250,27 @@ impl Lane {
             }
             Met::End(end) => {
                 let moved = end > window.next();
-                window.meet_end(end);
-                moved
-            }
-            Met::Failed(error) => {
-                // Whoever reads next finds out what is left of it: the topic may be gone, or its first records.
-                tracing::debug!(%error, topic = %at.topic, at.partition, "a partition is read anew");
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
-                    self.ends.tear((at, window.generation), window.next());
+                if window.meet_end(end) {
+                    moved
+                } else {
+                    self.fail(state, at, KafkaError::MessageConsumption(RDKafkaErrorCode::LogTruncation))
                 }
-                let (times, _) = state.failing.get(at).cloned().unwrap_or((0, KafkaError::Canceled));
-                state.failing.insert(at.clone(), (times + 1, error));
-                self.give_up(state, at);
-                true
             }
+            Met::Failed(error) => self.fail(state, at, error),
         }
+    }
+
+    /// Whoever reads next finds out what is left of a partition that failed: the topic may be gone, or its first records, or the last.
+    fn fail(&self, state: &mut State, at: &TopicPartition, error: KafkaError) -> bool {
+        let Some(window) = state.windows.get(at) else { return false };
+        tracing::debug!(%error, topic = %at.topic, at.partition, "a partition is read anew");
+        if let Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::LogTruncation) = error.rdkafka_error_code() {
+            self.ends.tear((at, window.generation), window.last_seen());
+        }
+        let times = state.failing.get(at).map_or(0, |(times, _)| *times);
+        state.failing.insert(at.clone(), (times + 1, error));
+        self.give_up(state, at);
+        true
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -84,7 +84,7 @@ impl Readers {
             }
             // Now the topic has been seen, perhaps for the first time.
             let generation = self.topics.generation(&at.topic);
-            if self.ends.take_torn((at, generation), from) {
+            if self.ends.take_torn((at, generation), start, from) {
                 return Err(LogError::TailLost { topic: at.topic.to_string(), partition: at.partition, asked: from });
             }
             self.lane_for((at, generation))?.begin((at, generation), from).map_err(|error| unreachable("assigning a partition", &error))?;
@@ -96,7 +96,8 @@ impl Readers {
         for (at, from) in from {
             let generation = self.topics.generation(&at.topic);
             let lanes = self.lanes().clone();
-            if !lanes.iter().any(|lane| lane.holds((at, generation), *from))
+            if !self.ends.is_torn((at, generation))
+                && !lanes.iter().any(|lane| lane.holds((at, generation), *from))
                 && let Ok(lane) = self.lane_for((at, generation))
                 && let Err(error) = lane.begin((at, generation), *from)
             {

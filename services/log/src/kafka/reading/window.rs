@@ -2,6 +2,7 @@
 
 use crate::Fetch;
 use orrery_model::record::{Offset, Record, data_bytes};
+use orrery_model::time::Timestamp;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -28,6 +29,29 @@ pub(super) struct Window {
     pub(super) paused: bool,
     /// An end was met, so a record that is missing has not been written yet.
     pub(super) met_end: bool,
+    /// What was fetched last.
+    last: Option<Last>,
+    /// The brokers were away: it is fetched again from the last record on, which must be the one that it was.
+    doubted: bool,
+}
+
+/// Which record it was, without keeping it.
+#[derive(Clone, PartialEq, Eq)]
+struct Last {
+    offset: Offset,
+    appended: Timestamp,
+    digest: blake3::Hash,
+}
+
+impl Last {
+    fn of(record: &Record) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in [&record.key, &record.value] {
+            let bytes = part.as_ref().map_or(&[][..], |part| part.as_bytes());
+            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+        }
+        Self { offset: record.offset, appended: record.appended, digest: hasher.finalize() }
+    }
 }
 
 impl Window {
@@ -43,6 +67,8 @@ impl Window {
             read_at: now,
             paused: false,
             met_end: false,
+            last: None,
+            doubted: false,
         }
     }
 
@@ -56,22 +82,58 @@ impl Window {
         self.next
     }
 
-    /// Adds what was fetched next; something from further back was fetched for an earlier window.
-    pub(super) fn push(&mut self, record: Record) {
-        if record.offset < self.next {
-            return;
+    /// The brokers were away, and may have lost what they had: where to fetch from again, to see whether they have.
+    pub(super) fn doubt(&mut self) -> Offset {
+        (self.doubted, self.paused) = (self.last.is_some(), false);
+        self.last_seen()
+    }
+
+    /// The last record that is known to have been there; if nothing was fetched yet, the first that may be.
+    pub(super) fn last_seen(&self) -> Offset {
+        self.last.as_ref().map_or(self.next, |last| last.offset)
+    }
+
+    /// True if what is met shows that the partition's tail is not what it was.
+    fn is_torn(&mut self, met: Result<&Record, Offset>) -> bool {
+        let Some(last) = self.last.as_ref().filter(|_| self.doubted) else { return false };
+        match met {
+            Ok(record) if record.offset < last.offset => return false,
+            Ok(record) if record.offset == last.offset && *last != Last::of(record) => return true,
+            Err(end) if end <= last.offset => return true,
+            // It is the one that it was; or compaction or age has taken it since.
+            Ok(_) | Err(_) => {}
         }
+        self.doubted = false;
+        false
+    }
+
+    /// Adds what was fetched next; something from further back was fetched for an earlier window. False if the tail is torn.
+    #[must_use]
+    pub(super) fn push(&mut self, record: Record) -> bool {
+        if self.is_torn(Ok(&record)) {
+            return false;
+        }
+        if record.offset < self.next {
+            return true;
+        }
+        self.last = Some(Last::of(&record));
         let bytes = record.bytes();
         self.next = record.offset + 1;
         self.bytes += bytes;
         self.unread += bytes;
         self.records.push_back(record);
+        true
     }
 
-    /// Nothing lies before this position that was not fetched.
-    pub(super) fn meet_end(&mut self, end: Offset) {
+    /// Nothing lies before this position that was not fetched. False if the tail is torn.
+    #[must_use]
+    pub(super) fn meet_end(&mut self, end: Offset) -> bool {
+        if self.is_torn(Err(end)) {
+            return false;
+        }
         self.met_end = true;
         self.next = self.next.max(end);
+        true
     }
 
     /// True if fetching is to wait until somebody reads.
@@ -129,7 +191,6 @@ impl Window {
 mod tests {
     use super::*;
     use orrery_model::payload::Payload;
-    use orrery_model::time::Timestamp;
 
     fn record(offset: Offset, bytes: usize) -> Record {
         let value = Some(Payload::from(vec![7; bytes].as_slice()));
@@ -144,14 +205,12 @@ mod tests {
     fn reads_chain_over_gaps_and_behind_the_last_record() {
         let now = crate::clock::monotonic();
         let mut window = Window::new(1, 3, now);
-        window.push(record(5, 10));
-        window.push(record(4, 10));
-        window.push(record(9, 10));
+        [5, 4, 9].into_iter().for_each(|offset| assert!(window.push(record(offset, 10))));
         let fetch = window.read(3, 1, now);
         assert_eq!((offsets(&fetch), fetch.next), (vec![(3, 5)], 6), "a record from further back is left out");
         let fetch = window.read(7, 1_000, now);
         assert_eq!((offsets(&fetch), fetch.next), (vec![(7, 9)], 10));
-        window.meet_end(12);
+        assert!(window.meet_end(12));
         assert_eq!(window.read(10, 1_000, now).next, 12, "offsets without records are passed");
         assert!(window.holds(3) && window.holds(12) && !window.holds(2) && !window.holds(13));
     }
@@ -160,11 +219,30 @@ mod tests {
     fn what_was_read_goes_and_what_was_not_stays() {
         let now = crate::clock::monotonic();
         let mut window = Window::new(1, 0, now);
-        (0..100).for_each(|offset| window.push(record(offset, 100 << 10)));
+        (0..100).for_each(|offset| assert!(window.push(record(offset, 100 << 10))));
         assert!(window.is_full() && !window.has_room());
         assert_eq!(window.read(0, usize::MAX, now).records.len(), 100);
         assert!(window.has_room() && !window.holds(0) && window.holds(98) && window.holds(100));
-        window.push(record(100, 10));
+        assert!(window.push(record(100, 10)));
         assert_eq!(offsets(&window.read(100, usize::MAX, now)), [(100, 100)]);
+    }
+
+    #[test]
+    fn a_tail_that_is_not_what_it_was_is_seen_when_brokers_were_away() {
+        let doubted = || {
+            let mut window = Window::new(1, 0, crate::clock::monotonic());
+            assert!(window.doubt() == 0 && window.push(record(0, 10)) && window.push(record(3, 10)) && window.meet_end(5));
+            assert_eq!(window.doubt(), 3);
+            window
+        };
+        let mut same = doubted();
+        assert!(same.push(record(3, 10)) && same.push(record(5, 10)) && same.push(record(6, 20)));
+        assert_eq!(offsets(&same.read(0, 1_000, crate::clock::monotonic())), [(0, 0), (1, 3), (4, 5), (6, 6)]);
+        let mut taken_by_age = doubted();
+        assert!(taken_by_age.push(record(7, 10)));
+        assert!(doubted().meet_end(4), "a transaction's mark may have stood behind it");
+        assert!(!doubted().push(record(3, 11)), "another one");
+        assert!(!doubted().push(Record { appended: Timestamp(1), ..record(3, 10) }), "written at another time");
+        assert!(!doubted().meet_end(3), "it is gone");
     }
 }
