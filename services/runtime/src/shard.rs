@@ -21,7 +21,7 @@ use orrery_model::job::StartFrom;
 use orrery_model::journal::{DropReason, Dropped, Entry, Observation, Source};
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
 use orrery_model::messages::{LogicVersions, StartPosition};
-use orrery_model::planted::{Bug, planted};
+use orrery_model::planted::{Bug, planted, takes_record};
 use orrery_model::record::{MessageId, NewRecord, Record};
 use orrery_model::table::Change;
 use orrery_model::time::Timestamp;
@@ -334,10 +334,11 @@ impl<D: Decider> Shard<D> {
         if topic.strip_prefix(self.cluster.prefix.as_str()) == Some(topics::ADMIN) {
             return self.take_admin((topic, partition), position, record, step);
         }
-        if let Some(quarantine) = self.quarantine_of(topic, partition, record.offset) {
+        if let Some(quarantine) = self.quarantine_of(topic, partition, &position, record.offset) {
             self.set_aside((topic, partition), position, record, &quarantine, step);
             return Ok(());
         }
+        takes_record(record.value.as_ref().map_or(&[], |value| value.as_bytes()));
         let behind = record.offset + 1;
         let mut range = (record.prev, behind);
         match self.decode(topic, partition, &position, record) {
