@@ -148,6 +148,7 @@ pub struct Shard<D: Decider> {
     dropped_records: i64,
     idle_since_us: i64,
     shell_rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    taken_back: RowBatch,
     renewed: Vec<Lease>,
     ticking: bool,
     /// The versions that the member has.
@@ -176,6 +177,8 @@ pub struct Restored<D> {
     pub marks: BTreeMap<Vec<u8>, Mark>,
     /// Positions that the journal is ahead with: their rows are written with the first transaction.
     pub moved: BTreeSet<(Arc<str>, u32)>,
+    /// Rows to write first of all, as they were: the changelog holds others for their keys that never came to be.
+    pub taken_back: RowBatch,
 }
 
 /// Where a topic's partitions begin, asked of the log while a step is made; the answer becomes part of the input.
@@ -198,6 +201,7 @@ impl<D: Decider> Shard<D> {
             dropped_records: 0,
             idle_since_us: now.monotonic_us,
             shell_rows: BTreeMap::new(),
+            taken_back: restored.taken_back,
             renewed: Vec::new(),
             ticking: true,
             logic: logic_of::<D>(),
