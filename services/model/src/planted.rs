@@ -87,11 +87,21 @@ pub enum Bug {
     LastFirst,
     /// The gateway goes on showing a job that was deleted.
     ShowsDeleted,
+    /// What was set aside before an ownership began is decided on in it.
+    QuarantineForgotten,
+    /// The record behind one that is set aside goes with it.
+    QuarantineNeighbour,
+    /// A shard does not write down which record it takes.
+    HandUnwritten,
+    /// A shard that lost rows goes on in the lineage that it had.
+    OldLineage,
+    /// A wall clock that is years ahead is believed.
+    HoldIgnored,
 }
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 45] = [
         Self::SameEpoch,
         Self::NoHeadCheck,
         Self::ReuseWriter,
@@ -132,6 +142,11 @@ impl Bug {
         Self::Overcommit,
         Self::LastFirst,
         Self::ShowsDeleted,
+        Self::QuarantineForgotten,
+        Self::QuarantineNeighbour,
+        Self::HandUnwritten,
+        Self::OldLineage,
+        Self::HoldIgnored,
     ];
 }
 
@@ -144,8 +159,24 @@ mod switch {
     use super::Bug;
     use std::cell::Cell;
 
+    /// Is told the value of a record.
+    type Watch = fn(&[u8]);
+
     thread_local! {
         static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+        static WATCHED: Cell<Option<Watch>> = const { Cell::new(None) };
+    }
+
+    /// From now on this is told in this thread of each record that a shard begins to decide on; it may panic, as a decider may.
+    pub fn watch_records(watch: Watch) {
+        WATCHED.set(Some(watch));
+    }
+
+    /// A shard begins to decide on a record of this value.
+    pub fn takes_record(value: &[u8]) {
+        if let Some(watch) = WATCHED.get() {
+            watch(value);
+        }
     }
 
     /// Plants a defect in this thread, or takes it out.
@@ -167,6 +198,9 @@ mod switch {
     pub const fn planted(_: super::Bug) -> bool {
         false
     }
+
+    /// Does nothing: nobody watches.
+    pub const fn takes_record(_: &[u8]) {}
 }
 
 pub use switch::*;

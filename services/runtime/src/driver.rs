@@ -18,7 +18,7 @@ use crate::messages::Cluster;
 use crate::owner::{Claim, Lost, Owner, Setting, Turn};
 use crate::stamp::Now;
 use crate::store::{RocksStore, Store};
-use crate::suspects;
+use crate::suspects::{self, NoteFile};
 use committer::Committer;
 use giving_up::GivingUp;
 use orrery_log::{Bell, Log, LogError, clock};
@@ -55,8 +55,8 @@ pub struct ShardConfig {
 
 impl ShardConfig {
     /// Says which record the shard may have died of; beside the store, which may be begun anew.
-    fn suspects(&self) -> PathBuf {
-        self.folder.with_extension("suspect")
+    fn suspects(&self) -> NoteFile {
+        NoteFile(self.folder.with_extension("suspect"))
     }
 }
 
@@ -211,7 +211,7 @@ fn own<D: Decider>(config: &ShardConfig, signs: &Signs) -> Result<(), Lost> {
         shard: config.shard,
         member: config.member.clone(),
         generation: config.generation,
-        suspects: Some(config.suspects()),
+        suspects: Some(Arc::new(config.suspects())),
     };
     let open = || RocksStore::open_or_begin(&config.folder).map(|store| Box::new(store) as Box<dyn Store>);
     let mut owner = Owner::<D, Committer>::acquire(&setting, &(config.draw_lineage)(), &now, &open, bell, |writer, store| {

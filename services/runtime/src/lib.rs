@@ -21,4 +21,4 @@ pub mod stamp;
 pub mod standby;
 pub mod statehash;
 pub mod store;
-mod suspects;
+pub mod suspects;

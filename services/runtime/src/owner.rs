@@ -16,7 +16,7 @@ use crate::restore::{AcquireError, Acquired, Target, acquire, acquired_observati
 use crate::shard::{Arrival, Shard, StepError, Transaction};
 use crate::stamp::Now;
 use crate::store::{OpenStore, Store};
-use crate::suspects::{DEATHS_MOST, Suspects};
+use crate::suspects::{DEATHS_MOST, InHand, Note, Suspects};
 use inputs::{InputEnds, Inputs};
 use orrery_log::{Bell, Log, LogError, Writer, clock};
 use orrery_model::decider::Decider;
@@ -26,7 +26,6 @@ use orrery_model::messages::{LogicVersions, Member};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::NewRecord;
 use orrery_model::topics::{self, topic_of};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,8 +123,8 @@ pub struct Setting {
     pub member: Arc<Member>,
     /// Assignment generation that it is owned by.
     pub generation: i64,
-    /// File that says which record the shard may have died of; none: that is not remembered.
-    pub suspects: Option<PathBuf>,
+    /// Says which record the shard may have died of; none: that is not remembered.
+    pub suspects: Option<Arc<dyn Note>>,
 }
 
 impl Setting {
@@ -179,7 +178,7 @@ impl<D: Decider, C: Commits> Owner<D, C> {
     ) -> Result<Self, Lost> {
         announce(setting, clock)?;
         let Setting { log, cluster, shard, member, generation, suspects } = setting;
-        let suspects = judged::<D>(Suspects::begin(suspects.as_deref()), setting)?;
+        let suspects = judged::<D>(Suspects::begin(suspects.as_ref()), setting)?;
         let now = clock();
         let target = Target { log, cluster, shard: *shard, open_store, fresh_lineage, now: now.wall };
         let Acquired { writer, store, found_store, restored, again, resend_from } = acquire::<D>(&target)?;
@@ -197,7 +196,9 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             suspects,
             found_store,
         };
-        owner.shard.quarantine(quarantine::read(&**log, cluster, (D::SERVICE, *shard))?);
+        if !planted(Bug::QuarantineForgotten) {
+            owner.shard.quarantine(quarantine::read(&**log, cluster, (D::SERVICE, *shard))?);
+        }
         let logic = setting.logic::<D>();
         let version = owner.shard.logic_version();
         if !logic.has(version) {
@@ -259,12 +260,14 @@ impl<D: Decider, C: Commits> Owner<D, C> {
             return false;
         }
         let first = arrivals.iter().find_map(|arrival| match arrival {
-            Arrival::Record { topic, partition, record } => Some((topic_of(topic), *partition, record.offset)),
+            Arrival::Record { topic, partition, record } => Some((topic, *partition, record.offset)),
             Arrival::Observed(_) => None,
         });
         match first {
             Some((topic, partition, offset)) => {
-                self.suspects.take_in_hand(RecordPlace { topic: topic.to_owned(), partition, offset });
+                let topic_id = self.shard.position(topic, partition).map_or_else(String::new, |position| position.topic_id.clone());
+                let place = RecordPlace { topic: topic_of(topic).to_owned(), partition, offset };
+                self.suspects.take_in_hand(InHand { place, topic_id });
             }
             None => self.suspects.put_down(),
         }
@@ -355,10 +358,10 @@ impl<D: Decider, C: Commits> Owner<D, C> {
 
 /// A record that the shard has died of again and again is set aside, by a record as a person would write it.
 fn judged<D: Decider>(mut suspects: Suspects, setting: &Setting) -> Result<Suspects, Lost> {
-    if let Some(place) = suspects.take_guilty() {
+    if let Some(InHand { place, topic_id }) = suspects.take_guilty() {
         tracing::error!(service = D::SERVICE, shard = setting.shard, %place, "the record that this shard dies of is set aside");
         let reason = format!("{}/{} died {DEATHS_MOST} times while it took this record", D::SERVICE, setting.shard);
-        let quarantine = Quarantine { by: None, reason };
+        let quarantine = Quarantine { by: None, reason, topic_id };
         setting.log.append(vec![quarantine::record(&setting.cluster, (D::SERVICE, setting.shard), place, quarantine)])?;
     }
     Ok(suspects)

@@ -94,6 +94,8 @@ pub struct Quarantine {
     pub by: Option<Principal>,
     /// In words.
     pub reason: String,
+    /// Id of the topic in which it stands; empty: of whichever has the name.
+    pub topic_id: String,
 }
 
 /// Records that one shard does not decide on.
@@ -101,11 +103,23 @@ pub type Quarantined = BTreeMap<RecordPlace, Quarantine>;
 
 /// The record that sets one aside for a shard.
 pub fn record(cluster: &Cluster, (service, shard): (&str, u32), place: RecordPlace, quarantine: Quarantine) -> NewRecord {
-    let Quarantine { by, reason } = quarantine;
+    let Quarantine { by, reason, topic_id } = quarantine;
     let RecordPlace { topic, partition, offset } = place;
     let (shard, partition) = (shard as i32, partition as i32);
-    let change = AdminChange::RecordQuarantined { service: service.to_owned(), shard, topic, partition, offset, reason };
+    let change = AdminChange::RecordQuarantined { service: service.to_owned(), shard, topic, partition, offset, reason, topic_id };
     admin_record(cluster, service, change, by)
+}
+
+/// A person sets a record aside, of the topic that has the name now.
+pub fn set_aside(
+    log: &dyn Log,
+    cluster: &Cluster,
+    of: (&str, u32),
+    place: RecordPlace,
+    (by, reason): (Option<Principal>, String),
+) -> Result<(), LogError> {
+    let topic_id = log.topic(&place.topic)?.map_or_else(String::new, |topic| topic.id);
+    log.append(vec![record(cluster, of, place, Quarantine { by, reason, topic_id })]).map(drop)
 }
 
 /// All that stand on `admin` for a shard.
@@ -118,12 +132,13 @@ pub fn read(log: &dyn Log, cluster: &Cluster, of: (&str, u32)) -> Result<Quarant
 
 /// What a change of the cluster's state sets aside for a shard, if it does.
 pub(crate) fn quarantined_by(change: AdminRecord, of: (&str, u32)) -> Option<(RecordPlace, Quarantine)> {
-    let AdminRecord { change: AdminChange::RecordQuarantined { service, shard, topic, partition, offset, reason }, principal } = change
+    let AdminRecord { change: AdminChange::RecordQuarantined { service, shard, topic, partition, offset, reason, topic_id }, principal } =
+        change
     else {
         return None;
     };
     let is_of = (service.as_str(), shard) == (of.0, of.1 as i32);
-    is_of.then_some((RecordPlace { topic, partition: partition as u32, offset }, Quarantine { by: principal, reason }))
+    is_of.then_some((RecordPlace { topic, partition: partition as u32, offset }, Quarantine { by: principal, reason, topic_id }))
 }
 
 #[cfg(test)]

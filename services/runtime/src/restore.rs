@@ -10,7 +10,7 @@ use crate::messages::{Cluster, Outbox, Sender};
 use crate::rows::{self, Head, Position};
 use crate::shard::Restored;
 use crate::standby::Standby;
-use crate::store::{OpenStore, Store, StoreError};
+use crate::store::{OpenStore, RowBatch, Store, StoreError};
 use load::load;
 use orrery_log::{Log, LogError, TopicPartition, Writer, pieces};
 use orrery_model::decider::Decider;
@@ -127,6 +127,9 @@ pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireEr
         standby.begin_anew(target.log, target.now, "the log was salvaged")?;
         catch_up(target.log, &mut standby, &changelog, changelog_end)?;
     }
+    // Whoever restores later finds the rows of a transaction whose head is lost before the next head, as if they were of that one's:
+    // they are taken back with it.
+    let taken_back = if salvaged { standby.headless()? } else { RowBatch::new() };
     let mut restored = match load::<D>(standby.store()).and_then(|found| if salvaged { Ok(found) } else { summed_up(found, &name) }) {
         Ok(restored) => restored,
         Err(why) => {
@@ -140,9 +143,10 @@ pub fn acquire<D: Decider>(target: &Target<'_>) -> Result<Acquired<D>, AcquireEr
         restored.head.lineage = target.fresh_lineage.into();
     }
     let (again, resend_from) = follow_journal(target, &mut restored, (&journal, journal_end), salvaged, &name)?;
-    if salvaged {
+    if salvaged && !planted(Bug::OldLineage) {
         restored.head.lineage = target.fresh_lineage.into();
     }
+    restored.taken_back = taken_back;
     restored.decider.loaded();
     Ok(Acquired { writer, found_store: standby.found_store(), store: standby.into_store(), restored, again, resend_from })
 }
@@ -190,6 +194,10 @@ fn follow_journal<D: Decider>(
         entries.extend(batch.entries);
         Ok(())
     })?;
+    // Before a salvage the journal went on in another lineage: what it says there was lost with its rows, and is not so any more.
+    if restored.head.last_seq > 0 {
+        entries.retain(|entry| entry.lineage == restored.head.lineage);
+    }
     let last = entries.last().map_or(0, |entry| entry.seq);
     if last < restored.head.last_seq && !salvaged {
         return Err(AcquireError::JournalBehind { shard: name.into(), journal: last, head: restored.head.last_seq });

@@ -21,7 +21,7 @@ use orrery_model::job::StartFrom;
 use orrery_model::journal::{DropReason, Dropped, Entry, Observation, Source};
 use orrery_model::limits::{INPUT_BYTES, PACKED_BYTES};
 use orrery_model::messages::{LogicVersions, StartPosition};
-use orrery_model::planted::{Bug, planted};
+use orrery_model::planted::{Bug, planted, takes_record};
 use orrery_model::record::{MessageId, NewRecord, Record};
 use orrery_model::table::Change;
 use orrery_model::time::Timestamp;
@@ -148,6 +148,7 @@ pub struct Shard<D: Decider> {
     dropped_records: i64,
     idle_since_us: i64,
     shell_rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    taken_back: RowBatch,
     renewed: Vec<Lease>,
     ticking: bool,
     /// The versions that the member has.
@@ -176,6 +177,8 @@ pub struct Restored<D> {
     pub marks: BTreeMap<Vec<u8>, Mark>,
     /// Positions that the journal is ahead with: their rows are written with the first transaction.
     pub moved: BTreeSet<(Arc<str>, u32)>,
+    /// Rows to write first of all, as they were: the changelog holds others for their keys that never came to be.
+    pub taken_back: RowBatch,
 }
 
 /// Where a topic's partitions begin, asked of the log while a step is made; the answer becomes part of the input.
@@ -198,6 +201,7 @@ impl<D: Decider> Shard<D> {
             dropped_records: 0,
             idle_since_us: now.monotonic_us,
             shell_rows: BTreeMap::new(),
+            taken_back: restored.taken_back,
             renewed: Vec::new(),
             ticking: true,
             logic: logic_of::<D>(),
@@ -334,10 +338,11 @@ impl<D: Decider> Shard<D> {
         if topic.strip_prefix(self.cluster.prefix.as_str()) == Some(topics::ADMIN) {
             return self.take_admin((topic, partition), position, record, step);
         }
-        if let Some(quarantine) = self.quarantine_of(topic, partition, record.offset) {
+        if let Some(quarantine) = self.quarantine_of(topic, partition, &position, record.offset) {
             self.set_aside((topic, partition), position, record, &quarantine, step);
             return Ok(());
         }
+        takes_record(record.value.as_ref().map_or(&[], |value| value.as_bytes()));
         let behind = record.offset + 1;
         let mut range = (record.prev, behind);
         match self.decode(topic, partition, &position, record) {

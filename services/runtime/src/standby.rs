@@ -8,12 +8,13 @@
 use crate::messages::Cluster;
 use crate::restore::{AcquireError, read_head};
 use crate::rows::{self, CHANGELOG_ID, Head};
-use crate::store::{RowBatch, Store};
+use crate::store::{KeyRange, RowBatch, Store, StoreError};
 use orrery_log::{Log, LogError, TopicPartition};
 use orrery_model::payload::Payload;
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::Offset;
 use orrery_model::time::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Bytes of one read, and so about as much of rows in memory.
@@ -134,6 +135,21 @@ impl Standby {
 
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// The keys of what was read behind the last head, each with the row that the store has of it.
+    pub(crate) fn headless(&self) -> Result<RowBatch, StoreError> {
+        let keys: BTreeSet<&Payload> = self.rows.iter().map(|(key, _)| key).collect();
+        let row = |key: &Payload| {
+            let (from, mut value) = (key.as_bytes().to_vec(), None);
+            let to = Some([key.as_bytes(), &[0]].concat());
+            self.store.each_row(&KeyRange { from, to }, &mut |_, _, row| {
+                value = Some(Payload::from(row));
+                Ok(())
+            })?;
+            Ok((key.clone(), value))
+        };
+        keys.into_iter().map(row).collect()
     }
 
     /// For the owner that goes on with it.

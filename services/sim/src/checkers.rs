@@ -15,6 +15,8 @@ mod logic;
 mod overtaken;
 mod readable;
 mod replay;
+mod salvaged;
+mod set_aside;
 mod shown;
 mod started_once;
 mod stays_stopped;
@@ -88,12 +90,18 @@ pub const CHECKERS: &[Checker] = &[
     ("overtaken", overtaken::check),
     ("shown", shown::check),
     ("twice_told", twice_told::check),
+    ("set_aside", set_aside::check),
+    ("salvaged", salvaged::check),
 ];
+
+/// Those that sum a journal up from its first entry: where a salvage has lost a part of it, they say nothing.
+const OF_WHOLE_JOURNALS: [&str; 6] = ["catalog", "stays_stopped", "capacity", "cancelled", "overtaken", "shown"];
 
 /// Runs them all.
 pub fn check(outcome: &Outcome<'_>) -> Vec<Finding> {
+    let counts = |name: &str| outcome.history.salvaged.is_none() || !OF_WHOLE_JOURNALS.contains(&name);
     let found = |(name, check): &Checker| check(outcome).into_iter().map(|what| Finding { checker: name, what }).collect::<Vec<_>>();
-    CHECKERS.iter().flat_map(found).collect()
+    CHECKERS.iter().filter(|(name, _)| counts(name)).flat_map(found).collect()
 }
 
 impl<'w> Outcome<'w> {

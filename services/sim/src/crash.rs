@@ -1,6 +1,7 @@
 //! Crash points: where a process can die within a call. They lie at the calls of the ports, so that production code needs none
 //! of its own: whatever stands between two calls only changes memory, which is lost anyway.
 
+use orrery_model::planted::watch_records;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,9 +44,29 @@ impl Point {
     ];
 }
 
-/// What unwinds a process that dies here.
+/// What unwinds whoever dies here.
 #[derive(Debug)]
-pub struct Crashed(pub Point);
+pub enum Crashed {
+    /// A process, at a crash point.
+    At(Point),
+    /// A process, over a record: its stack or its memory was not enough.
+    OverRecord,
+    /// A shard alone: its decider has panicked over a record.
+    Decider,
+}
+
+/// Values of records of which a shard dies, and of which its whole process does.
+pub const DEADLY: [&[u8]; 2] = [br#"{"deadly":"shard"}"#, br#"{"deadly":"process"}"#];
+
+/// Nobody survives a deadly record in hand.
+fn survive(value: &[u8]) {
+    if value == DEADLY[0] {
+        resume_unwind(Box::new(Crashed::Decider));
+    }
+    if value == DEADLY[1] {
+        resume_unwind(Box::new(Crashed::OverRecord));
+    }
+}
 
 /// Which point kills next, and which have killed.
 #[derive(Debug, Default)]
@@ -65,6 +86,7 @@ struct State {
 impl CrashPoints {
     /// Runs a piece of a process that may die in it. Any other panic is a defect, and goes on.
     pub fn mortal<T>(&self, piece: impl FnOnce() -> T) -> Result<T, Crashed> {
+        watch_records(survive);
         self.lock().mortal = true;
         let result = catch_unwind(AssertUnwindSafe(piece));
         self.lock().mortal = false;
@@ -105,7 +127,7 @@ impl CrashPoints {
         };
         if dies {
             // Not `panic!`: nothing is wrong, so nothing is to be printed.
-            resume_unwind(Box::new(Crashed(point)));
+            resume_unwind(Box::new(Crashed::At(point)));
         }
     }
 

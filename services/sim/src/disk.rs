@@ -4,8 +4,11 @@ use crate::crash::{CrashPoints, Point};
 use orrery_model::payload::Payload;
 use orrery_runtime::rows::{self, CHANGELOG_ID, HEAD, Head, full_key};
 use orrery_runtime::store::{EachRow, FirstAndLast, Frozen, FullRow, KeyRange, RowBatch, Store, StoreError};
+use orrery_runtime::suspects::Note;
 use std::collections::{BTreeMap, VecDeque};
+use std::io::ErrorKind;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Writes that the disk may still lose.
@@ -25,6 +28,9 @@ struct State {
     /// What takes back each of the last writes, the newest last.
     undo: VecDeque<Undo>,
     full: bool,
+    /// What the shard has in hand, and what this said before.
+    note: Option<String>,
+    note_before: Option<String>,
 }
 
 /// The rows that a write replaced, as they were, and the offset before it.
@@ -66,9 +72,15 @@ impl Disk {
         Box::new(SimStore { disk: self.clone(), name, crash })
     }
 
-    /// Power is lost: `kept` of the last writes were on the disk, the others never will be.
+    /// What a shard has in hand, as a process writes it down while it is `running`.
+    pub fn note(&self, running: Arc<AtomicBool>) -> Arc<dyn Note> {
+        Arc::new(SimNote { disk: self.clone(), running })
+    }
+
+    /// Power is lost, and a note's last change with it: `kept` of the last writes were on the disk, the others never will be.
     pub fn lose_power(&self, kept: usize) {
         let mut state = self.lock();
+        state.note = state.note_before.take();
         let lost = state.undo.len().saturating_sub(kept);
         for undo in std::mem::take(&mut state.undo).into_iter().rev().take(lost) {
             state.take_back(undo);
@@ -145,8 +157,38 @@ impl Store for SimStore {
 
     fn wipe(&mut self) -> Result<(), StoreError> {
         let mut state = self.disk.lock();
-        let full = state.full;
-        *state = State { full, ..State::default() };
+        let State { full, note, note_before, .. } = std::mem::take(&mut *state);
+        *state = State { full, note, note_before, ..State::default() };
+        Ok(())
+    }
+}
+
+/// A note beside the store. A process that is gone writes nothing more, whatever is dropped with it.
+struct SimNote {
+    disk: Disk,
+    running: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for SimNote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SimNote")
+    }
+}
+
+impl Note for SimNote {
+    fn read(&self) -> Option<String> {
+        self.disk.lock().note.clone()
+    }
+
+    fn write(&self, text: &str) -> std::io::Result<()> {
+        if !self.running.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut state = self.disk.lock();
+        if state.full {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        state.note_before = state.note.replace(text.to_owned());
         Ok(())
     }
 }

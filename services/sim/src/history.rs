@@ -1,8 +1,9 @@
 //! What really happened, noted by the world itself: the oracle of the checkers.
 
+use crate::plan::MINUTE;
 use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::messages::EndKind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One process.
 #[derive(Debug, Clone)]
@@ -31,6 +32,17 @@ pub enum Accepted {
         /// The number in its data: a record that is sent twice has the same.
         number: i64,
         /// Which of the topic's generations took it: its place in [`History::topics`].
+        generation: usize,
+    },
+    /// A record that kills whoever decides on it.
+    Deadly {
+        /// Full topic name.
+        topic: String,
+        /// Partition.
+        partition: u32,
+        /// Offset.
+        offset: i64,
+        /// As of an event; of no meaning on a topic of ours.
         generation: usize,
     },
     /// A request to run a job, by its idempotency key.
@@ -93,10 +105,21 @@ pub struct History {
     pub topics: Vec<String>,
     /// How far a generation and its partition had been read, by what was committed, when it was deleted: what lay behind is gone.
     pub deleted: BTreeMap<(usize, u32), i64>,
+    /// Events that somebody has set aside: generation, partition, offset.
+    pub by_hand: BTreeSet<(usize, u32, i64)>,
+    /// When partitions of the data team's topic lost their tails: generation, partition, the new end.
+    pub tails: Vec<(i64, (usize, u32, i64))>,
+    /// When the log was salvaged first, by its own time.
+    pub salvaged: Option<i64>,
     open: BTreeMap<AttemptId, usize>,
 }
 
 impl History {
+    /// False for what came before a salvage, or with it: its effect may be lost, or come twice.
+    pub fn is_kept(&self, at_us: i64) -> bool {
+        self.salvaged.is_none_or(|salvaged| at_us > salvaged + MINUTE)
+    }
+
     /// A process starts.
     pub fn started(&mut self, attempt: &AttemptId, agent: &str, at_us: i64) {
         self.open.insert(attempt.clone(), self.starts.len());

@@ -4,9 +4,12 @@
 //! offsets, commits of which nobody knows, commits that take effect later, readers that are cut off. What the next commit of a
 //! transactional id comes to is planned by the world.
 
+mod broken;
+mod one_machine;
 mod partition;
 
 use crate::crash::{CrashPoints, Point};
+use one_machine::OneMachine;
 use orrery_log::bells::Bells;
 use orrery_log::{Bell, Commit, Fetch, Log, LogError, Topic, TopicPartition, Writer};
 use orrery_model::planted::{Bug, planted};
@@ -15,6 +18,7 @@ use orrery_model::time::Timestamp;
 use orrery_model::topics::{Cleanup, Compaction};
 use partition::Partition;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Largest record, as the other logs have it.
@@ -67,6 +71,8 @@ struct Inner {
     compaction: Compaction,
     /// Offsets have gaps.
     gaps: bool,
+    /// It lies on one machine, whose clock is its own.
+    machine: Option<OneMachine>,
 }
 
 struct Held {
@@ -100,6 +106,7 @@ impl SimLog {
             stray: None,
             compaction: Compaction::default(),
             gaps: true,
+            machine: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)), crash, clock }
     }
@@ -111,8 +118,8 @@ impl SimLog {
 
     /// The ends of late commits arrive: those whose writers were not fenced are committed now.
     pub fn settle_late(&self) {
-        let now = (self.clock)();
         let mut inner = self.lock();
+        let now = self.time(&mut inner);
         for (topic, partition, offset) in std::mem::take(&mut inner.unsynced) {
             if let Some(held) = inner.topics.get_mut(&topic) {
                 held.partitions[partition as usize].lose(offset);
@@ -123,37 +130,6 @@ impl SimLog {
                 inner.write(late.records, now);
             }
         }
-    }
-
-    /// The next read of this partition with enough to read delivers records from further on, as if an earlier ownership's fetch
-    /// came back: they say themselves where they were read from.
-    pub fn stray(&self, at: TopicPartition, further: usize) {
-        self.lock().stray = Some((at, further));
-    }
-
-    /// Somebody begins a transaction in these partitions and does not end it; what is committed there from now on is not readable.
-    /// (Kafka: a late part of a transaction that has ended begins another one, before KIP-890; or another client of the brokers.)
-    pub fn open_transaction(&self, places: &[TopicPartition]) {
-        let mut inner = self.lock();
-        for at in places {
-            if let Some(partition) = inner.partition_mut(at) {
-                partition.open();
-            }
-        }
-    }
-
-    /// All such transactions are ended, by whoever looks after the brokers: what lies behind them becomes readable.
-    pub fn close_transactions(&self) {
-        let mut inner = self.lock();
-        let mut closed = Vec::new();
-        for (topic, held) in &mut inner.topics {
-            let of = (0..).zip(&mut held.partitions).filter_map(|(n, partition)| partition.close().then(|| (topic.clone(), n)));
-            closed.extend(of);
-        }
-        closed.iter().for_each(|(topic, _)| inner.bells.ring(topic));
-        // An end is a record too.
-        inner.records += closed.len() as u64;
-        inner.touched.extend(closed);
     }
 
     /// How its topics compact from now on.
@@ -173,8 +149,11 @@ impl SimLog {
 
     /// Cleans all topics as brokers do: compaction and retention.
     pub fn clean(&self) {
-        let now = (self.clock)();
         let mut inner = self.lock();
+        let now = self.time(&mut inner);
+        if inner.holds_ticks() {
+            return;
+        }
         let compaction = inner.compaction;
         for held in inner.topics.values_mut() {
             let cleanup = held.topic.cleanup;
@@ -202,6 +181,12 @@ impl SimLog {
         all.iter().for_each(&mut each);
     }
 
+    /// The log's time.
+    fn time(&self, inner: &mut Inner) -> Timestamp {
+        let now = (self.clock)();
+        inner.machine.as_mut().map_or(now, |machine| machine.time(now))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -213,6 +198,10 @@ impl SimLog {
 }
 
 impl Inner {
+    fn holds_ticks(&self) -> bool {
+        self.machine.as_ref().is_some_and(OneMachine::holds_ticks)
+    }
+
     fn partition(&self, at: &TopicPartition) -> Result<&Partition, LogError> {
         let held = self.topics.get(&*at.topic).and_then(|held| held.partitions.get(at.partition as usize));
         held.ok_or_else(|| LogError::NoSuchPartition { topic: at.topic.to_string(), partition: at.partition })
@@ -288,8 +277,8 @@ impl Log for SimLog {
     fn fence(&self, transactional_id: &str) -> Result<Box<dyn Writer>, LogError> {
         self.crash.pass(Point::BeforeFence);
         let epoch = {
-            let now = (self.clock)();
             let mut inner = self.reach()?;
+            let now = self.time(&mut inner);
             // A fence resolves what is open, one way or the other; afterwards nothing of an older writer appears any more.
             let (open, others) = std::mem::take(&mut inner.late).into_iter().partition(|late| late.transactional_id == transactional_id);
             inner.late = others;
@@ -307,9 +296,9 @@ impl Log for SimLog {
     }
 
     fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
-        let now = (self.clock)();
         let mut inner = self.reach()?;
         inner.check(&records)?;
+        let now = self.time(&mut inner);
         Ok(inner.write(records, now))
     }
 
@@ -348,6 +337,22 @@ impl Log for SimLog {
         Ok(self.reach()?.partition(at)?.offset_at(time))
     }
 
+    fn shares_clock(&self) -> bool {
+        self.lock().machine.is_some()
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.time(&mut self.lock())
+    }
+
+    fn holds_ticks(&self) -> bool {
+        self.lock().holds_ticks()
+    }
+
+    fn lost(&self, at: &TopicPartition) -> Result<Vec<Range<Offset>>, LogError> {
+        Ok(self.reach()?.partition(at)?.lost())
+    }
+
     fn ring_for(&self, topics: &[&str], bell: &Arc<Bell>) {
         let inner = self.lock();
         topics.iter().for_each(|topic| inner.bells.add(topic, bell));
@@ -372,8 +377,8 @@ impl Writer for SimWriter {
 
 impl SimWriter {
     fn try_commit(&mut self, records: Vec<NewRecord>) -> Result<Commit, LogError> {
-        let now = (self.log.clock)();
         let mut inner = self.log.reach()?;
+        let now = self.log.time(&mut inner);
         if inner.writers.get(&self.transactional_id) != Some(&self.epoch) {
             return Ok(Commit::Fenced);
         }

@@ -25,6 +25,8 @@ pub struct Plan {
     pub members: usize,
     /// Agents.
     pub agents: usize,
+    /// The log is that of one machine, on which the one member lives.
+    pub one_machine: bool,
     /// When time begins; all times of the plan count from the same zero.
     pub begins: i64,
     /// Faults strike until then.
@@ -100,10 +102,18 @@ pub enum Fault {
     Stray(u32, usize),
     /// Nobody reaches the log for so long.
     LogOutage(i64),
+    /// The clock of the log's machine is so many years ahead for so long: while it runs, with a start of the process, or of the machine.
+    ClockLeap(i64, u32, i64),
+    /// The log is damaged and salvaged: so many of the last records of some journals and changelogs are lost.
+    Salvage(usize),
     /// So many events at once.
     Burst(u32),
     /// A record that is none, on one of our topics.
     Poison(u32),
+    /// A record that kills whoever decides on it.
+    Deadly(u32),
+    /// Somebody sets an event aside.
+    SetAside(u32),
     /// A job is defined anew.
     Redefine(u32),
     /// An event comes, and so much later somebody cancels the newest runs.
@@ -118,6 +128,10 @@ pub enum Fault {
     Withdraw(u32),
     /// Two definitions of such a job, one close behind the other, by clients with different partitioners.
     Contest(u32),
+    /// A partition of the data team's topic loses its last records, and what comes next has their offsets.
+    LoseTail(usize),
+    /// The data team's topic gets so many partitions more.
+    AddPartitions(u32),
     /// The data team's topic is deleted, and made again so much later.
     Recreate(i64),
 }
@@ -150,8 +164,12 @@ impl Fault {
             Self::AgentClock(..) => "agent_clock",
             Self::Stray(..) => "stray",
             Self::LogOutage(_) => "log_outage",
+            Self::ClockLeap(..) => "clock_leap",
+            Self::Salvage(_) => "salvage",
             Self::Burst(_) => "burst",
             Self::Poison(_) => "poison",
+            Self::Deadly(_) => "deadly",
+            Self::SetAside(_) => "set_aside",
             Self::Redefine(_) => "redefine",
             Self::Cancel(_) => "cancel",
             Self::Resize(..) => "resize",
@@ -159,6 +177,8 @@ impl Fault {
             Self::Define(_) => "define",
             Self::Withdraw(_) => "withdraw",
             Self::Contest(_) => "contest",
+            Self::LoseTail(_) => "lose_tail",
+            Self::AddPartitions(_) => "add_partitions",
             Self::Recreate(_) => "recreate",
         }
     }
@@ -194,8 +214,12 @@ pub const FAULT_KINDS: &[&str] = &[
     "agent_clock",
     "stray",
     "log_outage",
+    "clock_leap",
+    "salvage",
     "burst",
     "poison",
+    "deadly",
+    "set_aside",
     "redefine",
     "cancel",
     "resize",
@@ -205,6 +229,10 @@ pub const FAULT_KINDS: &[&str] = &[
     "contest",
     "recreate",
 ];
+
+/// Worlds whose topics lose their tails and get more partitions are drawn. Off, as long as the product does not answer that; once on,
+/// [`FAULT_KINDS`] is to hold `lose_tail` and `add_partitions`, too.
+const TOPICS_CHANGE: bool = false;
 
 /// Number of kinds that [`draw`] chooses from.
 const KINDS: u32 = 31;
@@ -222,6 +250,7 @@ impl Plan {
             cells: 2,
             members: chance.usize(2..=4),
             agents: 8,
+            one_machine: false,
             begins: 0,
             faults_until,
             // What is owed by `catch_up: all` runs one after another.
@@ -243,8 +272,18 @@ impl Plan {
             plan.compaction = Compaction { lag_ms: 60_000, tombstones_ms: chance.i64(4..10) * 60_000 };
             plan.clean_every = 3 * MINUTE;
         }
+        if apart.u8(0..8) == 0 {
+            plan.draw_one_machine(&mut apart);
+        }
         plan.draw_faults(&mut chance);
-        plan.draw_open_transactions(&mut apart);
+        if !plan.one_machine {
+            plan.draw_open_transactions(&mut apart);
+        }
+        plan.draw_deadly(&mut apart);
+        if TOPICS_CHANGE {
+            plan.draw_changes_of_topics(&mut apart);
+        }
+        plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }
 
@@ -287,7 +326,42 @@ impl Plan {
             self.faults.push((at, Fault::OpenTransaction(shard, span)));
             self.faults.push((taken, Fault::Reassign(shard, chance.usize(..self.members), SECOND)));
         }
-        self.faults.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Records that nobody survives, and some that people set aside.
+    fn draw_deadly(&mut self, chance: &mut Rng) {
+        for _ in 0..chance.usize(..3) {
+            self.faults.push((chance.i64(MINUTE..self.faults_until), Fault::Deadly(chance.u32(..))));
+        }
+        for _ in 0..chance.usize(..4) {
+            self.faults.push((chance.i64(MINUTE..self.faults_until), Fault::SetAside(chance.u32(..))));
+        }
+    }
+
+    /// What nobody but Kafka does to a topic.
+    fn draw_changes_of_topics(&mut self, chance: &mut Rng) {
+        for _ in 0..chance.usize(..3) {
+            self.faults.push((chance.i64(MINUTE..self.faults_until), Fault::LoseTail(chance.usize(1..6))));
+        }
+        for _ in 0..chance.usize(..2) {
+            self.faults.push((chance.i64(MINUTE..self.faults_until), Fault::AddPartitions(chance.u32(1..3))));
+        }
+    }
+
+    /// One process on one machine, with a log of its own.
+    fn draw_one_machine(&mut self, chance: &mut Rng) {
+        self.one_machine = true;
+        self.members = 1;
+        self.raise_logic_at = None;
+        if chance.bool() {
+            let at = chance.i64(self.faults_until / 4..self.faults_until);
+            self.faults.push((at, Fault::Salvage(chance.usize(1..40))));
+        }
+        for _ in 0..chance.usize(1..4) {
+            let (years, how) = (chance.i64(1..30), chance.u32(..3));
+            let (at, span) = (chance.i64(MINUTE..self.faults_until), chance.i64(SECOND..15 * MINUTE));
+            self.faults.push((at, Fault::ClockLeap(years, how, span)));
+        }
     }
 
     /// Shards of both services: trigger shards first.

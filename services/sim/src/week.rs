@@ -80,6 +80,7 @@ pub fn plan() -> Plan {
         cells: 1,
         members: 1,
         agents: 3,
+        one_machine: false,
         begins: BEGINS,
         faults_until: ENDS,
         ends: ENDS,

@@ -2,6 +2,7 @@
 
 mod agents;
 mod announcing;
+mod aside;
 mod cancels;
 mod controller;
 mod faults;
@@ -118,6 +119,9 @@ impl World {
         let log = SimLog::new(plan.seed, crash.clone(), Arc::new(move || wall(broker.load(Ordering::Relaxed))));
         log.set_compaction(plan.compaction);
         log.set_gaps(plan.script.is_none());
+        if plan.one_machine {
+            log.set_one_machine();
+        }
         let cluster = Cluster {
             trigger_shards: plan.trigger_shards,
             cells: plan.cells,
@@ -220,7 +224,7 @@ impl World {
             Happening::Cancel => self.cancel_newest(),
             Happening::GatewayLooks(life) => self.gateway_looks(life),
             Happening::Switch(which) => self.switch(which),
-            Happening::Sends(record, event) => self.send_record(record, event),
+            Happening::Sends(record, event) => drop(self.send_record(record, event)),
             Happening::Acts(place) => self.act(place),
             Happening::LateCommits => self.log.settle_late(),
             Happening::Clean => {

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use orrery_runtime::quarantine::{Quarantine, RecordPlace, ShardName, record};
+use orrery_runtime::quarantine::{self, RecordPlace, ShardName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub(super) async fn set_aside(State(app): State<Arc<App>>, headers: HeaderMap, b
     shard.check(&app.config.cluster).map_err(|why| malformed("shard", why))?;
     let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
     let answer = json!({"shard": shard.to_string(), "record": place.to_string(), "reason": reason});
-    app.append(vec![record(&app.config.cluster, shard.of(), place, Quarantine { by, reason })]).await?;
+    let cluster = app.config.cluster.clone();
+    app.writing(move |log| quarantine::set_aside(log, &cluster, shard.of(), place, (by, reason))).await?;
     Ok(Json(answer))
 }

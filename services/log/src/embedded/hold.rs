@@ -9,6 +9,7 @@
 //! long it was off, and up to [`OFF_MOST`] it may have been. A clock that goes back needs no hold: append times wait for it.
 
 use crate::clock;
+use orrery_model::planted::{Bug, planted};
 use orrery_model::time::Timestamp;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -54,7 +55,7 @@ impl Clocks for Machine {
 
 /// When something was appended, and the time since boot then.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Moment {
+pub struct Moment {
     /// Which boot.
     pub boot_id: String,
     /// Time since then, microseconds.
@@ -65,7 +66,7 @@ pub(super) struct Moment {
 
 /// The log's time.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub struct Hold {
     last: Moment,
     /// Steps that were believed though nothing explains them.
     steps_us: i64,
@@ -75,14 +76,14 @@ pub(super) struct Hold {
 
 impl Hold {
     /// At the opening of a log. `appended` is when its newest record was; `witnessed`, what is known of the last append.
-    pub(super) fn begin(clocks: &dyn Clocks, appended: Timestamp, witnessed: Option<Moment>, accept: bool) -> Self {
+    pub fn begin(clocks: &dyn Clocks, appended: Timestamp, witnessed: Option<Moment>, accept: bool) -> Self {
         let now = Moment { boot_id: clocks.boot_id(), boot_us: since_boot_us(clocks), at: clocks.wall() };
         let last = match witnessed.filter(|then| then.boot_id == now.boot_id && !now.boot_id.is_empty() && then.boot_us <= now.boot_us) {
             Some(then) => Moment { at: then.at.max(appended), ..then },
             // Nothing measured what has passed.
             None => {
                 let off_us = now.at.0.saturating_sub(appended.0);
-                let may_be = appended == Timestamp::default() || off_us <= OFF_MOST.as_micros() as i64;
+                let may_be = appended == Timestamp::default() || off_us <= OFF_MOST.as_micros() as i64 || planted(Bug::HoldIgnored);
                 Moment { at: if may_be { now.at.max(appended) } else { appended }, ..now.clone() }
             }
         };
@@ -92,12 +93,12 @@ impl Hold {
     }
 
     /// The log's time now.
-    pub(super) fn now(&mut self, clocks: &dyn Clocks) -> Timestamp {
+    pub fn now(&mut self, clocks: &dyn Clocks) -> Timestamp {
         let (wall, boot_us) = (clocks.wall(), since_boot_us(clocks));
         let passed = Timestamp(self.last.at.0 + (boot_us - self.last.boot_us).max(0));
         let ahead = wall.0.saturating_sub(passed.0);
         let step = if ahead > DRIFT_US { ahead } else { 0 };
-        let believed = self.steps_us.saturating_add(step) < STEPS_MOST_US;
+        let believed = self.steps_us.saturating_add(step) < STEPS_MOST_US || planted(Bug::HoldIgnored);
         let confirmed = !believed && clocks.is_synchronised();
         if confirmed || believed {
             self.steps_us = if confirmed { 0 } else { self.steps_us + step };
@@ -112,7 +113,7 @@ impl Hold {
     }
 
     /// Says why ticks and cleaning wait, if they do.
-    pub(super) fn why(&self) -> Option<String> {
+    pub fn why(&self) -> Option<String> {
         let hours = self.ahead_us? / 3_600_000_000;
         Some(format!(
             "the clock is {hours} h ahead of the last append and of what has passed since, as the machine counts it: schedules and \
@@ -122,7 +123,7 @@ impl Hold {
     }
 
     /// The last look, for the witness.
-    pub(super) const fn last(&self) -> &Moment {
+    pub const fn last(&self) -> &Moment {
         &self.last
     }
 }

@@ -40,5 +40,8 @@ pub enum AdminChange {
         offset: i64,
         /// Why, in words.
         reason: String,
+        /// Id of the topic: one that is made again under its name has records of its own there. Empty: whichever.
+        #[serde(default)]
+        topic_id: String,
     },
 }

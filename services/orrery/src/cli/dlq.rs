@@ -13,7 +13,7 @@ use orrery_model::payload::Payload;
 use orrery_model::record::{NewRecord, Offset, Record};
 use orrery_model::topics::{DLQ, DLQ_SUFFIX};
 use orrery_runtime::messages::{Cluster, DLQ_CAME_WITH, DLQ_HEADERS};
-use orrery_runtime::quarantine::{self, Quarantine, RecordPlace, ShardName};
+use orrery_runtime::quarantine::{self, RecordPlace, ShardName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -190,7 +190,7 @@ fn quarantine(context: &Context, shard: &ShardName, record: RecordPlace, reason:
     let by = context.config.principal().map(|by| Principal::parse(&by)).transpose()?;
     let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
     let place = record.to_string();
-    log.append(vec![quarantine::record(&cluster, shard.of(), record, Quarantine { by, reason })])?;
+    quarantine::set_aside(&*log, &cluster, shard.of(), record, (by, reason))?;
     println!("{place}: {shard} sets it aside when it comes to it");
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use super::AcquireError;
 use crate::rows::{self, Mark, Position};
 use crate::shard::Restored;
 use crate::statehash::StateHash;
-use crate::store::{KeyRange, Store, StoreError};
+use crate::store::{KeyRange, RowBatch, Store, StoreError};
 use orrery_model::decider::Decider;
 use orrery_model::table::{FIRST_DECIDER_TABLE, Part, Rows};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ pub(super) fn load<D: Decider>(store: &dyn Store) -> Result<Restored<D>, Acquire
     let threads = if head.rows < SHARED_FROM_ROWS { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
     let mut decider = D::default();
     let hash = load_tables(store, decider.tables(), threads.min(THREADS_MOST))?;
-    Ok(Restored { decider, head, hash, positions, marks, moved: BTreeSet::new() })
+    Ok(Restored { decider, head, hash, positions, marks, moved: BTreeSet::new(), taken_back: RowBatch::new() })
 }
 
 fn positions(store: &dyn Store) -> Result<BTreeMap<(Arc<str>, u32), Position>, StoreError> {

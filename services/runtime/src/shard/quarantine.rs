@@ -6,6 +6,7 @@ use crate::quarantine::{Quarantine, Quarantined, RecordPlace};
 use crate::rows::Position;
 use orrery_model::decider::{Decider, Poison};
 use orrery_model::journal::{DropReason, Observation};
+use orrery_model::planted::{Bug, planted};
 use orrery_model::record::Record;
 use orrery_model::topics::topic_of;
 use std::sync::Arc;
@@ -22,11 +23,13 @@ impl<D: Decider> Shard<D> {
     }
 
     /// A record is the same one where its topic is read again for a job.
-    pub(super) fn quarantine_of(&self, topic: &str, partition: u32, offset: i64) -> Option<Quarantine> {
+    pub(super) fn quarantine_of(&self, topic: &str, partition: u32, position: &Position, offset: i64) -> Option<Quarantine> {
         if self.quarantined.is_empty() {
             return None;
         }
-        self.quarantined.get(&RecordPlace { topic: topic_of(topic).to_owned(), partition, offset }).cloned()
+        let at = |offset| self.quarantined.get(&RecordPlace { topic: topic_of(topic).to_owned(), partition, offset }).cloned();
+        let found = at(offset).or_else(|| at(offset - 1).filter(|_| planted(Bug::QuarantineNeighbour)));
+        found.filter(|found| found.topic_id.is_empty() || found.topic_id == position.topic_id)
     }
 
     pub(super) fn set_aside(

@@ -49,7 +49,7 @@ impl<D: Decider> Shard<D> {
         Transaction { records, changelog, rows, head: self.head.clone(), entries: count }
     }
 
-    /// The decider's changed rows, then the shell's, then the head.
+    /// What is taken back, the decider's changed rows, then the shell's, then the head.
     fn changed_rows(&mut self) -> RowBatch {
         self.head.state_hash = self.hash_now();
         let changes = std::mem::take(&mut self.changed);
@@ -57,7 +57,8 @@ impl<D: Decider> Shard<D> {
         let decider = changes.into_iter().map(|change| (full_key(change.table, &change.key), change.value));
         let head = (full_key(rows::HEAD, &[]), Some(rows::HEAD_ROW.encode(&self.head)));
         let all = decider.chain(std::mem::take(&mut self.shell_rows)).chain([head]);
-        all.map(|(key, value)| (Payload(key.into()), value.map(|value| Payload(value.into())))).collect()
+        let all = all.map(|(key, value)| (Payload(key.into()), value.map(|value| Payload(value.into()))));
+        std::mem::take(&mut self.taken_back).into_iter().chain(all).collect()
     }
 
     pub(super) fn journal_records(&self, entries: &[Vec<u8>]) -> Vec<NewRecord> {

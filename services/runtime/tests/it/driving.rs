@@ -100,11 +100,14 @@ fn a_record_that_a_person_sets_aside_is_not_decided_on() {
     fixture.add(0, &["1", &POISON.to_string(), "2"]);
     let offset = fixture.read(topics::JOBS, 0)[1].offset;
     let place = RecordPlace { topic: fixture.cluster.topic(topics::JOBS), partition: 0, offset };
-    let quarantine = Quarantine { by: Principal::parse("ann").ok(), reason: "it kills us".into() };
+    let why = (Principal::parse("ann").ok(), "it kills us".to_owned());
     for shard in [1, 0] {
-        let record = quarantine::record(&fixture.cluster, ("trigger", shard), place.clone(), quarantine.clone());
-        fixture.log.append(vec![record]).expect("appended");
+        quarantine::set_aside(&*fixture.log, &fixture.cluster, ("trigger", shard), place.clone(), why.clone()).expect("appended");
     }
+    let of_another = Quarantine { by: None, reason: "it killed us".into(), topic_id: "the topic that was there before".into() };
+    let first = RecordPlace { offset: fixture.read(topics::JOBS, 0)[0].offset, ..place };
+    let record = quarantine::record(&fixture.cluster, ("trigger", 0), first, of_another);
+    fixture.log.append(vec![record]).expect("appended");
     let shard = fixture.start(0);
     fixture.wait_total(0, 3);
     shard.stop();

@@ -23,7 +23,9 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
         }
     }
     let due = wall(outcome.plan.faults_until);
-    let open = runs.values().filter(|run| !run.state.is_final() && run.created_at < due);
+    // What the trigger has lost with its rows stands on `runs` for ever as it was.
+    let is_kept = |run: &&RunRecord| outcome.history.is_kept(run.created_at.0 - wall(0).0);
+    let open = runs.values().filter(|run| !run.state.is_final() && run.created_at < due).filter(is_kept);
     let mut found: Vec<String> = open
         .map(|run| format!("run {} of {} ({}) is still {} after {} attempts", run.run, run.job, run.cause, run.state, run.attempts))
         .collect();

@@ -1,6 +1,7 @@
 //! Ownerships of a shard have strictly rising epochs, one lineage, and entries without a gap.
 
 use super::{Journalled, Outcome};
+use crate::machine::wall;
 use orrery_allocator::Allocator;
 use orrery_model::journal::Observation;
 use orrery_trigger::Trigger;
@@ -13,7 +14,11 @@ fn of<D: Journalled>(outcome: &Outcome<'_>, shard: u32) -> Vec<String> {
     let name = format!("{}/{shard}", D::SERVICE);
     let mut found = Vec::new();
     let (mut epoch, mut seq, mut lineage) = (0, 0, None);
-    for entry in outcome.journal::<D>(shard) {
+    for (appended, entry) in outcome.timed_journal::<D>(shard) {
+        // What was lost with its lineage is not known to the one that follows.
+        if outcome.history.salvaged.is_some_and(|at| *appended > wall(at)) && lineage.as_ref() != Some(&entry.lineage) {
+            (epoch, seq, lineage) = (0, entry.seq - 1, None);
+        }
         if entry.seq != seq + 1 {
             found.push(format!("{name}: entry {} follows {seq}", entry.seq));
         }

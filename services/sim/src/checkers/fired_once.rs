@@ -5,7 +5,10 @@ use crate::history::Accepted;
 use crate::machine::wall;
 use crate::plan::MINUTE;
 use crate::world::load::{FIRED_BY, LATE, SLOT_MINUTES, TOPIC};
+use orrery_model::decider::Decider;
+use orrery_model::journal::Observation;
 use orrery_model::messages::{EventData, StartPosition};
+use orrery_model::topics::reread_of;
 use orrery_trigger::{Decision, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,13 +26,23 @@ struct Told {
     there: BTreeMap<String, i64>,
     /// Events by the name that causes have.
     events: BTreeMap<String, EventData>,
+    /// Events that were set aside: input, partition, offset.
+    aside: BTreeSet<(String, u32, i64)>,
     /// Causes of runs.
     runs: BTreeMap<(Life, String), u32>,
 }
 
+impl Told {
+    /// True if an event was set aside when it came, or when it was read again for this job.
+    fn is_aside(&self, job: &str, (_, partition, offset): Place) -> bool {
+        self.aside.iter().any(|(input, of, at)| (*of, *at) == (partition, offset) && reread_of(input).is_none_or(|(_, of)| of == job))
+    }
+}
+
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     let told = told(outcome);
-    let twice = told.runs.iter().filter(|(_, count)| **count > 1);
+    let is_kept = |at| outcome.history.is_kept(at);
+    let twice = told.runs.iter().filter(|(_, count)| **count > 1 && is_kept(0));
     let mut found: Vec<String> = twice.map(|(((job, _), cause), count)| format!("{job} was fired {count} times by {cause}")).collect();
     let causes: BTreeSet<(&str, &str)> = told.runs.keys().map(|((job, _), cause)| (job.as_str(), cause.as_str())).collect();
     let mut want = |job: &str, cause: &str| {
@@ -37,15 +50,19 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
             found.push(format!("{job} was never fired by {cause}"));
         }
     };
-    for (_, accepted) in &outcome.history.accepted {
-        if let Accepted::Request { job, key } = accepted {
+    for (at, accepted) in &outcome.history.accepted {
+        if let Accepted::Request { job, key } = accepted
+            && is_kept(*at)
+        {
             want(job, &format!("request:*/{key}"));
         }
     }
     let every = SLOT_MINUTES * MINUTE;
     let mut slot = every;
     while slot < outcome.plan.faults_until {
-        want("default/minutes", &format!("time:{}", wall(slot)));
+        if is_kept(slot) {
+            want("default/minutes", &format!("time:{}", wall(slot)));
+        }
         slot += every;
     }
     found.extend(events(outcome, &told));
@@ -55,6 +72,11 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
 fn told(outcome: &Outcome<'_>) -> Told {
     let mut told = Told::default();
     for shard in outcome.trigger_shards() {
+        for entry in outcome.journal::<Trigger>(shard) {
+            if let Some(Observation::RecordQuarantined { topic, partition, offset, .. }) = Trigger::observation(&entry.input) {
+                told.aside.insert((topic.clone(), *partition as u32, *offset));
+            }
+        }
         for decision in outcome.journal::<Trigger>(shard).flat_map(|entry| &entry.decisions) {
             match decision {
                 Decision::JobDefined { entry, .. } => {
@@ -77,12 +99,20 @@ fn told(outcome: &Outcome<'_>) -> Told {
 fn events(outcome: &Outcome<'_>, told: &Told) -> Vec<String> {
     let mut found = Vec::new();
     let history = outcome.history;
-    let mut numbers: BTreeMap<Place, i64> = BTreeMap::new();
+    let mut numbers: BTreeSet<(Place, i64)> = BTreeSet::new();
     let mut first: BTreeMap<i64, Place> = BTreeMap::new();
-    for (_, accepted) in &history.accepted {
+    // What was lost with a tail may have been read before or not.
+    let is_lost = |at: i64, (generation, partition, offset): Place| {
+        history.tails.iter().any(|(lost, tail)| *lost >= at && (tail.0, tail.1) == (generation, partition) && offset >= tail.2)
+    };
+    for (at, accepted) in &history.accepted {
         if let Accepted::Event { partition, offset, number, generation, .. } = accepted {
-            numbers.insert((*generation, *partition, *offset), *number);
-            first.entry(*number).or_insert((*generation, *partition, *offset));
+            let place = (*generation, *partition, *offset);
+            numbers.insert((place, *number));
+            if !history.is_kept(*at) || is_lost(*at, place) {
+                continue;
+            }
+            first.entry(*number).or_insert(place);
         }
     }
     let generation = |id: &str| history.topics.iter().position(|topic| topic == id);
@@ -98,8 +128,11 @@ fn events(outcome: &Outcome<'_>, told: &Told) -> Vec<String> {
     let mut fired: BTreeMap<(&Life, i64), &str> = BTreeMap::new();
     for (life, cause) in told.runs.keys() {
         let Some(name) = cause.strip_prefix("event:") else { continue };
-        let place = told.events.get(name).and_then(|e| Some((generation(&e.topic_id)?, e.partition as u32, e.offset)));
-        let Some((place, number)) = place.and_then(|place| Some((place, *numbers.get(&place)?))) else {
+        let sent = told.events.get(name).and_then(|e| {
+            let place = (generation(&e.topic_id)?, e.partition as u32, e.offset);
+            Some((place, number_of(e)?))
+        });
+        let Some((place, number)) = sent.filter(|sent| numbers.contains(sent)) else {
             found.push(format!("{} was fired by {cause}, which nobody has sent", life.0));
             continue;
         };
@@ -118,11 +151,18 @@ fn events(outcome: &Outcome<'_>, told: &Told) -> Vec<String> {
         for (number, place) in first.iter().filter(|(number, _)| *number % divisor == 0) {
             // What nobody had read when its topic was deleted is gone; what was to be read again for one job, too.
             let is_gone = history.deleted.get(&(place.0, place.1)).is_some_and(|read| is_late || place.2 >= *read);
+            let is_aside = history.by_hand.contains(place) && told.is_aside(&job, *place);
             let counts = start(&life, *place).is_some_and(|start| place.2 >= start);
-            if counts && !is_gone && !fired.contains_key(&(&life, *number)) {
+            if counts && !is_gone && !is_aside && !fired.contains_key(&(&life, *number)) {
                 found.push(format!("{job} (life {incarnation}) was never fired by event {number} at {place:?}"));
             }
         }
     }
     found
+}
+
+/// Which event it is, as it says itself.
+fn number_of(event: &EventData) -> Option<i64> {
+    let value: serde_json::Value = serde_json::from_str(event.value.as_ref()?.text()?).ok()?;
+    value["n"].as_i64()
 }

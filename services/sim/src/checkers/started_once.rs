@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     let mut found = Vec::new();
+    let first = |attempt: &AttemptId| outcome.history.starts.iter().find(|start| start.attempt == *attempt).map_or(0, |start| start.at_us);
     let acknowledged = acknowledged(outcome);
     let mut seen = BTreeSet::new();
     let mut runs: BTreeMap<String, Vec<&crate::history::Start>> = BTreeMap::new();
     for start in &outcome.history.starts {
-        if !seen.insert(start.attempt.clone()) {
+        if !seen.insert(start.attempt.clone()) && outcome.history.is_kept(first(&start.attempt)) {
             found.push(format!("attempt {} was started twice, the second time on {} at {}", start.attempt, start.agent, start.at_us));
         }
         if let Some((run, _)) = start.attempt.split() {
@@ -23,6 +24,9 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     for starts in runs.values() {
         for pair in starts.windows(2) {
             let [first, second] = pair else { continue };
+            if !outcome.history.is_kept(first.at_us) {
+                continue;
+            }
             match first.end {
                 None => found
                     .push(format!("{} started on {} while {} still runs on {}", second.attempt, second.agent, first.attempt, first.agent)),

@@ -5,6 +5,7 @@ use orrery_model::record::{NewRecord, Offset, Record, data_bytes};
 use orrery_model::time::Timestamp;
 use orrery_model::topics::{Cleanup, Compaction};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 #[derive(Default)]
 pub(super) struct Partition {
@@ -13,6 +14,8 @@ pub(super) struct Partition {
     end: Offset,
     /// A transaction that nobody ends was begun here: readers see nothing from here on.
     open_from: Option<Offset>,
+    /// What salvages have found to be lost, or where the end was that they found.
+    lost: Vec<Range<Offset>>,
 }
 
 impl Partition {
@@ -84,6 +87,27 @@ impl Partition {
     /// A record that was never durable is gone. (Only with a planted defect.)
     pub(super) fn lose(&mut self, offset: Offset) {
         self.records.retain(|record| record.offset != offset);
+    }
+
+    /// The last records cannot be read any more; the end stays where it was.
+    pub(super) fn salvage(&mut self, records: usize) {
+        let kept = self.records.len().saturating_sub(records);
+        let from = self.records.get(kept).map_or(self.end, |record| record.offset);
+        self.records.truncate(kept);
+        self.open_from = None;
+        self.lost.push(from..self.end);
+    }
+
+    /// The last records are gone, and so is the end that they had.
+    pub(super) fn lose_tail(&mut self, records: usize) -> Offset {
+        let kept = self.records.len().saturating_sub(records);
+        self.end = self.records.get(kept).map_or(self.end, |record| record.offset);
+        self.records.truncate(kept);
+        self.end
+    }
+
+    pub(super) fn lost(&self) -> Vec<Range<Offset>> {
+        self.lost.clone()
     }
 
     pub(super) fn offset_at(&self, time: Timestamp) -> Offset {

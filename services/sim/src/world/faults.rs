@@ -1,8 +1,10 @@
 //! Faults: what the plan says goes wrong, and how it is mended.
 
+use super::load::TOPIC;
 use super::{Happening, World};
+use crate::machine::wall;
 use crate::plan::{Fault, SECOND};
-use orrery_log::TopicPartition;
+use orrery_log::{Log, TopicPartition};
 use orrery_model::topics;
 use orrery_runtime::committing::transactional_id;
 
@@ -19,7 +21,12 @@ pub(crate) enum Healing {
     Transactions,
     /// The data team makes its topic again.
     Topic,
+    /// The clock of the log's machine is set right.
+    Leap,
 }
+
+/// Microseconds of a year.
+const YEAR: i64 = 365 * 86_400 * SECOND;
 
 /// Commits that are slow after a fault.
 const SLOW_COMMITS: u32 = 3;
@@ -81,8 +88,35 @@ impl World {
                 self.log.set_reachable(false);
                 self.after(span, Happening::Heals(Healing::Log));
             }
+            Fault::ClockLeap(years, how, span) => self.leap(years, how, span),
+            Fault::Salvage(records) => self.salvage(records),
             load => self.strike_with_load(load),
         }
+    }
+
+    fn leap(&mut self, years: i64, how: u32, span: i64) {
+        self.log.set_clock_ahead(years * YEAR);
+        if how > 0 {
+            (0..self.members.len()).for_each(|m| self.kill_member(m));
+            self.log.reopen(how == 2);
+        }
+        self.after(span, Happening::Heals(Healing::Leap));
+    }
+
+    /// Whoever uses the log is gone, as it is opened anew.
+    fn salvage(&mut self, records: usize) {
+        (0..self.members.len()).for_each(|m| self.kill_member(m));
+        let mut lost = Vec::new();
+        for shard in 0..self.plan.shards() {
+            let (service, shard) = self.key(shard);
+            for kind in ["journal", "changelog"] {
+                if self.chance.bool() {
+                    lost.push((TopicPartition::new(&self.cluster.topic(&format!("{service}.{kind}")), shard), records));
+                }
+            }
+        }
+        self.log.salvage(&lost);
+        self.history.salvaged.get_or_insert(self.log.wall().0 - wall(0).0);
     }
 
     /// Faults that clients make.
@@ -90,6 +124,8 @@ impl World {
         match fault {
             Fault::Burst(count) => self.events(count),
             Fault::Poison(which) => self.poison(which),
+            Fault::Deadly(which) => self.send_deadly(which),
+            Fault::SetAside(which) => self.set_aside(which),
             Fault::Redefine(which) => self.redefine(which),
             Fault::Cancel(span) => {
                 self.events(1);
@@ -100,6 +136,8 @@ impl World {
             Fault::Define(which) => self.define_late(which),
             Fault::Withdraw(which) => self.withdraw_late(which),
             Fault::Contest(which) => self.contest(which),
+            Fault::LoseTail(records) => self.lose_tail(records),
+            Fault::AddPartitions(more) => self.log.add_partitions(TOPIC, more),
             Fault::Recreate(span) => {
                 self.delete_topic();
                 self.after(span, Happening::Heals(Healing::Topic));
@@ -128,6 +166,7 @@ impl World {
             Healing::Transactions => self.log.close_transactions(),
             Healing::Log => self.log.set_reachable(true),
             Healing::Topic => self.make_topic(),
+            Healing::Leap => self.log.set_clock_ahead(0),
         }
     }
 
@@ -137,6 +176,7 @@ impl World {
         self.crash.disarm();
         self.log.set_reachable(true);
         self.log.close_transactions();
+        self.log.set_clock_ahead(0);
         self.make_topic();
         self.slow.clear();
         for m in 0..self.members.len() {

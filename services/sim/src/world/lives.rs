@@ -7,11 +7,12 @@ use crate::plan::SECOND;
 use orrery_log::Log;
 use orrery_runtime::founding::{FoundingError, found};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 impl World {
     pub(super) fn died(&mut self, m: usize, crashed: &Crashed) {
         let name = self.members[m].name.clone();
-        self.note(|| format!("{name} dies at {:?}", crashed.0));
+        self.note(|| format!("{name} dies: {crashed:?}"));
         self.kill_member(m);
     }
 
@@ -26,6 +27,7 @@ impl World {
             return;
         }
         member.alive = false;
+        member.running.store(false, Ordering::Relaxed);
         member.life += 1;
         member.paused_until = 0;
         member.shards.clear();
@@ -38,6 +40,7 @@ impl World {
         if std::mem::replace(&mut self.members[m].alive, true) {
             return;
         }
+        self.members[m].running = Arc::new(AtomicBool::new(true));
         self.announce_one(m);
         let log: Arc<dyn Log> = Arc::new(self.log.clone());
         match found(&log, &self.cluster) {

@@ -124,13 +124,19 @@ impl World {
     }
 
     /// A record that the log does not take is nobody's: the client would tell its user. An event's number says which it is.
-    pub(super) fn send_record(&mut self, record: NewRecord, event: Option<i64>) {
+    pub(super) fn send_record(&mut self, record: NewRecord, event: Option<i64>) -> Option<i64> {
         let (topic, partition) = (record.topic.clone(), record.partition);
-        if let (Ok(offsets), Some(number)) = (self.log.append(vec![record]), event) {
-            let generation = self.history.topics.len() - 1;
-            let accepted = Accepted::Event { topic, partition, offset: offsets[0], number, generation };
+        let offset = self.log.append(vec![record]).ok()?[0];
+        if let Some(number) = event {
+            let accepted = Accepted::Event { topic, partition, offset, number, generation: self.generation() };
             self.history.accepted.push((self.now(), accepted));
         }
+        Some(offset)
+    }
+
+    /// The data team's topic as it is now: its place in [`crate::history::History::topics`].
+    pub(super) fn generation(&self) -> usize {
+        self.history.topics.len() - 1
     }
 
     pub(super) fn inbox(&self, topic: &str, job: &str, value: Option<&Value>) -> NewRecord {
@@ -150,11 +156,7 @@ impl World {
     /// So many events; what the log does not take is never sent again, as its producer was told so.
     pub(super) fn events(&mut self, count: u32) {
         for _ in 0..count {
-            self.load.events += 1;
-            let number = self.load.events;
-            let partition = self.chance.u32(..PARTITIONS);
-            let value = Some(Payload::from(json!({"n": number}).to_string().as_bytes()));
-            let mut record = NewRecord { topic: TOPIC.into(), partition, key: None, value, headers: Vec::new() };
+            let (number, mut record) = self.next_event();
             // Some producers do not hear the answer, and send the event again with its key, at once or much later.
             if number % KEYED == 0 {
                 record.headers.push(("idempotency-key".into(), format!("event-{number}").as_bytes().into()));
@@ -163,6 +165,19 @@ impl World {
             }
             self.send_record(record, Some(number));
         }
+    }
+
+    pub(super) fn next_event(&mut self) -> (i64, NewRecord) {
+        self.load.events += 1;
+        let number = self.load.events;
+        let partition = self.chance.u32(..self.partitions());
+        let value = Some(Payload::from(json!({"n": number}).to_string().as_bytes()));
+        (number, NewRecord { topic: TOPIC.into(), partition, key: None, value, headers: Vec::new() })
+    }
+
+    /// Of the data team's topic, which may get more.
+    pub(super) fn partitions(&self) -> u32 {
+        self.log.topic(TOPIC).ok().flatten().map_or(PARTITIONS, |topic| topic.partitions)
     }
 
     pub(super) fn send_request(&mut self) {
@@ -257,12 +272,20 @@ impl World {
     /// What nobody has read by then, as far as is committed, is gone with the topic.
     pub(super) fn delete_topic(&mut self) {
         let Ok(Some(topic)) = self.log.topic(TOPIC) else { return };
-        let generation = self.history.topics.len() - 1;
-        for partition in 0..PARTITIONS {
+        let generation = self.generation();
+        for partition in 0..topic.partitions {
             let read = self.committed_position(&topic.id, partition);
             self.history.deleted.insert((generation, partition), read);
         }
         self.log.delete_topic(TOPIC).expect("it answered just now");
+    }
+
+    pub(super) fn lose_tail(&mut self, records: usize) {
+        let partition = self.chance.u32(..self.partitions());
+        if let Some(end) = self.log.lose_tail(&TopicPartition::new(TOPIC, partition), records) {
+            let tail = (self.generation(), partition, end);
+            self.history.tails.push((self.now(), tail));
+        }
     }
 
     fn committed_position(&self, topic_id: &str, partition: u32) -> i64 {

@@ -3,13 +3,15 @@
 use super::announcing::{NEWEST_LOGIC, announced};
 use super::controller::Assigned;
 use super::{Happening, World};
-use crate::crash::{CrashPoints, Point};
+use crate::crash::{CrashPoints, Crashed, Point};
 use crate::disk::Disk;
+use crate::log::SimLog;
 use crate::machine::wall;
 use crate::plan::SECOND;
 use orrery_allocator::Allocator;
-use orrery_log::Bell;
+use orrery_log::{Bell, Log};
 use orrery_model::decider::Decider;
+use orrery_model::time::Timestamp;
 use orrery_model::topics;
 use orrery_runtime::committing::{CLEAN_COMMIT, Committing};
 use orrery_runtime::owner::{Claim, Commits, Lost, Owner, Setting, Turn};
@@ -20,6 +22,7 @@ use orrery_runtime::standby::Standby;
 use orrery_trigger::Trigger;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// Service and shard.
@@ -38,6 +41,8 @@ pub(crate) struct Member {
     pub(crate) alive: bool,
     /// Counts its starts: what was meant for an earlier life is void.
     pub(super) life: u64,
+    /// Off once this life is over.
+    pub(super) running: Arc<AtomicBool>,
     pub(crate) paused_until: i64,
     /// Wall clock minus true time.
     pub(crate) skew: i64,
@@ -139,6 +144,7 @@ impl World {
                 name: format!("m{n}"),
                 alive: true,
                 life: 0,
+                running: Arc::new(AtomicBool::new(true)),
                 paused_until: 0,
                 skew: 0,
                 logic: NEWEST_LOGIC,
@@ -239,8 +245,8 @@ impl World {
         if held.owner.is_none() {
             return self.acquire(m, key);
         }
-        let skew = member.skew;
-        let clock = || Now { wall: wall(now + skew), monotonic_us: now };
+        let (skew, log) = (member.skew, self.log.clone());
+        let clock = || Now { wall: members_wall(&log, now + skew), monotonic_us: now };
         let Some(owner) = &mut held.owner else { return };
         let may = either!(owner, o => o.commits().has_begun() && o.commits().waiting.len() < WAITING_MAX);
         if !may {
@@ -251,13 +257,36 @@ impl World {
             }
             return;
         }
-        match self.crash.mortal(|| either!(owner, o => o.turn(&clock))) {
+        // What it holds unwinds with a panic, as on a thread.
+        let Some(mut owner) = held.owner.take() else { return };
+        let turned = self.crash.mortal(|| {
+            let turned = either!(&mut owner, o => o.turn(&clock));
+            (owner, turned)
+        });
+        let turned = turned.map(|(owner, turned)| {
+            held.owner = Some(owner);
+            turned
+        });
+        match turned {
             Ok(Ok(Turn::Went | Turn::Full)) => self.plan_turn(m, key, TURN_US),
             Ok(Ok(Turn::Idle(wait))) => self.plan_turn(m, key, micros(wait).clamp(TURN_US, LOOK_AROUND)),
             Ok(Err(lost)) => return self.lost(m, key, Some(&lost)),
-            Err(crashed) => return self.died(m, &crashed),
+            Err(crashed) => return self.unwound(m, key, &crashed),
         }
         self.plan_commit(m, key);
+    }
+
+    /// A panic of the decider ends the ownership, as the driver has it; anything else was the process's end.
+    fn unwound(&mut self, m: usize, key: Key, crashed: &Crashed) {
+        match crashed {
+            Crashed::Decider => {
+                let name = &self.members[m].name;
+                let line = format!("the decider of {}/{} panics on {name}", key.0, key.1);
+                self.note(|| line);
+                self.lost(m, key, None);
+            }
+            Crashed::At(_) | Crashed::OverRecord => self.died(m, crashed),
+        }
     }
 
     fn acquire(&mut self, m: usize, key: Key) {
@@ -272,16 +301,17 @@ impl World {
         held.claim.acquiring(now);
         self.tenures += 1;
         held.tenure = self.tenures;
+        let disk = member.disks.entry(key).or_default().clone();
         let setting = Setting {
             log: Arc::new(self.log.clone()),
             cluster: self.cluster.clone(),
             shard: key.1,
             member: announced(&member.name, member.logic),
             generation: held.generation,
-            suspects: None,
+            suspects: Some(disk.note(member.running.clone())),
         };
-        let clock = || Now { wall: wall(now + member.skew), monotonic_us: now };
-        let disk = member.disks.entry(key).or_default().clone();
+        let (skew, log) = (member.skew, self.log.clone());
+        let clock = || Now { wall: members_wall(&log, now + skew), monotonic_us: now };
         let (name, crash) = (format!("{}/{}-{}", member.name, key.0, key.1), self.crash.clone());
         let bell = Arc::new(Bell::default());
         held.bell = bell.clone();
@@ -302,7 +332,7 @@ impl World {
                 self.plan_commit(m, key);
             }
             Ok(Err(lost)) => self.lost(m, key, Some(&lost)),
-            Err(crashed) => self.died(m, &crashed),
+            Err(crashed) => self.unwound(m, key, &crashed),
         }
     }
 
@@ -409,6 +439,11 @@ fn is_read_by((service, shard): Key, ours: Option<&str>, partition: u32) -> bool
     let Some(topic) = ours else { return true };
     let inputs = if service == Trigger::SERVICE { Trigger::inputs() } else { Allocator::inputs() };
     if inputs.contains(&topic) { partition == shard } else { [topics::ADMIN, topics::CATALOG].contains(&topic) }
+}
+
+/// What a member takes for the time: its own clock's, or the log's, if that lies on the same machine.
+pub(super) fn members_wall(log: &SimLog, own_us: i64) -> Timestamp {
+    if log.shares_clock() { log.wall() } else { wall(own_us) }
 }
 
 fn acquire_as<D: Decider>(

@@ -1,9 +1,8 @@
 //! Members' stores apart from ownership: standbys that follow changelogs, and snapshots that are written beside the commits.
 
-use super::members::{Key, needs_a_person};
+use super::members::{Key, members_wall, needs_a_person};
 use super::{Happening, World};
 use crate::crash::Point;
-use crate::machine::wall;
 use crate::plan::SECOND;
 use orrery_log::Log;
 use orrery_runtime::owner::Lost;
@@ -40,7 +39,7 @@ impl World {
     fn follow_one(&mut self, m: usize, key: Key) -> Result<(), ()> {
         let log: Arc<dyn Log> = Arc::new(self.log.clone());
         let member = &mut self.members[m];
-        let now = wall(self.now.load(Ordering::Relaxed) + member.skew);
+        let now = members_wall(&self.log, self.now.load(Ordering::Relaxed) + member.skew);
         let (name, crash, cluster) = (format!("{}/{}-{}", member.name, key.0, key.1), self.crash.clone(), &self.cluster);
         let (standby, disk) = (member.standbys.remove(&key), member.disks.entry(key).or_default().clone());
         let stepped = crash.mortal(|| -> Result<Standby, AcquireError> {
