@@ -42,6 +42,14 @@ pub const REFUSED_MAX: usize = 8_192;
 /// Updates of one `status` record: 400 × 600 bytes (a reason is cut at 300) = 240 KB, under the 256 KiB of an input.
 pub const STATUS_BATCH_MAX: usize = 400;
 
+/// Attribute of an agent: `v2`, `v1` or `none`, whether each of its tasks has a cgroup.
+pub const ISOLATION: &str = "isolation.cgroup";
+/// Attribute of an agent on which something of a task lives on that it cannot end: who.
+pub const RESISTING: &str = "resisting";
+
+/// Attribute of an agent that cannot remove what finished attempts left: how much, and what helps.
+pub const UNREMOVABLE: &str = "unremovable";
+
 /// What does not change while the agent runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoreConfig {
@@ -96,6 +104,8 @@ pub enum Input {
         /// True if the log acknowledged it.
         ok: bool,
     },
+    /// Folders of finished attempts cannot be removed: which, and what helps; none if there are none any more.
+    Unremovable(Option<String>),
     /// The node has changed.
     Node(Node),
     /// Time has passed.
@@ -181,6 +191,12 @@ pub struct AgentCore {
     dropped: BTreeMap<Dropped, u64>,
     /// Why nothing can be started here, if that is so.
     unable: Option<String>,
+    /// Whether tasks have cgroups; not known of a supervisor that does not say.
+    isolation: Option<String>,
+    /// What lives on though all of its attempt was killed.
+    resisting: BTreeMap<AttemptId, String>,
+    /// Folders that cannot be removed.
+    unremovable: Option<String>,
 }
 
 impl AgentCore {
@@ -210,6 +226,9 @@ impl AgentCore {
             awaiting: VecDeque::new(),
             dropped: BTreeMap::new(),
             unable: None,
+            isolation: None,
+            resisting: BTreeMap::new(),
+            unremovable: None,
         }
     }
 
@@ -224,6 +243,7 @@ impl AgentCore {
             Input::CommandsLost => self.open_session(now, &mut out),
             Input::HeartbeatAppended { ok } => self.heartbeat_appended(now, ok, &mut out),
             Input::StatusAppended { ok } => self.status_appended(now, ok),
+            Input::Unremovable(told) => self.set_unremovable(now, told),
             Input::Node(node) => self.node_changed(now, node),
             Input::Tick => {}
         }
@@ -305,10 +325,22 @@ impl AgentCore {
         }));
     }
 
-    /// While nothing can be started here nothing is offered, and one attribute says why.
+    /// While nothing can be started here nothing is offered, and one attribute says why. Others say how tasks are kept together, and
+    /// what cannot be ended.
     fn attributes(&self) -> Vec<Attribute> {
-        let unable = self.unable.as_ref().map(|why| Attribute { name: UNABLE.into(), value: why.clone() });
-        self.node.attributes.iter().cloned().chain(unable).collect()
+        let attribute = |name: &str, value: &String| Attribute { name: name.into(), value: value.clone() };
+        let isolation = self.isolation.iter().map(|word| attribute(ISOLATION, word));
+        let resisting = self.resisting.iter().next().map(|(attempt, who)| attribute(RESISTING, &self.resisting_told(attempt, who)));
+        let unremovable = self.unremovable.iter().map(|which| attribute(UNREMOVABLE, which));
+        let unable = self.unable.iter().map(|why| attribute(UNABLE, why));
+        self.node.attributes.iter().cloned().chain(isolation).chain(resisting).chain(unremovable).chain(unable).collect()
+    }
+
+    fn resisting_told(&self, attempt: &AttemptId, who: &str) -> String {
+        match self.resisting.len() {
+            0 | 1 => format!("{attempt}: {who}"),
+            several => format!("{attempt}: {who}; and of {} other attempts", several - 1),
+        }
     }
 
     fn heartbeat_appended(&mut self, now: Now, ok: bool, out: &mut Vec<Effect>) {
@@ -350,7 +382,8 @@ impl AgentCore {
                 None => out.push(Effect::Kill { attempt: live.attempt, reason: "this agent does not know it".into() }),
             }
         }
-        self.take_ends(snapshot.ended, out);
+        self.resisting.retain(|attempt, _| seen.contains(attempt));
+        self.take_ends(now, snapshot.ended, out);
         self.set_unable(now, snapshot.unable);
         let same_boot = self.last_boot_id == self.config.boot_id;
         let missing = self.attempts.iter().filter(|(id, attempt)| attempt.end().is_none() && !seen.contains(*id));
@@ -358,7 +391,7 @@ impl AgentCore {
         let (unstarted, lost): (Vec<_>, Vec<_>) = missing.partition(|(_, attempt)| same_boot && attempt.is_unstarted());
         let unstarted: Vec<AttemptId> = unstarted.into_iter().map(|(id, _)| id.clone()).collect();
         let lost: Vec<Ended> = lost.into_iter().map(|(id, attempt)| attempt.lost(id, same_boot, now.wall)).collect();
-        self.take_ends(lost, out);
+        self.take_ends(now, lost, out);
         let any_returned = self.give_back(unstarted, out);
         self.last_boot_id.clone_from(&self.config.boot_id);
         self.queue_unacknowledged();

@@ -2,7 +2,7 @@
 
 use super::inbox::{Inbox, News};
 use crate::link::{self, Link, LinkError};
-use crate::wire::{Request, Snapshot};
+use crate::wire::{Event, Request, Snapshot};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -47,8 +47,8 @@ impl Supervision {
         Self { dir, command, inbox, number: 0, link: None, reader: None, child: None, unanswered: 0, lease_ms }
     }
 
-    /// Connects, starting a supervisor if needed. The snapshot is the first thing the core hears of this connection.
-    pub(super) fn connect(&mut self) -> Result<Snapshot, LinkError> {
+    /// Connects, starting a supervisor if needed. The snapshot, and what belongs to it, is the first thing the core hears of this connection.
+    pub(super) fn connect(&mut self) -> Result<(Snapshot, Vec<Event>), LinkError> {
         self.disconnect();
         let (mut link, snapshot) = match self.connect_to_living() {
             Some(connected) => connected,
@@ -58,6 +58,7 @@ impl Supervision {
                 Link::connect(&self.dir)?
             }
         };
+        let early = link.take_early();
         let failed = |source| LinkError::Socket { dir: self.dir.display().to_string(), source };
         let sender = link.sender().map_err(failed)?;
         self.number += 1;
@@ -71,7 +72,7 @@ impl Supervision {
         self.reader = Some(super::spawn_beside("agent-supervision", &self.inbox, body).map_err(failed)?);
         self.link = Some(sender);
         self.unanswered = 0;
-        Ok(snapshot)
+        Ok((snapshot, early))
     }
 
     /// None if nobody listens, or somebody does who never answers.

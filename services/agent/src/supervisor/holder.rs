@@ -45,8 +45,9 @@ impl Holder {
         let own_pid = CString::new(rustix::process::getpid().as_raw_nonzero().to_string())?;
         let argv = [c"orrery".to_owned(), CString::new(SUBCOMMAND)?, folder, own_pid];
         let lease = self.lease.as_fd();
+        let inherited = Some([lease, lease]);
         let program =
-            spawn::Program { path: c"/proc/self/exe", argv: &argv, env: &[], cwd: c"/", stdio: [null; 3], inherited: Some([lease, lease]) };
+            spawn::Program { path: c"/proc/self/exe", argv: &argv, env: &[], cwd: c"/", stdio: [null; 3], inherited, entrance: None };
         self.pid = Some(spawner.spawn(&program)?.as_raw_nonzero().get());
         Ok(())
     }
@@ -148,7 +149,8 @@ impl Watch {
     fn end_all(&self, until: i64) {
         let remembered = state_file::remembered(&self.dir).unwrap_or_default();
         let is_over = || self.until() == until;
-        recover::kill_survivors(&self.dir, &remembered, &is_over);
+        // Whoever lives on all the same is told of by the supervisor, this one or the next.
+        let _ = recover::kill_survivors(&self.dir, &remembered, &is_over);
         if is_over()
             && let Some(supervisor) = &self.supervisor
             && Stat::of(self.pid).is_some_and(Stat::is_stopped)

@@ -8,6 +8,7 @@
 //! Invariants: an end is reported only when nobody of the tree is left (but for what hides on purpose, see `ending`); an end
 //! is in `supervisor.journal` before it is reported; nothing is started without an armed lease.
 
+mod cgroups;
 mod connection;
 mod ending;
 mod exec_as;
@@ -17,6 +18,7 @@ mod output;
 mod program;
 mod recover;
 mod requests;
+mod resisting;
 mod sandboxes;
 mod spawn;
 mod starting;
@@ -118,6 +120,12 @@ struct Task {
     timeout_at: Option<i64>,
     grace_at: Option<i64>,
     cause: Option<Cause>,
+    /// Everything of it is in there, where the machine has that.
+    cgroup: Option<cgroups::Cgroup>,
+    /// When it is looked at whether something of it resists its end.
+    resists_at: Option<i64>,
+    /// What does.
+    resisted: Option<String>,
     /// Set when the leader is reaped; the tree may live on for a moment.
     exit: Option<(spawn::Exit, i64)>,
 }
@@ -145,6 +153,10 @@ struct Supervisor {
     timers: timers::Timers,
     state: state_file::StateFile,
     sandboxes: sandboxes::Sandboxes,
+    /// Why tasks have no cgroups, if they have none.
+    cgroups: Result<cgroups::Cgroups, String>,
+    /// When the trees of ended tasks are looked at again.
+    look_at: Option<i64>,
     /// Told at the end of the turn, after the state file has it.
     news: Vec<Event>,
     /// Told at the end of the turn before those, whether or not the state file can be written.
@@ -295,7 +307,9 @@ impl Supervisor {
         while let Some(due) = self.timers.take(now) {
             match due {
                 timers::Due::Timeout(serial) => self.kill(serial, Cause::TimedOut, None),
-                timers::Due::Grace(serial) => self.kill_group(serial, rustix::process::Signal::KILL),
+                timers::Due::Grace(serial) => self.kill_for_good(serial),
+                timers::Due::Resists(serial) => self.tell_resisting(serial),
+                timers::Due::Look => self.look_again(),
                 timers::Due::Lease => self.end_lease(now),
                 timers::Due::Retry => self.retry(now),
                 timers::Due::Holder => self.start_holder(),
@@ -326,8 +340,7 @@ impl Supervisor {
 
     /// Something for people, in the log file that is our standard error.
     fn note(&self, text: &str) {
-        // A full disk must not stop the supervisor.
-        let _ = writeln!(io::stderr(), "{} {text}", orrery_log::clock::wall());
+        note(text);
     }
 
     fn watch(&self, file: impl AsFd, token: u64) -> io::Result<()> {
@@ -351,7 +364,15 @@ impl Supervisor {
         let lock = lock(&dir)?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let (mut state, remembered) = state_file::StateFile::open(&dir)?;
-        recover::end_survivors(&dir, remembered, &mut state);
+        for told in recover::end_survivors(&dir, remembered, &mut state) {
+            note(&told);
+        }
+        let (spawner, null) = (spawn::Spawner::new()?, File::open("/dev/null")?);
+        let cgroups = cgroups::Cgroups::find(&dir, &spawner, null.as_fd());
+        match &cgroups {
+            Ok(found) => state.made_cgroups(found.folder()),
+            Err(why) => note(&format!("tasks have no cgroup of their own ({why}); what hides from its task may outlive it")),
+        }
         state.compact()?;
         let meta = std::fs::metadata(&dir)?;
         let mut this = Self {
@@ -366,8 +387,10 @@ impl Supervisor {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             children_signal: children_signal()?,
             children_list: File::open(format!("/proc/self/task/{}/children", rustix::thread::gettid().as_raw_pid()))?,
-            null: File::open("/dev/null")?,
-            spawner: spawn::Spawner::new()?,
+            null,
+            spawner,
+            cgroups,
+            look_at: None,
             files_limit: starting::raise_files_limit(),
             connection: None,
             timers: timers::Timers::new()?,
@@ -393,6 +416,11 @@ impl Supervisor {
         announce()?;
         Ok(this)
     }
+}
+
+fn note(text: &str) {
+    // A full disk must not stop the supervisor.
+    let _ = writeln!(io::stderr(), "{} {text}", orrery_log::clock::wall());
 }
 
 /// Says `ready` and lets go of the agent's pipe.
