@@ -53,7 +53,7 @@ pub const UNREMOVABLE: &str = "unremovable";
 /// What does not change while the agent runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoreConfig {
-    /// Kernel's boot id.
+    /// Kernel's boot id; behind a slash what is this process' own, for the allocator to tell it from a copy.
     pub boot_id: String,
     /// Lease L, milliseconds.
     pub lease_ms: i64,
@@ -197,6 +197,8 @@ pub struct AgentCore {
     resisting: BTreeMap<AttemptId, String>,
     /// Folders that cannot be removed.
     unremovable: Option<String>,
+    /// Another machine has our identity, which is given up.
+    renounced: Option<String>,
 }
 
 impl AgentCore {
@@ -229,6 +231,7 @@ impl AgentCore {
             isolation: None,
             resisting: BTreeMap::new(),
             unremovable: None,
+            renounced: None,
         }
     }
 
@@ -253,6 +256,9 @@ impl AgentCore {
 
     /// When [`Input::Tick`] is due, if nothing else comes before (boot time, milliseconds).
     pub fn next_deadline(&self) -> i64 {
+        if self.renounced.is_some() {
+            return i64::MAX;
+        }
         let heartbeat = if self.heartbeat_under_way.is_some() { i64::MAX } else { self.next_heartbeat };
         let resend = self.awaiting.front().map_or(i64::MAX, |(at, _)| *at);
         let status = if self.may_send_status() { self.status_not_before } else { i64::MAX };
@@ -281,12 +287,20 @@ impl AgentCore {
         self.registered
     }
 
+    /// Why this agent is to end for good, if it is.
+    pub fn renounced(&self) -> Option<&str> {
+        self.renounced.as_deref()
+    }
+
     /// How many commands were dropped, by reason.
     pub const fn dropped(&self) -> &BTreeMap<Dropped, u64> {
         &self.dropped
     }
 
     fn pass_time(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.renounced.is_some() {
+            return;
+        }
         if self.session_until() <= now.boot_ms {
             // The supervisor has killed everything.
             self.lease_until = None;
@@ -385,7 +399,7 @@ impl AgentCore {
         self.resisting.retain(|attempt, _| seen.contains(attempt));
         self.take_ends(now, snapshot.ended, out);
         self.set_unable(now, snapshot.unable);
-        let same_boot = self.last_boot_id == self.config.boot_id;
+        let same_boot = boot_of(&self.last_boot_id) == boot_of(&self.config.boot_id);
         let missing = self.attempts.iter().filter(|(id, attempt)| attempt.end().is_none() && !seen.contains(*id));
         // A supervisor writes down what it is about to start, in a file that outlives it but not the machine's end.
         let (unstarted, lost): (Vec<_>, Vec<_>) = missing.partition(|(_, attempt)| same_boot && attempt.is_unstarted());
@@ -402,4 +416,9 @@ impl AgentCore {
             self.open_session(now, out);
         }
     }
+}
+
+/// The machine's part of a boot id.
+fn boot_of(id: &str) -> &str {
+    id.split('/').next().unwrap_or(id)
 }

@@ -30,6 +30,8 @@ enum Ending {
     Journal(#[from] JournalError),
     #[error("its thread {thread} panicked; the message is above")]
     Panicked { thread: &'static str },
+    #[error("{0}")]
+    Renounced(String),
 }
 
 pub(super) struct AgentLoop {
@@ -94,6 +96,9 @@ impl AgentLoop {
             }
             self.ping()?;
             let more = self.may_retry() && self.read_commands()?;
+            if let Some(reason) = self.core.renounced() {
+                return Err(Ending::Renounced(reason.to_owned()));
+            }
             self.report_dropped();
             let now = host::boot_ms();
             if self.core.next_deadline() <= now {
@@ -136,14 +141,14 @@ impl AgentLoop {
         match news {
             News::Input(input) => Ok(self.step(input)?),
             News::Events(number, events) if self.supervision.is_current(number) => {
-                self.supervision.heard();
+                self.supervision.heard(&events);
                 events.iter().for_each(tell);
                 Ok(self.step(Input::Supervisor(events))?)
             }
             News::Panicked(thread) => Err(Ending::Panicked { thread }),
             News::Disconnected(number) if self.supervision.is_current(number) => {
-                tracing::warn!("the supervisor is gone; a new one is started");
-                self.supervision.disconnect();
+                tracing::warn!("the supervisor has closed the connection, or is gone, in which case a new one is started");
+                self.supervision.closed();
                 Ok(())
             }
             News::Events(..) | News::Disconnected(_) => Ok(()),

@@ -237,7 +237,8 @@ fn end_of(task: &Task) -> End {
         reason,
         wall_ms: (at_boot_ms - task.from_boot_ms).max(0),
         cpu_ms: exit.cpu_ms,
-        peak_memory: exit.peak_memory,
+        // A process begins with the supervisor's memory, until its exec, and the kernel counts that too.
+        peak_memory: if exit.peak_memory > task.own_peak { exit.peak_memory } else { 0 },
         ended_at: clock::wall(),
     }
 }

@@ -73,6 +73,9 @@ const EVENTS_PER_TURN: usize = 256;
 /// Read buffer, shared by all: a pipe's default capacity.
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// A connection that could not be taken is tried again.
+const LISTEN_AGAIN_MS: i64 = 1_000;
+
 /// Held by the supervisor of a folder.
 const LOCK: &str = "supervisor.lock";
 /// A holder of a lease without supervisor has the lock for a moment, once a second, to see whether it is free.
@@ -119,6 +122,8 @@ struct Task {
     report: Option<OwnedFd>,
     timeout_at: Option<i64>,
     grace_at: Option<i64>,
+    /// What the supervisor itself had needed: each process begins with its memory.
+    own_peak: i64,
     cause: Option<Cause>,
     /// Everything of it is in there, where the machine has that.
     cgroup: Option<cgroups::Cgroup>,
@@ -168,6 +173,8 @@ struct Supervisor {
     lease_until: Option<i64>,
     shutdown: bool,
     idle_at: Option<i64>,
+    /// Before the last starts, bytes.
+    own_peak: i64,
     queue: VecDeque<StartTask>,
     next_serial: u64,
     tasks: BTreeMap<u64, Task>,
@@ -231,8 +238,14 @@ impl Supervisor {
     fn accept(&mut self) -> io::Result<()> {
         let stream = match self.listener.accept() {
             Ok((stream, _)) => stream,
-            // The agent went away between its connect and now, or files are short; the next one will be told.
-            Err(_) => return Ok(()),
+            // The agent went away between its connect and now; the next one will be told.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock) => return Ok(()),
+            // Files are short: who waits there would wake us again and again.
+            Err(_) => {
+                epoll::delete(&self.epoll, &self.listener)?;
+                self.timers.add(host::boot_ms() + LISTEN_AGAIN_MS, timers::Due::Listen);
+                return Ok(());
+            }
         };
         self.tell()?;
         self.connection = None;
@@ -242,6 +255,12 @@ impl Supervisor {
         self.connection = Some(connection);
         self.idle_at = None;
         Ok(())
+    }
+
+    fn listen_again(&mut self) {
+        if self.watch(&self.listener, LISTENER).is_err() {
+            self.timers.add(host::boot_ms() + LISTEN_AGAIN_MS, timers::Due::Listen);
+        }
     }
 
     fn receive(&mut self) {
@@ -297,8 +316,10 @@ impl Supervisor {
     /// Without one the lease is kept all the same, by us alone.
     fn start_holder(&mut self) {
         if let Err(error) = self.holder.start(&self.spawner, self.null.as_fd(), &self.dir) {
-            self.note(&format!("the lease has no second holder: {error}"));
-            self.timers.add(host::boot_ms() + ending::HOLDER_AGAIN_MS, timers::Due::Holder);
+            self.note(&format!("the lease has no second holder, and ends no task while the supervisor is stopped: {error}"));
+            if self.holder.is_possible() {
+                self.timers.add(host::boot_ms() + ending::HOLDER_AGAIN_MS, timers::Due::Holder);
+            }
         }
     }
 
@@ -309,6 +330,7 @@ impl Supervisor {
                 timers::Due::Timeout(serial) => self.kill(serial, Cause::TimedOut, None),
                 timers::Due::Grace(serial) => self.kill_for_good(serial),
                 timers::Due::Resists(serial) => self.tell_resisting(serial),
+                timers::Due::Listen => self.listen_again(),
                 timers::Due::Look => self.look_again(),
                 timers::Due::Lease => self.end_lease(now),
                 timers::Due::Retry => self.retry(now),
@@ -381,7 +403,7 @@ impl Supervisor {
             folder: (meta.dev(), meta.ino()),
             held: None,
             told_at_once: Vec::new(),
-            holder: holder::Holder::new()?,
+            holder: holder::Holder::new(&dir),
             dir,
             settings,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -399,6 +421,7 @@ impl Supervisor {
             lease_until: None,
             shutdown: false,
             idle_at: None,
+            own_peak: 0,
             queue: VecDeque::new(),
             next_serial: 0,
             tasks: BTreeMap::new(),

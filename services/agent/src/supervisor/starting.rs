@@ -63,6 +63,7 @@ impl Supervisor {
         if !prepared.is_empty() && !self.keep() {
             return self.put_back(prepared.into_iter().map(|ready| ready.start).chain(outcome.held));
         }
+        self.own_peak = host::peak_memory();
         let spawned = self.spawn_all(&prepared);
         for (ready, pid) in prepared.into_iter().zip(spawned) {
             match pid {
@@ -160,6 +161,7 @@ impl Supervisor {
             report: trampoline.map(|trampoline| trampoline.report.0),
             timeout_at,
             grace_at: None,
+            own_peak: self.own_peak,
             cause: None,
             cgroup,
             resists_at: None,
@@ -264,7 +266,7 @@ fn through_trampoline(start: &StartTask, sandbox: &Path, env: &BTreeMap<String, 
     let limits = start.limits.iter().map(|limit| (limit.name.clone(), u64::try_from(limit.value).unwrap_or(0))).collect();
     let (argv, sandbox_name) = (start.argv.clone(), sandbox.display().to_string());
     let wanted = ExecAs { env: pairs(env), user: start.user.clone(), limits, argv, sandbox: sandbox_name };
-    let file = wanted.to_file().map_err(|e| Refusal::of_ours("cannot hand over the environment", &e))?;
+    let file = wanted.to_file(sandbox).map_err(|e| Refusal::of_ours("cannot hand over the environment", &e))?;
     let argv = vec![c"orrery".to_owned(), exec_as::SUBCOMMAND_C.to_owned()];
     let arguments = |env: Vec<CString>| Ok(Arguments { path: c"/proc/self/exe".to_owned(), argv, env, cwd: folder(sandbox)? });
     let program = program::c_strings(&pairs(&own)).and_then(arguments).map_err(Refusal::Final)?;

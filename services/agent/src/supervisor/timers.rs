@@ -13,6 +13,8 @@ pub(super) enum Due {
     Grace(u64),
     /// Nothing of the task may be left since a while.
     Resists(u64),
+    /// The socket is listened to again.
+    Listen,
     /// Trees of ended tasks are looked at again.
     Look,
     /// The lease may have run out.
