@@ -29,12 +29,7 @@ pub(crate) fn apply(state: &mut Allocator, at: Timestamp, decision: &Decision) {
             state.agents.modify(agent, |row| row.answered_at = at);
             missing.iter().for_each(|attempt| state.change_place(attempt, |place| place.adrift = true));
         }
-        Decision::AgentRefused { agent, session, copy: true, .. } => {
-            state.agents.modify(agent, |row| {
-                row.answered_at = at;
-                remember(&mut row.copies, &session.boot_id);
-            });
-        }
+        Decision::AgentRefused { agent, session, copy: true, .. } => state.refuse_copy(at, agent, session),
         Decision::AgentRefused { agent, session, reason, copy: false } => state.refuse(at, agent, session, reason),
         Decision::AgentChanged { agent, total, attributes, lease_ms } => state.change_agent(agent, |row| {
             row.total = *total;
@@ -140,6 +135,13 @@ impl Allocator {
         self.unindex_agent(agent);
         self.agents.insert(agent.clone(), row);
         self.index_agent(agent);
+    }
+
+    fn refuse_copy(&mut self, at: Timestamp, agent: &AgentId, session: &Session) {
+        self.agents.modify(agent, |row| {
+            row.answered_at = at;
+            remember(&mut row.copies, &session.boot_id);
+        });
     }
 
     fn refuse(&mut self, at: Timestamp, agent: &AgentId, session: &Session, reason: &str) {

@@ -386,9 +386,7 @@ impl Supervisor {
         let lock = lock(&dir)?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let (mut state, remembered) = state_file::StateFile::open(&dir)?;
-        for told in recover::end_survivors(&dir, remembered, &mut state) {
-            note(&told);
-        }
+        recover::end_survivors(&dir, remembered, &mut state).iter().for_each(|told| note(told));
         let (spawner, null) = (spawn::Spawner::new()?, File::open("/dev/null")?);
         let cgroups = cgroups::Cgroups::find(&dir, &spawner, null.as_fd());
         match &cgroups {
