@@ -1,5 +1,6 @@
 //! What the kernel says about this machine and its processes: boot id, boot clock, `/proc`.
 
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::process::Pid;
 use std::fs;
 use std::io;
@@ -19,6 +20,27 @@ pub fn close_to_others() {
 pub(crate) fn boot_ms() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+/// The largest resident set of this process so far, bytes; 0 where that cannot be read.
+pub(crate) fn peak_memory() -> i64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()).map_or(0, |kib| kib * 1024)
+}
+
+/// A file for ourselves and those that inherit it, gone with the last of them: in memory, or, where that is not allowed
+/// (`vm.memfd_noexec=2`, filters of system calls), in this folder without a name.
+pub(crate) fn unnamed_file(name: &str, dir: &Path) -> io::Result<fs::File> {
+    let memory = |flags| rustix::fs::memfd_create(name, flags | MemfdFlags::CLOEXEC);
+    // A kernel before 6.3 does not know that one.
+    let made = memory(MemfdFlags::NOEXEC_SEAL).or_else(|_| memory(MemfdFlags::empty())).map(fs::File::from);
+    made.or_else(|_| in_folder(dir))
+}
+
+fn in_folder(dir: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 /// The kernel's boot id; "unknown" where it cannot be read, which makes every restart look like the same boot.
@@ -126,6 +148,18 @@ pub(crate) fn sync_folder(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unnamed_file_is_read_by_whoever_has_it_in_memory_or_not() {
+        use std::io::Write as _;
+        use std::os::fd::AsRawFd as _;
+        let dir = tempfile::tempdir().unwrap();
+        for mut file in [unnamed_file("test", dir.path()).unwrap(), in_folder(dir.path()).unwrap()] {
+            file.write_all(b"hello").unwrap();
+            assert_eq!(fs::read(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap(), b"hello");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn a_stat_line_with_a_hostile_name_is_read() {

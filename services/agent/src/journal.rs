@@ -60,6 +60,11 @@ pub enum Line {
         /// Which.
         attempt: AttemptId,
     },
+    /// Another machine has this identity, from a copy of this folder: here a new agent begins.
+    Renounced {
+        /// What the allocator said.
+        reason: String,
+    },
 }
 
 /// What the file holds.
@@ -79,6 +84,8 @@ pub struct Recovered {
     pub attempts: BTreeMap<AttemptId, Option<Ended>>,
     /// The last ones forgotten, oldest first.
     pub forgotten: VecDeque<AttemptId>,
+    /// The identity was given up.
+    pub renounced: bool,
 }
 
 /// Why the journal cannot be opened or written.
@@ -136,6 +143,7 @@ impl Journal {
         let home = host::home(dir).map_err(failed)?;
         let mut known = match read(&dir.join(FILE)).map_err(failed)? {
             Some(copied) if copied.home != home && !copied.home.is_empty() => copied.made_anew(dir, cell),
+            Some(renounced) if renounced.renounced => renounced.made_anew(dir, cell),
             Some(known) if known.cell == cell => known,
             Some(Recovered { agent, cell: other, attempts, .. }) if !attempts.is_empty() => {
                 return Err(JournalError::OtherCell { agent, cell: other, attempts: attempts.len(), wanted: cell });
@@ -176,7 +184,8 @@ impl Journal {
 impl Recovered {
     /// A new agent.
     pub fn new(agent: AgentId, cell: i32) -> Self {
-        Self { agent, cell, home: String::new(), counter: 0, boot_id: String::new(), attempts: BTreeMap::new(), forgotten: VecDeque::new() }
+        let (home, boot_id) = (String::new(), String::new());
+        Self { agent, cell, home, counter: 0, boot_id, attempts: BTreeMap::new(), forgotten: VecDeque::new(), renounced: false }
     }
 
     /// The folder was copied or restored: whoever it was made for lives elsewhere, or will come back there. Two of one name would be
@@ -185,7 +194,7 @@ impl Recovered {
         let anew = Self::new(new_agent_id(), cell);
         tracing::error!(
             dir = %dir.display(), copied = %self.agent, agent = %anew.agent,
-            "this folder is a copy of another agent's; here a new agent begins, which knows nothing of that one's tasks"
+            "this folder, or that of another machine, is a copy of the other; here a new agent begins, which knows nothing of that one's tasks"
         );
         anew
     }
@@ -195,6 +204,7 @@ impl Recovered {
         match line {
             Line::Agent { id, cell, home } => (self.agent, self.cell, self.home) = (id, cell, home),
             Line::Session { counter, boot_id } => (self.counter, self.boot_id) = (counter, boot_id),
+            Line::Renounced { .. } => self.renounced = true,
             Line::Launched { attempt } => {
                 self.attempts.insert(attempt, None);
             }
@@ -276,16 +286,21 @@ fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// `hostname-<8 hexadecimal digits>`, from the kernel's randomness.
+/// `hostname-<8 hexadecimal digits>`.
 fn new_agent_id() -> AgentId {
-    let name = crate::host::name();
+    let id = format!("{}-{}", crate::host::name(), random_digits());
+    AgentId::parse(&id).expect("a cleaned host name and hexadecimal digits are an id")
+}
+
+/// Eight hexadecimal digits, from the kernel's randomness.
+pub(crate) fn random_digits() -> String {
     let mut random = [0; 4];
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
     if read.is_err() {
         // Without it, time and process tell two agents of one host apart.
         random = (checksum(format!("{} {} {}", host::boot_id(), host::boot_ms(), std::process::id()).as_bytes()) as u32).to_be_bytes();
     }
-    AgentId::parse(&format!("{name}-{}", orrery_model::codec::hex(&random))).expect("a cleaned host name and hexadecimal digits are an id")
+    orrery_model::codec::hex(&random)
 }
 
 #[cfg(test)]
@@ -331,6 +346,18 @@ mod tests {
         let (_journal, same) = Journal::open(&moved, 0).unwrap();
         assert_eq!((same.agent, same.counter, same.attempts.len()), (first.agent, 7, 1), "a folder that was moved is the same");
         fs::rename(moved, dir.path()).unwrap();
+    }
+
+    #[test]
+    fn an_identity_that_was_given_up_is_another_agent_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, first) = Journal::open(dir.path(), 0).unwrap();
+        journal.append(&[Line::Launched { attempt: attempt("a.1") }, Line::Renounced { reason: "run twice".into() }], true).unwrap();
+        drop(journal);
+        let (journal, other) = Journal::open(dir.path(), 0).unwrap();
+        assert!(other.agent != first.agent && other.attempts.is_empty() && !other.renounced, "{other:?}");
+        drop(journal);
+        assert_eq!(Journal::open(dir.path(), 0).unwrap().1.agent, other.agent, "once");
     }
 
     #[test]

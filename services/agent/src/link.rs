@@ -64,6 +64,8 @@ pub enum LinkError {
 pub struct Link {
     stream: UnixStream,
     frames: Frames,
+    /// What came with the snapshot.
+    early: Vec<Event>,
 }
 
 impl Link {
@@ -74,12 +76,16 @@ impl Link {
         wake(&stream);
         stream.set_write_timeout(Some(SEND_TIMEOUT)).map_err(failed)?;
         stream.set_read_timeout(Some(HELLO_TIMEOUT)).map_err(failed)?;
-        let mut link = Self { stream, frames: Frames::default() };
+        let mut link = Self { stream, frames: Frames::default(), early: Vec::new() };
         link.send(&[Request::Hello]).map_err(failed)?;
         let first = link.receive().map_err(failed)?;
         link.stream.set_read_timeout(None).map_err(failed)?;
-        match first.into_iter().next() {
-            Some(Event::Snapshot(snapshot)) => Ok((link, snapshot)),
+        let mut first = first.into_iter();
+        match first.next() {
+            Some(Event::Snapshot(snapshot)) => {
+                link.early.extend(first);
+                Ok((link, snapshot))
+            }
             _ => Err(LinkError::NoSnapshot),
         }
     }
@@ -91,6 +97,9 @@ impl Link {
 
     /// Waits for the next events; an end of the stream is an error.
     pub fn receive(&mut self) -> io::Result<Vec<Event>> {
+        if !self.early.is_empty() {
+            return Ok(self.take_early());
+        }
         let mut buffer = [0; 16 << 10];
         loop {
             if let Some(events) = self.frames.take_frame().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))? {
@@ -105,6 +114,11 @@ impl Link {
         }
     }
 
+    /// What came with the snapshot, and is part of it.
+    pub(crate) fn take_early(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.early)
+    }
+
     /// Longest wait of [`Link::receive`]; none waits for ever.
     pub fn set_receive_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.stream.set_read_timeout(timeout)
@@ -112,7 +126,7 @@ impl Link {
 
     /// A second handle on the connection, for sending only.
     pub fn sender(&self) -> io::Result<Self> {
-        Ok(Self { stream: self.stream.try_clone()?, frames: Frames::default() })
+        Ok(Self { stream: self.stream.try_clone()?, frames: Frames::default(), early: Vec::new() })
     }
 
     /// Tells a supervisor that was stopped to go on.

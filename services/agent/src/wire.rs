@@ -147,6 +147,20 @@ pub enum Event {
         /// Why nothing can be; none if it can again.
         reason: Option<String>,
     },
+    /// How the processes of a task are kept together; after each snapshot.
+    Isolation {
+        /// `v2`, `v1` or `none`: whether each has a cgroup of its own.
+        cgroup: String,
+        /// Why it has none.
+        reason: Option<String>,
+    },
+    /// Something of this attempt lives on though all of it was killed.
+    Resisting {
+        /// Which.
+        attempt: AttemptId,
+        /// Who, and what helps.
+        reason: String,
+    },
     /// The answer to a ping.
     Pong {
         /// As in [`Event::Unable`].

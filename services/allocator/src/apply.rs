@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 pub const TOMBSTONES_KEPT: usize = 10_000;
 /// Lost agents kept; beyond them the oldest that has no task goes, and would be taken for a new one.
 pub const LOST_AGENTS_KEPT: usize = 10_000;
+/// Replaced boots and processes of an agent that are remembered: as many copies of a folder are told from each other.
+const DISPLACED_KEPT: usize = 8;
 /// Within one second, repeated acknowledgements are counted against a limit.
 pub(crate) const SECOND_MS: i64 = 1_000;
 
@@ -27,7 +29,8 @@ pub(crate) fn apply(state: &mut Allocator, at: Timestamp, decision: &Decision) {
             state.agents.modify(agent, |row| row.answered_at = at);
             missing.iter().for_each(|attempt| state.change_place(attempt, |place| place.adrift = true));
         }
-        Decision::AgentRefused { agent, session, reason } => state.refuse(at, agent, session, reason),
+        Decision::AgentRefused { agent, session, copy: true, .. } => state.refuse_copy(at, agent, session),
+        Decision::AgentRefused { agent, session, reason, copy: false } => state.refuse(at, agent, session, reason),
         Decision::AgentChanged { agent, total, attributes, lease_ms } => state.change_agent(agent, |row| {
             row.total = *total;
             row.attributes.clone_from(attributes);
@@ -84,7 +87,17 @@ fn new_agent(at: Timestamp, session: &Session, total: Resources, attributes: &[A
         answered_at: at,
         reacked_at: at,
         reacked: 0,
+        displaced: Vec::new(),
+        copies: Vec::new(),
     }
+}
+
+/// The newest last, the oldest go.
+fn remember(list: &mut Vec<String>, one: &str) {
+    list.retain(|known| known != one);
+    list.push(one.to_owned());
+    let surplus = list.len().saturating_sub(DISPLACED_KEPT);
+    list.drain(..surplus);
 }
 
 fn new_task(at: Timestamp, spec: &TaskSpec, order: i64) -> TaskRow {
@@ -101,7 +114,15 @@ fn count_reack(at: Timestamp, row: &mut AgentRow) {
 
 impl Allocator {
     /// Opens a session. These attempts follow into it; whatever else is placed on the agent becomes an orphan.
-    fn join<'a>(&mut self, agent: &AgentId, row: AgentRow, live: impl Iterator<Item = &'a AttemptId>) {
+    fn join<'a>(&mut self, agent: &AgentId, mut row: AgentRow, live: impl Iterator<Item = &'a AttemptId>) {
+        // One that was silent for its lease may be gone, and come back when the other one is: that is no proof.
+        if let Some(before) = self.agents.get(agent).filter(|before| before.lost.is_none()) {
+            (row.displaced, row.copies) = (before.displaced.clone(), before.copies.clone());
+            // An agent that names its boot only may be restarted in it any number of times.
+            if before.session.boot_id != row.session.boot_id && before.session.boot_id.contains('/') {
+                remember(&mut row.displaced, &before.session.boot_id);
+            }
+        }
         let session = row.session.clone();
         for attempt in live {
             self.tasks.modify(attempt, |task| {
@@ -114,6 +135,13 @@ impl Allocator {
         self.unindex_agent(agent);
         self.agents.insert(agent.clone(), row);
         self.index_agent(agent);
+    }
+
+    fn refuse_copy(&mut self, at: Timestamp, agent: &AgentId, session: &Session) {
+        self.agents.modify(agent, |row| {
+            row.answered_at = at;
+            remember(&mut row.copies, &session.boot_id);
+        });
     }
 
     fn refuse(&mut self, at: Timestamp, agent: &AgentId, session: &Session, reason: &str) {

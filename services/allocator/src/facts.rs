@@ -93,6 +93,9 @@ pub enum Decision {
         session: Session,
         /// Why.
         reason: String,
+        /// It is a second holder of the identity, and is to give it up.
+        #[serde(default)]
+        copy: bool,
     },
     /// An agent offers something else than before.
     AgentChanged {
@@ -237,7 +240,7 @@ pub enum Decision {
     PlacementResumed {},
     /// Somebody should know.
     Alerted {
-        /// Stable code: `input_gap`, `new_lineage`, `agent_unable`, `agent_able`.
+        /// Stable code: `input_gap`, `new_lineage`, `agent_unable`, `agent_able`, `agent_copied`.
         code: String,
         /// In words.
         detail: String,

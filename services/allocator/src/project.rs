@@ -14,8 +14,10 @@ pub(crate) fn messages(at: Timestamp, decision: &Decision, out: &mut Vec<Message
         Decision::AgentJoined { agent, session, adopted, .. } | Decision::AgentWelcomed { agent, session, adopted, .. } => {
             out.push(command(agent, session, Order::Welcome { adopted: adopted.clone() }));
         }
-        Decision::AgentRefused { agent, session, reason } => {
-            out.push(command(agent, session, Order::Register { reason: reason.clone() }));
+        Decision::AgentRefused { agent, session, reason, copy } => {
+            let reason = reason.clone();
+            let order = if *copy { Order::Renounce { reason } } else { Order::Register { reason } };
+            out.push(command(agent, session, order));
         }
         Decision::Placed { spec, agent, session, .. } => {
             out.push(command(agent, session, Order::Launch { spec: spec.clone() }));

@@ -42,6 +42,13 @@ pub struct AgentRow {
     pub reacked_at: Timestamp,
     /// Repeated acknowledgements since then.
     pub reacked: i32,
+    /// Boots and processes whose open sessions were replaced, oldest first, since the agent was last lost: one that comes back lives
+    /// beside the one that has replaced it.
+    #[serde(default)]
+    pub displaced: Vec<String>,
+    /// Those that did, and were refused for good.
+    #[serde(default)]
+    pub copies: Vec<String>,
 }
 
 /// Why and since when an agent is lost.

@@ -235,7 +235,7 @@ pub struct Heartbeat {
 pub struct Session {
     /// Registrations of this agent so far; kept in its journal.
     pub counter: i64,
-    /// The kernel's boot id.
+    /// The kernel's boot id; behind a slash the agent process' own, which no other process has.
     pub boot_id: String,
 }
 
@@ -275,6 +275,11 @@ pub enum Order {
     },
     /// The session that you speak of is over: open a new one.
     Register {
+        /// Why.
+        reason: String,
+    },
+    /// Another machine holds this identity, from a copy of the agent's folder: end everything, and be nobody's agent of this name again.
+    Renounce {
         /// Why.
         reason: String,
     },

@@ -4,7 +4,7 @@ use crate::standalone::draw_lineage;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 const CLOSED: u32 = 0o700;
@@ -27,7 +27,12 @@ pub(crate) fn make_folder(dir: &Path) -> Result<()> {
 fn make(dir: &Path, allowed: u32) -> Result<()> {
     let failed = || format!("--data-dir {} cannot be made", dir.display());
     DirBuilder::new().recursive(true).mode(CLOSED).create(dir).with_context(failed)?;
-    let mode = fs::metadata(dir).with_context(failed)?.permissions().mode() & 0o7777;
+    let meta = fs::metadata(dir).with_context(failed)?;
+    let mode = meta.permissions().mode() & 0o7777;
+    let us = Us::this_process();
+    if us.uid != 0 && us.uid != meta.uid() {
+        return foreign(mode, (meta.uid(), meta.gid()), &us).map_err(|why| anyhow::anyhow!("--data-dir {}: {why}", dir.display()));
+    }
     if mode & !allowed == 0 && mode | CLOSED == allowed {
         return Ok(());
     }
@@ -41,6 +46,47 @@ fn make(dir: &Path, allowed: u32) -> Result<()> {
     fs::set_permissions(dir, Permissions::from_mode(allowed)).with_context(|| {
         format!("{} is open to others (mode {mode:o}), and that cannot be changed; let its owner chmod 700 it", dir.display())
     })
+}
+
+/// Who this process is.
+struct Us {
+    uid: u32,
+    groups: Vec<u32>,
+}
+
+impl Us {
+    fn this_process() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let numbers = |field: &str| -> Vec<u32> {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            line.map(|line| line.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect()).unwrap_or_default()
+        };
+        // Real, effective, saved and that of the file system, which counts here.
+        let last = |field| numbers(field).last().copied();
+        let owner = || fs::metadata("/proc/self").map_or(0, |meta| meta.uid());
+        Self { uid: last("Uid:").unwrap_or_else(owner), groups: last("Gid:").into_iter().chain(numbers("Groups:")).collect() }
+    }
+}
+
+/// A folder of another user, whose mode we cannot change: a volume that was given to our group (Kubernetes: `fsGroup`) serves, if
+/// nobody beyond the group gets in.
+fn foreign(mode: u32, (uid, gid): (u32, u32), us: &Us) -> std::result::Result<(), String> {
+    const GROUP: u32 = 0o070;
+    const OTHERS: u32 = 0o007;
+    let begin = format!("it belongs to user {uid} and group {gid} (mode {mode:o}), and this process is user {}", us.uid);
+    if !us.groups.contains(&gid) {
+        return Err(format!(
+            "{begin}, who is not in that group; as root: chown -R {} it, or let the volume's group be one of this user's (Kubernetes: fsGroup)",
+            us.uid
+        ));
+    }
+    if mode & GROUP != GROUP {
+        return Err(format!("{begin}, whose group may not write there; as root: chmod g+rwx it, or chown -R {} it", us.uid));
+    }
+    if mode & OTHERS != 0 {
+        return Err(format!("{begin}, and everybody else gets in too; as root: chmod o= it"));
+    }
+    Ok(())
 }
 
 fn is_ours(dir: &Path) -> std::io::Result<bool> {
@@ -80,7 +126,7 @@ fn write_new(path: &Path, token: &str) -> std::io::Result<()> {
 
 /// The owner of what this process makes is root.
 fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+    fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
 
 #[cfg(test)]
@@ -116,6 +162,21 @@ mod tests {
         let refused = make(&foreign, CLOSED).unwrap_err().to_string();
         assert!(refused.contains("is open to others (mode 755)") && refused.contains("choose a folder of its own"), "{refused}");
         assert_eq!(mode(&foreign), 0o755);
+    }
+
+    #[test]
+    fn a_volume_of_our_group_serves_and_others_are_refused_with_what_helps() {
+        let us = Us { uid: 10_001, groups: vec![10_001, 2_000] };
+        let refused = |mode, owner| foreign(mode, owner, &us).unwrap_err();
+        assert_eq!(foreign(0o2770, (0, 2_000), &us), Ok(()));
+        assert!(refused(0o2775, (0, 2_000)).contains("chmod o="));
+        assert!(refused(0o2750, (0, 2_000)).contains("chmod g+rwx"));
+        assert!(refused(0o770, (0, 3_000)).contains("fsGroup"));
+        assert!(refused(0o755, (0, 0)).contains("chown -R 10001"));
+        let this = Us::this_process();
+        let dir = tempfile::tempdir().unwrap();
+        let meta = fs::metadata(dir.path()).unwrap();
+        assert!(this.uid == meta.uid() && this.groups.contains(&meta.gid()));
     }
 
     #[test]

@@ -99,11 +99,16 @@ impl AgentCore {
                 Event::Ended(ended) => ends.push(ended),
                 Event::Returned { attempts } => returned.extend(attempts),
                 Event::Unable { reason } | Event::Pong { unable: reason } => self.set_unable(now, reason),
+                Event::Isolation { cgroup, .. } => self.attribute_changed(now, |core| core.isolation = Some(cgroup)),
+                Event::Resisting { attempt, reason } => {
+                    let reason = cut(reason, REASON_MAX);
+                    self.attribute_changed(now, |core| drop(core.resisting.insert(attempt, reason)));
+                }
                 // A connection's first event, which the driver gives as an input of its own.
                 Event::Snapshot(_) => {}
             }
         }
-        self.take_ends(ends, out);
+        self.take_ends(now, ends, out);
         if self.give_back(returned, out) {
             self.open_session(now, out);
         }
@@ -126,19 +131,32 @@ impl AgentCore {
         any
     }
 
-    /// Said with the next heartbeat, which is due at once.
     pub(super) fn set_unable(&mut self, now: Now, reason: Option<String>) {
         let reason = reason.map(|reason| cut(reason, REASON_MAX));
-        if self.unable != reason {
-            self.unable = reason;
+        self.attribute_changed(now, |core| core.unable = reason);
+    }
+
+    pub(super) fn set_unremovable(&mut self, now: Now, told: Option<String>) {
+        let told = told.map(|told| cut(told, REASON_MAX));
+        self.attribute_changed(now, |core| core.unremovable = told);
+    }
+
+    /// Said with the next heartbeat, which is due at once; not before the first snapshot.
+    fn attribute_changed(&mut self, now: Now, change: impl FnOnce(&mut Self)) {
+        let before = self.attributes();
+        change(self);
+        if self.next_heartbeat != i64::MAX && self.attributes() != before {
             self.next_heartbeat = self.next_heartbeat.min(now.boot_ms);
         }
     }
 
     /// Records ends; those that nobody here waits for are forgotten at once.
-    pub(super) fn take_ends(&mut self, ends: Vec<Ended>, out: &mut Vec<Effect>) {
+    pub(super) fn take_ends(&mut self, now: Now, ends: Vec<Ended>, out: &mut Vec<Effect>) {
         let (mut lines, mut unknown) = (Vec::new(), Vec::new());
         for mut ended in ends {
+            if self.resisting.remove(&ended.attempt).is_some() {
+                self.next_heartbeat = self.next_heartbeat.min(now.boot_ms);
+            }
             let Some(attempt) = self.attempts.get_mut(&ended.attempt) else {
                 unknown.push(ended.attempt);
                 continue;

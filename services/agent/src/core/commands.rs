@@ -126,6 +126,7 @@ impl AgentCore {
             }
             Order::Welcome { .. } => self.count(Dropped::WelcomedAlready, true),
             Order::Register { .. } => orders.register = true,
+            Order::Renounce { reason } => self.renounce(reason, out),
             Order::Launch { .. } | Order::Kill { .. } if !self.registered => self.count(Dropped::NotWelcomed, true),
             Order::Launch { spec } => self.launch(now, seq, spec, orders),
             Order::Kill { attempt, reason } => match self.attempts.get(&attempt) {
@@ -163,6 +164,14 @@ impl AgentCore {
         } else {
             self.count(Dropped::TooMany, true);
         }
+    }
+
+    /// Nothing may run here under this name, nor be heard of it. The driver ends; the next start is another agent's.
+    fn renounce(&mut self, reason: String, out: &mut Vec<Effect>) {
+        out.push(Effect::Journal { lines: vec![Line::Renounced { reason: reason.clone() }], sync: true });
+        let alive = self.attempts.iter().filter(|(_, known)| known.end().is_none());
+        out.extend(alive.map(|(attempt, _)| Effect::Kill { attempt: attempt.clone(), reason: reason.clone() }));
+        self.renounced = Some(reason);
     }
 
     fn count(&mut self, why: Dropped, mine: bool) {

@@ -42,10 +42,18 @@ pub const REFUSED_MAX: usize = 8_192;
 /// Updates of one `status` record: 400 × 600 bytes (a reason is cut at 300) = 240 KB, under the 256 KiB of an input.
 pub const STATUS_BATCH_MAX: usize = 400;
 
+/// Attribute of an agent: `v2`, `v1` or `none`, whether each of its tasks has a cgroup.
+pub const ISOLATION: &str = "isolation.cgroup";
+/// Attribute of an agent on which something of a task lives on that it cannot end: who.
+pub const RESISTING: &str = "resisting";
+
+/// Attribute of an agent that cannot remove what finished attempts left: how much, and what helps.
+pub const UNREMOVABLE: &str = "unremovable";
+
 /// What does not change while the agent runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoreConfig {
-    /// Kernel's boot id.
+    /// Kernel's boot id; behind a slash what is this process' own, for the allocator to tell it from a copy.
     pub boot_id: String,
     /// Lease L, milliseconds.
     pub lease_ms: i64,
@@ -96,6 +104,8 @@ pub enum Input {
         /// True if the log acknowledged it.
         ok: bool,
     },
+    /// Folders of finished attempts cannot be removed: which, and what helps; none if there are none any more.
+    Unremovable(Option<String>),
     /// The node has changed.
     Node(Node),
     /// Time has passed.
@@ -181,6 +191,14 @@ pub struct AgentCore {
     dropped: BTreeMap<Dropped, u64>,
     /// Why nothing can be started here, if that is so.
     unable: Option<String>,
+    /// Whether tasks have cgroups; not known of a supervisor that does not say.
+    isolation: Option<String>,
+    /// What lives on though all of its attempt was killed.
+    resisting: BTreeMap<AttemptId, String>,
+    /// Folders that cannot be removed.
+    unremovable: Option<String>,
+    /// Another machine has our identity, which is given up.
+    renounced: Option<String>,
 }
 
 impl AgentCore {
@@ -210,6 +228,10 @@ impl AgentCore {
             awaiting: VecDeque::new(),
             dropped: BTreeMap::new(),
             unable: None,
+            isolation: None,
+            resisting: BTreeMap::new(),
+            unremovable: None,
+            renounced: None,
         }
     }
 
@@ -224,6 +246,7 @@ impl AgentCore {
             Input::CommandsLost => self.open_session(now, &mut out),
             Input::HeartbeatAppended { ok } => self.heartbeat_appended(now, ok, &mut out),
             Input::StatusAppended { ok } => self.status_appended(now, ok),
+            Input::Unremovable(told) => self.set_unremovable(now, told),
             Input::Node(node) => self.node_changed(now, node),
             Input::Tick => {}
         }
@@ -233,6 +256,9 @@ impl AgentCore {
 
     /// When [`Input::Tick`] is due, if nothing else comes before (boot time, milliseconds).
     pub fn next_deadline(&self) -> i64 {
+        if self.renounced.is_some() {
+            return i64::MAX;
+        }
         let heartbeat = if self.heartbeat_under_way.is_some() { i64::MAX } else { self.next_heartbeat };
         let resend = self.awaiting.front().map_or(i64::MAX, |(at, _)| *at);
         let status = if self.may_send_status() { self.status_not_before } else { i64::MAX };
@@ -261,12 +287,20 @@ impl AgentCore {
         self.registered
     }
 
+    /// Why this agent is to end for good, if it is.
+    pub fn renounced(&self) -> Option<&str> {
+        self.renounced.as_deref()
+    }
+
     /// How many commands were dropped, by reason.
     pub const fn dropped(&self) -> &BTreeMap<Dropped, u64> {
         &self.dropped
     }
 
     fn pass_time(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.renounced.is_some() {
+            return;
+        }
         if self.session_until() <= now.boot_ms {
             // The supervisor has killed everything.
             self.lease_until = None;
@@ -305,10 +339,22 @@ impl AgentCore {
         }));
     }
 
-    /// While nothing can be started here nothing is offered, and one attribute says why.
+    /// While nothing can be started here nothing is offered, and one attribute says why. Others say how tasks are kept together, and
+    /// what cannot be ended.
     fn attributes(&self) -> Vec<Attribute> {
-        let unable = self.unable.as_ref().map(|why| Attribute { name: UNABLE.into(), value: why.clone() });
-        self.node.attributes.iter().cloned().chain(unable).collect()
+        let attribute = |name: &str, value: &String| Attribute { name: name.into(), value: value.clone() };
+        let isolation = self.isolation.iter().map(|word| attribute(ISOLATION, word));
+        let resisting = self.resisting.iter().next().map(|(attempt, who)| attribute(RESISTING, &self.resisting_told(attempt, who)));
+        let unremovable = self.unremovable.iter().map(|which| attribute(UNREMOVABLE, which));
+        let unable = self.unable.iter().map(|why| attribute(UNABLE, why));
+        self.node.attributes.iter().cloned().chain(isolation).chain(resisting).chain(unremovable).chain(unable).collect()
+    }
+
+    fn resisting_told(&self, attempt: &AttemptId, who: &str) -> String {
+        match self.resisting.len() {
+            0 | 1 => format!("{attempt}: {who}"),
+            several => format!("{attempt}: {who}; and of {} other attempts", several - 1),
+        }
     }
 
     fn heartbeat_appended(&mut self, now: Now, ok: bool, out: &mut Vec<Effect>) {
@@ -350,15 +396,16 @@ impl AgentCore {
                 None => out.push(Effect::Kill { attempt: live.attempt, reason: "this agent does not know it".into() }),
             }
         }
-        self.take_ends(snapshot.ended, out);
+        self.resisting.retain(|attempt, _| seen.contains(attempt));
+        self.take_ends(now, snapshot.ended, out);
         self.set_unable(now, snapshot.unable);
-        let same_boot = self.last_boot_id == self.config.boot_id;
+        let same_boot = boot_of(&self.last_boot_id) == boot_of(&self.config.boot_id);
         let missing = self.attempts.iter().filter(|(id, attempt)| attempt.end().is_none() && !seen.contains(*id));
         // A supervisor writes down what it is about to start, in a file that outlives it but not the machine's end.
         let (unstarted, lost): (Vec<_>, Vec<_>) = missing.partition(|(_, attempt)| same_boot && attempt.is_unstarted());
         let unstarted: Vec<AttemptId> = unstarted.into_iter().map(|(id, _)| id.clone()).collect();
         let lost: Vec<Ended> = lost.into_iter().map(|(id, attempt)| attempt.lost(id, same_boot, now.wall)).collect();
-        self.take_ends(lost, out);
+        self.take_ends(now, lost, out);
         let any_returned = self.give_back(unstarted, out);
         self.last_boot_id.clone_from(&self.config.boot_id);
         self.queue_unacknowledged();
@@ -369,4 +416,9 @@ impl AgentCore {
             self.open_session(now, out);
         }
     }
+}
+
+/// The machine's part of a boot id.
+fn boot_of(id: &str) -> &str {
+    id.split('/').next().unwrap_or(id)
 }

@@ -8,7 +8,7 @@ use super::{AgentConfig, AgentError};
 use crate::core::{AgentCore, CommandRecord, Dropped, Effect, Input, Now};
 use crate::host;
 use crate::journal::{Journal, JournalError};
-use crate::wire::Request;
+use crate::wire::{Event, Request, Snapshot};
 use orrery_log::{Log, LogError, TopicPartition, clock};
 use orrery_model::limits::PACKED_BYTES;
 use orrery_model::record::Offset;
@@ -30,6 +30,8 @@ enum Ending {
     Journal(#[from] JournalError),
     #[error("its thread {thread} panicked; the message is above")]
     Panicked { thread: &'static str },
+    #[error("{0}")]
+    Renounced(String),
 }
 
 pub(super) struct AgentLoop {
@@ -62,14 +64,14 @@ impl AgentLoop {
     ) -> Result<Self, AgentError> {
         let failed = |source| AgentError::Io { dir: config.dir.display().to_string(), source };
         let mut supervision = Supervision::new(&config.dir, &config.supervisor_command, config.lease_ms, inbox.clone());
-        let snapshot = supervision.connect()?;
+        let (snapshot, early) = supervision.connect()?;
         let live = snapshot.live.iter().map(|live| live.attempt.clone()).collect();
         let janitor = Janitor::start(config.dir.clone(), live, &inbox).map_err(failed)?;
         let sender =
             Sender::start(log.clone(), inbox.clone(), &config.prefix, config.cell.unsigned_abs(), core.agent().clone()).map_err(failed)?;
         let (retry_at, ping_at, dropped) = (i64::MIN, i64::MIN, BTreeMap::new());
         let mut this = Self { log, core, journal, inbox, supervision, sender, janitor, commands, position, retry_at, ping_at, dropped };
-        this.step(Input::Snapshot(snapshot))?;
+        this.connected(snapshot, early)?;
         Ok(this)
     }
 
@@ -94,6 +96,9 @@ impl AgentLoop {
             }
             self.ping()?;
             let more = self.may_retry() && self.read_commands()?;
+            if let Some(reason) = self.core.renounced() {
+                return Err(Ending::Renounced(reason.to_owned()));
+            }
             self.report_dropped();
             let now = host::boot_ms();
             if self.core.next_deadline() <= now {
@@ -136,13 +141,14 @@ impl AgentLoop {
         match news {
             News::Input(input) => Ok(self.step(input)?),
             News::Events(number, events) if self.supervision.is_current(number) => {
-                self.supervision.heard();
+                self.supervision.heard(&events);
+                events.iter().for_each(tell);
                 Ok(self.step(Input::Supervisor(events))?)
             }
             News::Panicked(thread) => Err(Ending::Panicked { thread }),
             News::Disconnected(number) if self.supervision.is_current(number) => {
-                tracing::warn!("the supervisor is gone; a new one is started");
-                self.supervision.disconnect();
+                tracing::warn!("the supervisor has closed the connection, or is gone, in which case a new one is started");
+                self.supervision.closed();
                 Ok(())
             }
             News::Events(..) | News::Disconnected(_) => Ok(()),
@@ -151,7 +157,7 @@ impl AgentLoop {
 
     fn reconnect(&mut self) -> Result<(), JournalError> {
         match self.supervision.connect() {
-            Ok(snapshot) => self.step(Input::Snapshot(snapshot)),
+            Ok((snapshot, early)) => self.connected(snapshot, early),
             Err(error) => {
                 self.retry_at = host::boot_ms() + RETRY_MS;
                 let why = with_causes(&error);
@@ -159,6 +165,13 @@ impl AgentLoop {
                 self.cannot_start(format!("there is no supervisor: {why}"))
             }
         }
+    }
+
+    /// What belongs to the snapshot is known when the session's first heartbeat is made.
+    fn connected(&mut self, snapshot: Snapshot, early: Vec<Event>) -> Result<(), JournalError> {
+        early.iter().for_each(tell);
+        self.step(Input::Supervisor(early))?;
+        self.step(Input::Snapshot(snapshot))
     }
 
     /// Reads once; true if there may be more.
@@ -210,6 +223,20 @@ impl AgentLoop {
             self.dropped.clone_from(self.core.dropped());
             tracing::info!(agent = %self.core.agent(), dropped = ?self.dropped, "commands were dropped");
         }
+    }
+}
+
+/// Something for people, in the agent's log.
+fn tell(event: &Event) {
+    match event {
+        Event::Isolation { cgroup, reason: Some(reason) } => tracing::warn!(
+            isolation = %cgroup, %reason,
+            "tasks have no cgroup of their own: one that changes user, session and environment may outlive its task; let the agent run as \
+            root, or give it a cgroup (systemd: Delegate=yes)"
+        ),
+        Event::Isolation { cgroup, reason: None } => tracing::info!(isolation = %cgroup, "each task has a cgroup of its own"),
+        Event::Resisting { attempt, reason } => tracing::error!(%attempt, %reason, "a task cannot be ended"),
+        _ => {}
     }
 }
 

@@ -160,8 +160,8 @@ pub fn start(log: Arc<dyn Log>, config: AgentConfig) -> Result<AgentHandle, Agen
     let inbox = Arc::new(Inbox::new(log.bell(&[&commands.topic])));
     // Before the first heartbeat: an answer to it stands behind this position.
     let position = log.end_offset(&commands)?;
-    let settings =
-        CoreConfig { boot_id: host::boot_id(), lease_ms: config.lease_ms, heartbeat_ms: config.heartbeat_ms, resend_ms: core::RESEND_MS };
+    let boot_id = format!("{}/{}", host::boot_id(), crate::journal::random_digits());
+    let settings = CoreConfig { boot_id, lease_ms: config.lease_ms, heartbeat_ms: config.heartbeat_ms, resend_ms: core::RESEND_MS };
     let core = AgentCore::new(settings, node::describe(&dir, &config), recovered);
     let agent = core.agent().clone();
     let config = AgentConfig { dir, ..config };

@@ -2,7 +2,7 @@
 
 use super::inbox::{Inbox, News};
 use crate::link::{self, Link, LinkError};
-use crate::wire::{Request, Snapshot};
+use crate::wire::{Event, Request, Snapshot};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -38,17 +38,35 @@ pub(super) struct Supervision {
     child: Option<Child>,
     /// Since the last sign of life.
     unanswered: u32,
+    /// The supervisor of this connection, and whether it has ever answered a ping.
+    pid: i32,
+    has_answered: bool,
+    /// A supervisor that closes the connection at each ping: an earlier version, which knows none.
+    knows_no_ping: Option<i32>,
     lease_ms: i64,
 }
 
 impl Supervision {
     pub(super) fn new(dir: &Path, command: &[String], lease_ms: i64, inbox: Arc<Inbox>) -> Self {
         let (dir, command) = (dir.to_owned(), command.to_vec());
-        Self { dir, command, inbox, number: 0, link: None, reader: None, child: None, unanswered: 0, lease_ms }
+        Self {
+            dir,
+            command,
+            inbox,
+            number: 0,
+            link: None,
+            reader: None,
+            child: None,
+            unanswered: 0,
+            pid: 0,
+            has_answered: false,
+            knows_no_ping: None,
+            lease_ms,
+        }
     }
 
-    /// Connects, starting a supervisor if needed. The snapshot is the first thing the core hears of this connection.
-    pub(super) fn connect(&mut self) -> Result<Snapshot, LinkError> {
+    /// Connects, starting a supervisor if needed. The snapshot, and what belongs to it, is the first thing the core hears of this connection.
+    pub(super) fn connect(&mut self) -> Result<(Snapshot, Vec<Event>), LinkError> {
         self.disconnect();
         let (mut link, snapshot) = match self.connect_to_living() {
             Some(connected) => connected,
@@ -58,6 +76,7 @@ impl Supervision {
                 Link::connect(&self.dir)?
             }
         };
+        let early = link.take_early();
         let failed = |source| LinkError::Socket { dir: self.dir.display().to_string(), source };
         let sender = link.sender().map_err(failed)?;
         self.number += 1;
@@ -71,7 +90,8 @@ impl Supervision {
         self.reader = Some(super::spawn_beside("agent-supervision", &self.inbox, body).map_err(failed)?);
         self.link = Some(sender);
         self.unanswered = 0;
-        Ok(snapshot)
+        (self.pid, self.has_answered) = (snapshot.supervisor_pid, false);
+        Ok((snapshot, early))
     }
 
     /// None if nobody listens, or somebody does who never answers.
@@ -91,12 +111,30 @@ impl Supervision {
     }
 
     /// It lives.
-    pub(super) const fn heard(&mut self) {
+    pub(super) fn heard(&mut self, events: &[Event]) {
+        self.unanswered = 0;
+        self.has_answered |= events.iter().any(|event| matches!(event, Event::Pong { .. }));
+    }
+
+    /// It has closed the connection. One that did so at the first ping is no worse than before there were pings.
+    pub(super) fn closed(&mut self) {
+        if self.unanswered > 0 && !self.has_answered {
+            tracing::warn!(
+                pid = self.pid,
+                "the supervisor is of an earlier version and knows no pings: whether it is stopped is not watched until its tasks are over and a \
+                new one takes its place"
+            );
+            self.knows_no_ping = Some(self.pid);
+        }
+        self.disconnect();
         self.unanswered = 0;
     }
 
     /// Asks for a sign of life; one that was stopped is told to go on.
     pub(super) fn ping(&mut self) -> Pulse {
+        if self.knows_no_ping == Some(self.pid) {
+            return Pulse::Fine;
+        }
         let silent_ms = i64::from(self.unanswered) * PING_MS;
         self.unanswered = self.unanswered.saturating_add(1);
         self.send(Request::Ping);

@@ -20,6 +20,8 @@ const REPORT_BYTES: usize = 4096;
 /// Bytes of one read of the children's list: 4,096 leaders of at most 8 bytes each fit.
 const LIST_BYTES: usize = 64 << 10;
 
+/// Between two looks at trees that nobody tells us of.
+const LOOK_MS: i64 = 20;
 /// Until another holder of the lease is started: somebody ends them, and may go on with it.
 pub(super) const HOLDER_AGAIN_MS: i64 = 1_000;
 
@@ -62,6 +64,9 @@ impl Supervisor {
         self.ending.insert(serial);
         let task = self.tasks.get_mut(&serial).expect("a leader's serial is a task's until its end is reported");
         task.exit = Some((exit, host::boot_ms()));
+        if let Some(cgroup) = task.cgroup.as_ref().filter(|cgroup| !cgroup.is_empty()) {
+            cgroup.kill();
+        }
         for (at, due) in [(task.timeout_at, Due::Timeout(serial)), (task.grace_at, Due::Grace(serial))] {
             if let Some(at) = at {
                 self.timers.remove(at, due);
@@ -90,9 +95,31 @@ impl Supervisor {
             }
         }
         for serial in self.ending.difference(&held).copied().collect::<Vec<_>>() {
-            self.ending.remove(&serial);
-            self.report_end(serial);
+            if self.is_cleared(serial) {
+                self.ending.remove(&serial);
+                self.report_end(serial);
+            }
         }
+        for serial in self.ending.iter().copied().collect::<Vec<_>>() {
+            self.watch_ending(serial);
+        }
+        if !self.ending.is_empty() && self.look_at.is_none() {
+            let at = host::boot_ms() + LOOK_MS;
+            self.look_at = Some(at);
+            self.timers.add(at, Due::Look);
+        }
+    }
+
+    /// Nobody is in its cgroup. What is, is ended again: it may have been made meanwhile.
+    fn is_cleared(&self, serial: u64) -> bool {
+        let left = self.tasks.get(&serial).and_then(|task| task.cgroup.as_ref()).filter(|cgroup| !cgroup.is_empty());
+        left.inspect(|cgroup| cgroup.kill()).is_none()
+    }
+
+    /// Some end a moment after their parent was told, or of their own accord.
+    pub(super) fn look_again(&mut self) {
+        self.look_at = None;
+        self.clear_trees();
     }
 
     /// An orphan is killed when its task is over, a hidden one when all older tasks are.
@@ -143,12 +170,24 @@ impl Supervisor {
         self.kill_group(serial, Signal::TERM);
     }
 
-    /// Signals a live task's group. (The rest of the tree is killed when the leader is dead.)
-    pub(super) fn kill_group(&self, serial: u64, with: Signal) {
+    /// Signals a live task's group.
+    fn kill_group(&self, serial: u64, with: Signal) {
         // A leader that is not reaped keeps its number.
         if let Some(task) = self.tasks.get(&serial).filter(|task| task.exit.is_none()) {
             signal_group(task.process.pid, with);
         }
+    }
+
+    /// Ends all of a live task at once; without a cgroup of its own, only its group. (The rest of the tree is killed when the leader is dead.)
+    pub(super) fn kill_for_good(&mut self, serial: u64) {
+        if let Some(task) = self.tasks.get(&serial).filter(|task| task.exit.is_none()) {
+            if let Some(cgroup) = &task.cgroup {
+                cgroup.kill();
+            }
+            // A login may have moved it to a cgroup of its own.
+            signal_group(task.process.pid, Signal::KILL);
+        }
+        self.watch_ending(serial);
     }
 
     /// Nobody of the tree is left: the rest of the output, the sandbox, the end.
@@ -160,6 +199,12 @@ impl Supervisor {
             if output.lost() > 0 {
                 self.note(&format!("{} bytes of output of {} could not be written", output.lost(), task.attempt));
             }
+        }
+        if let (Some(cgroup), Ok(cgroups)) = (task.cgroup.take(), &mut self.cgroups) {
+            cgroups.remove(cgroup);
+        }
+        if let Some(at) = task.resists_at {
+            self.timers.remove(at, Due::Resists(serial));
         }
         let holds_files = !self.sandboxes.give_back(&task.sandbox);
         let sandbox_kept = holds_files || task.outputs.iter().any(super::output::Output::wrote);
@@ -183,6 +228,8 @@ fn end_of(task: &Task) -> End {
         (None, None) if exit.code == Some(0) => (EndKind::Succeeded, None),
         (None, None) => (EndKind::Failed, None),
     };
+    let reasons: Vec<String> = reason.into_iter().chain(task.resisted.clone()).collect();
+    let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
     End {
         kind,
         code: exit.code,
@@ -190,7 +237,8 @@ fn end_of(task: &Task) -> End {
         reason,
         wall_ms: (at_boot_ms - task.from_boot_ms).max(0),
         cpu_ms: exit.cpu_ms,
-        peak_memory: exit.peak_memory,
+        // A process begins with the supervisor's memory, until its exec, and the kernel counts that too.
+        peak_memory: if exit.peak_memory > task.own_peak { exit.peak_memory } else { 0 },
         ended_at: clock::wall(),
     }
 }

@@ -8,7 +8,7 @@
 use super::spawn;
 use crate::host;
 use crate::supervisor::program;
-use rustix::fs::{Access, AtFlags, CWD, MemfdFlags};
+use rustix::fs::{Access, AtFlags, CWD};
 use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
@@ -61,8 +61,8 @@ impl ExecAs {
     }
 
     /// The same in memory, as a file that ends with the last process that has it open.
-    pub(super) fn to_file(&self) -> io::Result<OwnedFd> {
-        let mut file = std::fs::File::from(rustix::fs::memfd_create("orrery-exec-as", MemfdFlags::CLOEXEC)?);
+    pub(super) fn to_file(&self, sandbox: &Path) -> io::Result<OwnedFd> {
+        let mut file = host::unnamed_file("orrery-exec-as", sandbox)?;
         file.write_all(&serde_json::to_vec(self)?)?;
         Ok(file.into())
     }

@@ -116,6 +116,7 @@ impl Supervisor {
             cwd: c"/",
             stdio: [std::os::fd::AsFd::as_fd(&self.null); 3],
             inherited: None,
+            entrance: None,
         };
         self.spawner.spawn(&program).map(drop).map_err(|e| format!("cannot start a process: {}", host::words(&e)))
     }

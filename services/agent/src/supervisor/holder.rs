@@ -7,7 +7,6 @@
 use super::{recover, spawn, state_file};
 use crate::host::{self, Stat};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::MemfdFlags;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::time::Timespec;
 use std::ffi::{CString, OsString};
@@ -27,16 +26,26 @@ const LOOK_MS: i64 = 1_000;
 /// The supervisor's side.
 #[derive(Debug)]
 pub(super) struct Holder {
-    lease: File,
+    /// Why there is none, if it cannot be shared.
+    lease: io::Result<File>,
     pid: Option<i32>,
 }
 
 impl Holder {
     /// Nobody yet; [`Holder::start`] follows.
-    pub(super) fn new() -> io::Result<Self> {
-        let lease = File::from(rustix::fs::memfd_create("orrery-lease", MemfdFlags::CLOEXEC)?);
-        lease.write_all_at(&0_i64.to_le_bytes(), 0)?;
-        Ok(Self { lease, pid: None })
+    pub(super) fn new(dir: &Path) -> Self {
+        let lease = host::unnamed_file("orrery-lease", dir);
+        let lease = lease.and_then(|lease| lease.write_all_at(&0_i64.to_le_bytes(), 0).map(|()| lease));
+        Self { lease, pid: None }
+    }
+
+    /// False where no start can succeed.
+    pub(super) const fn is_possible(&self) -> bool {
+        self.lease.is_ok()
+    }
+
+    fn lease(&self) -> io::Result<&File> {
+        self.lease.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
     }
 
     /// Starts the process.
@@ -44,16 +53,20 @@ impl Holder {
         let folder = CString::new(dir.as_os_str().as_bytes())?;
         let own_pid = CString::new(rustix::process::getpid().as_raw_nonzero().to_string())?;
         let argv = [c"orrery".to_owned(), CString::new(SUBCOMMAND)?, folder, own_pid];
-        let lease = self.lease.as_fd();
+        let lease = self.lease()?.as_fd();
+        let inherited = Some([lease, lease]);
         let program =
-            spawn::Program { path: c"/proc/self/exe", argv: &argv, env: &[], cwd: c"/", stdio: [null; 3], inherited: Some([lease, lease]) };
-        self.pid = Some(spawner.spawn(&program)?.as_raw_nonzero().get());
+            spawn::Program { path: c"/proc/self/exe", argv: &argv, env: &[], cwd: c"/", stdio: [null; 3], inherited, entrance: None };
+        let started = spawner.spawn(&program)?;
+        self.pid = Some(started.as_raw_nonzero().get());
         Ok(())
     }
 
     /// Tasks may live until then.
     pub(super) fn set(&self, until_boot_ms: i64) -> io::Result<()> {
-        self.lease.write_all_at(&until_boot_ms.to_le_bytes(), 0)
+        // Without one nobody else holds it, which was told.
+        let Ok(lease) = &self.lease else { return Ok(()) };
+        lease.write_all_at(&until_boot_ms.to_le_bytes(), 0)
     }
 
     /// True of its process.
@@ -148,7 +161,8 @@ impl Watch {
     fn end_all(&self, until: i64) {
         let remembered = state_file::remembered(&self.dir).unwrap_or_default();
         let is_over = || self.until() == until;
-        recover::kill_survivors(&self.dir, &remembered, &is_over);
+        // Whoever lives on all the same is told of by the supervisor, this one or the next.
+        let _ = recover::kill_survivors(&self.dir, &remembered, &is_over);
         if is_over()
             && let Some(supervisor) = &self.supervisor
             && Stat::of(self.pid).is_some_and(Stat::is_stopped)

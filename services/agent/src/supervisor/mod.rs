@@ -8,6 +8,7 @@
 //! Invariants: an end is reported only when nobody of the tree is left (but for what hides on purpose, see `ending`); an end
 //! is in `supervisor.journal` before it is reported; nothing is started without an armed lease.
 
+mod cgroups;
 mod connection;
 mod ending;
 mod exec_as;
@@ -17,6 +18,7 @@ mod output;
 mod program;
 mod recover;
 mod requests;
+mod resisting;
 mod sandboxes;
 mod spawn;
 mod starting;
@@ -71,6 +73,9 @@ const EVENTS_PER_TURN: usize = 256;
 /// Read buffer, shared by all: a pipe's default capacity.
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// A connection that could not be taken is tried again.
+const LISTEN_AGAIN_MS: i64 = 1_000;
+
 /// Held by the supervisor of a folder.
 const LOCK: &str = "supervisor.lock";
 /// A holder of a lease without supervisor has the lock for a moment, once a second, to see whether it is free.
@@ -117,7 +122,15 @@ struct Task {
     report: Option<OwnedFd>,
     timeout_at: Option<i64>,
     grace_at: Option<i64>,
+    /// What the supervisor itself had needed: each process begins with its memory.
+    own_peak: i64,
     cause: Option<Cause>,
+    /// Everything of it is in there, where the machine has that.
+    cgroup: Option<cgroups::Cgroup>,
+    /// When it is looked at whether something of it resists its end.
+    resists_at: Option<i64>,
+    /// What does.
+    resisted: Option<String>,
     /// Set when the leader is reaped; the tree may live on for a moment.
     exit: Option<(spawn::Exit, i64)>,
 }
@@ -145,6 +158,10 @@ struct Supervisor {
     timers: timers::Timers,
     state: state_file::StateFile,
     sandboxes: sandboxes::Sandboxes,
+    /// Why tasks have no cgroups, if they have none.
+    cgroups: Result<cgroups::Cgroups, String>,
+    /// When the trees of ended tasks are looked at again.
+    look_at: Option<i64>,
     /// Told at the end of the turn, after the state file has it.
     news: Vec<Event>,
     /// Told at the end of the turn before those, whether or not the state file can be written.
@@ -156,6 +173,8 @@ struct Supervisor {
     lease_until: Option<i64>,
     shutdown: bool,
     idle_at: Option<i64>,
+    /// Before the last starts, bytes.
+    own_peak: i64,
     queue: VecDeque<StartTask>,
     next_serial: u64,
     tasks: BTreeMap<u64, Task>,
@@ -219,8 +238,14 @@ impl Supervisor {
     fn accept(&mut self) -> io::Result<()> {
         let stream = match self.listener.accept() {
             Ok((stream, _)) => stream,
-            // The agent went away between its connect and now, or files are short; the next one will be told.
-            Err(_) => return Ok(()),
+            // The agent went away between its connect and now; the next one will be told.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock) => return Ok(()),
+            // Files are short: who waits there would wake us again and again.
+            Err(_) => {
+                epoll::delete(&self.epoll, &self.listener)?;
+                self.timers.add(host::boot_ms() + LISTEN_AGAIN_MS, timers::Due::Listen);
+                return Ok(());
+            }
         };
         self.tell()?;
         self.connection = None;
@@ -230,6 +255,12 @@ impl Supervisor {
         self.connection = Some(connection);
         self.idle_at = None;
         Ok(())
+    }
+
+    fn listen_again(&mut self) {
+        if self.watch(&self.listener, LISTENER).is_err() {
+            self.timers.add(host::boot_ms() + LISTEN_AGAIN_MS, timers::Due::Listen);
+        }
     }
 
     fn receive(&mut self) {
@@ -285,8 +316,10 @@ impl Supervisor {
     /// Without one the lease is kept all the same, by us alone.
     fn start_holder(&mut self) {
         if let Err(error) = self.holder.start(&self.spawner, self.null.as_fd(), &self.dir) {
-            self.note(&format!("the lease has no second holder: {error}"));
-            self.timers.add(host::boot_ms() + ending::HOLDER_AGAIN_MS, timers::Due::Holder);
+            self.note(&format!("the lease has no second holder, and ends no task while the supervisor is stopped: {error}"));
+            if self.holder.is_possible() {
+                self.timers.add(host::boot_ms() + ending::HOLDER_AGAIN_MS, timers::Due::Holder);
+            }
         }
     }
 
@@ -295,7 +328,10 @@ impl Supervisor {
         while let Some(due) = self.timers.take(now) {
             match due {
                 timers::Due::Timeout(serial) => self.kill(serial, Cause::TimedOut, None),
-                timers::Due::Grace(serial) => self.kill_group(serial, rustix::process::Signal::KILL),
+                timers::Due::Grace(serial) => self.kill_for_good(serial),
+                timers::Due::Resists(serial) => self.tell_resisting(serial),
+                timers::Due::Listen => self.listen_again(),
+                timers::Due::Look => self.look_again(),
                 timers::Due::Lease => self.end_lease(now),
                 timers::Due::Retry => self.retry(now),
                 timers::Due::Holder => self.start_holder(),
@@ -326,8 +362,7 @@ impl Supervisor {
 
     /// Something for people, in the log file that is our standard error.
     fn note(&self, text: &str) {
-        // A full disk must not stop the supervisor.
-        let _ = writeln!(io::stderr(), "{} {text}", orrery_log::clock::wall());
+        note(text);
     }
 
     fn watch(&self, file: impl AsFd, token: u64) -> io::Result<()> {
@@ -351,7 +386,13 @@ impl Supervisor {
         let lock = lock(&dir)?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let (mut state, remembered) = state_file::StateFile::open(&dir)?;
-        recover::end_survivors(&dir, remembered, &mut state);
+        recover::end_survivors(&dir, remembered, &mut state).iter().for_each(|told| note(told));
+        let (spawner, null) = (spawn::Spawner::new()?, File::open("/dev/null")?);
+        let cgroups = cgroups::Cgroups::find(&dir, &spawner, null.as_fd());
+        match &cgroups {
+            Ok(found) => state.made_cgroups(found.folder()),
+            Err(why) => note(&format!("tasks have no cgroup of their own ({why}); what hides from its task may outlive it")),
+        }
         state.compact()?;
         let meta = std::fs::metadata(&dir)?;
         let mut this = Self {
@@ -360,14 +401,16 @@ impl Supervisor {
             folder: (meta.dev(), meta.ino()),
             held: None,
             told_at_once: Vec::new(),
-            holder: holder::Holder::new()?,
+            holder: holder::Holder::new(&dir),
             dir,
             settings,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             children_signal: children_signal()?,
             children_list: File::open(format!("/proc/self/task/{}/children", rustix::thread::gettid().as_raw_pid()))?,
-            null: File::open("/dev/null")?,
-            spawner: spawn::Spawner::new()?,
+            null,
+            spawner,
+            cgroups,
+            look_at: None,
             files_limit: starting::raise_files_limit(),
             connection: None,
             timers: timers::Timers::new()?,
@@ -376,6 +419,7 @@ impl Supervisor {
             lease_until: None,
             shutdown: false,
             idle_at: None,
+            own_peak: 0,
             queue: VecDeque::new(),
             next_serial: 0,
             tasks: BTreeMap::new(),
@@ -393,6 +437,11 @@ impl Supervisor {
         announce()?;
         Ok(this)
     }
+}
+
+fn note(text: &str) {
+    // A full disk must not stop the supervisor.
+    let _ = writeln!(io::stderr(), "{} {text}", orrery_log::clock::wall());
 }
 
 /// Says `ready` and lets go of the agent's pipe.

@@ -5,7 +5,6 @@ use crate::host;
 use crate::wire::{Event, Live, Request, Snapshot, StartTask};
 use orrery_model::id::AttemptId;
 use orrery_model::messages::EndKind;
-use rustix::process::Signal;
 
 impl Supervisor {
     pub(super) fn handle_request(&mut self, request: Request) {
@@ -31,10 +30,21 @@ impl Supervisor {
             unable: self.unable(),
         };
         self.news.clear();
-        self.told_at_once = vec![Event::Snapshot(snapshot)];
+        self.told_at_once = vec![Event::Snapshot(snapshot), self.isolation()];
+        let resisting = self.tasks.values().filter_map(|task| task.resisted.clone().map(|reason| (task.attempt.clone(), reason)));
+        self.told_at_once.extend(resisting.map(|(attempt, reason)| Event::Resisting { attempt, reason }));
         if let Some(connection) = &mut self.connection {
             connection.greet();
         }
+    }
+
+    /// How tasks are kept together.
+    fn isolation(&self) -> Event {
+        let (cgroup, reason) = match &self.cgroups {
+            Ok(cgroups) => (cgroups.word().to_owned(), None),
+            Err(why) => ("none".to_owned(), Some(why.clone())),
+        };
+        Event::Isolation { cgroup, reason }
     }
 
     /// A start of a known attempt changes nothing; one that cannot be taken has ended.
@@ -94,7 +104,7 @@ impl Supervisor {
                 // Whatever else was under way: the allocator will have declared it lost.
                 task.cause = Some(Cause::LeaseRanOut);
             }
-            self.kill_group(serial, Signal::KILL);
+            self.kill_for_good(serial);
         }
     }
 }

@@ -1,8 +1,12 @@
 //! The system calls that need `unsafe`: posix_spawn, waitid and wait4 with resource usage, and the change of user before an exec.
 //!
 //! posix_spawn shares the parent's memory until the exec, so that its price does not grow with the parent's heap, and it reports
-//! a failed exec to the caller. Nothing outside this file is unsafe.
+//! a failed exec to the caller. Nothing outside this file and [`contained`] is unsafe.
 #![expect(unsafe_code, reason = "posix_spawn, waitid, wait4, initgroups and execve have no safe binding")]
+
+mod contained;
+
+pub(super) use contained::Entrance;
 
 use rustix::process::Pid;
 use std::ffi::{CStr, CString};
@@ -26,6 +30,8 @@ pub(super) struct Program<'a> {
     pub(super) stdio: [BorrowedFd<'a>; 3],
     /// Become files 3 and 4, if given.
     pub(super) inherited: Option<[BorrowedFd<'a>; 2]>,
+    /// Its cgroup, if it gets one of its own.
+    pub(super) entrance: Option<Entrance<'a>>,
 }
 
 impl Spawner {
@@ -48,6 +54,9 @@ impl Spawner {
 
     /// Starts it; the error is that of the exec, if that failed.
     pub(super) fn spawn(&self, program: &Program<'_>) -> io::Result<Pid> {
+        if let Some(entrance) = program.entrance {
+            return contained::spawn(program, entrance).map(|pid| Pid::from_raw(pid).expect("a child's process id is positive"));
+        }
         let actions = Actions::new(program)?;
         let (argv, env) = (pointers(program.argv), pointers(program.env));
         let mut pid = 0;
@@ -164,6 +173,20 @@ pub(super) fn user(name: &str) -> io::Result<Option<User>> {
     unsafe {
         check(libc::getpwnam_r(name.as_ptr(), entry.as_mut_ptr(), line.as_mut_ptr(), line.len(), &raw mut found))?;
         Ok(found.as_ref().map(|entry| User { name: name.clone(), uid: entry.pw_uid, gid: entry.pw_gid }))
+    }
+}
+
+/// The name of a user of this machine; its number if it has none.
+pub(super) fn user_name(uid: u32) -> String {
+    const LINE_MAX: usize = 64 << 10;
+    let mut entry = MaybeUninit::<libc::passwd>::uninit();
+    let mut line = vec![0; LINE_MAX];
+    let mut found: *mut libc::passwd = ptr::null_mut();
+    // SAFETY: all pointers are valid for the call; the entry and its name, which lies in `line`, are read only if `found` says that they were
+    // written.
+    unsafe {
+        libc::getpwuid_r(uid, entry.as_mut_ptr(), line.as_mut_ptr(), line.len(), &raw mut found);
+        found.as_ref().map_or_else(|| uid.to_string(), |entry| CStr::from_ptr(entry.pw_name).to_string_lossy().into_owned())
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a start request to a process: sandbox, event file, environment, pipes, spawn.
 
+use super::cgroups::Cgroup;
 use super::exec_as::{self, ExecAs};
 use super::held::Refusal;
 use super::output::Output;
@@ -62,6 +63,7 @@ impl Supervisor {
         if !prepared.is_empty() && !self.keep() {
             return self.put_back(prepared.into_iter().map(|ready| ready.start).chain(outcome.held));
         }
+        self.own_peak = host::peak_memory();
         let spawned = self.spawn_all(&prepared);
         for (ready, pid) in prepared.into_iter().zip(spawned) {
             match pid {
@@ -108,6 +110,8 @@ impl Supervisor {
             self.check_folder().map_err(Refusal::ForNow)?;
             return Err(Refusal::of_ours(&format!("cannot make the sandbox {}", sandbox.display()), &error));
         }
+        let made = self.cgroups.as_mut().ok().map(|cgroups| cgroups.take(&start.attempt)).transpose();
+        let cgroup = made.map_err(|error| Refusal::of_ours("cannot make a cgroup", &error))?;
         let env = environment(start, &sandbox, event_file.as_deref());
         let output = [pipe()?, pipe()?];
         let (program, trampoline) = if needs_trampoline(start) {
@@ -116,7 +120,7 @@ impl Supervisor {
         } else {
             (directly(start, &sandbox, &env).map_err(Refusal::Final)?, None)
         };
-        Ok(Files { sandbox, program, output, trampoline, from_boot_ms: host::boot_ms() })
+        Ok(Files { sandbox, cgroup, program, output, trampoline, from_boot_ms: host::boot_ms() })
     }
 
     /// Spawns them, in order, by two threads if there are several: each waits for its child's exec, which another one can use.
@@ -144,7 +148,7 @@ impl Supervisor {
 
     fn started(&mut self, ready: Ready, pid: i32) {
         let Ready { start, files } = ready;
-        let Files { sandbox, output: [out, err], trampoline, from_boot_ms, .. } = files;
+        let Files { sandbox, cgroup, output: [out, err], trampoline, from_boot_ms, .. } = files;
         let timeout_at = start.timeout_ms.map(|ms| from_boot_ms.saturating_add(ms));
         self.register(Task {
             output_folder: crate::output_folder(&self.dir, &start.attempt),
@@ -157,7 +161,11 @@ impl Supervisor {
             report: trampoline.map(|trampoline| trampoline.report.0),
             timeout_at,
             grace_at: None,
+            own_peak: self.own_peak,
             cause: None,
+            cgroup,
+            resists_at: None,
+            resisted: None,
             exit: None,
         });
     }
@@ -203,6 +211,7 @@ struct Ready {
 /// All of it that was made for the task.
 struct Files {
     sandbox: PathBuf,
+    cgroup: Option<Cgroup>,
     program: Arguments,
     /// Standard output and error: reading and writing ends.
     output: [(OwnedFd, OwnedFd); 2],
@@ -221,7 +230,7 @@ struct Trampoline {
 impl Ready {
     /// The process id; the error is in words.
     fn spawn(&self, spawner: &spawn::Spawner, null: BorrowedFd<'_>) -> Result<i32, Refusal> {
-        let Files { program, output: [out, err], trampoline, .. } = &self.files;
+        let Files { cgroup, program, output: [out, err], trampoline, .. } = &self.files;
         let program = spawn::Program {
             path: &program.path,
             argv: &program.argv,
@@ -229,6 +238,7 @@ impl Ready {
             cwd: &program.cwd,
             stdio: [null, out.1.as_fd(), err.1.as_fd()],
             inherited: trampoline.as_ref().map(|files| [files.report.1.as_fd(), files.wanted.as_fd()]),
+            entrance: cgroup.as_ref().map(Cgroup::entrance),
         };
         let name = || self.start.argv.first().map_or("", String::as_str);
         let pid = spawner.spawn(&program).map_err(|e| Refusal::of_call(&format!("cannot start {:?}", name()), &e))?;
@@ -256,7 +266,7 @@ fn through_trampoline(start: &StartTask, sandbox: &Path, env: &BTreeMap<String, 
     let limits = start.limits.iter().map(|limit| (limit.name.clone(), u64::try_from(limit.value).unwrap_or(0))).collect();
     let (argv, sandbox_name) = (start.argv.clone(), sandbox.display().to_string());
     let wanted = ExecAs { env: pairs(env), user: start.user.clone(), limits, argv, sandbox: sandbox_name };
-    let file = wanted.to_file().map_err(|e| Refusal::of_ours("cannot hand over the environment", &e))?;
+    let file = wanted.to_file(sandbox).map_err(|e| Refusal::of_ours("cannot hand over the environment", &e))?;
     let argv = vec![c"orrery".to_owned(), exec_as::SUBCOMMAND_C.to_owned()];
     let arguments = |env: Vec<CString>| Ok(Arguments { path: c"/proc/self/exe".to_owned(), argv, env, cwd: folder(sandbox)? });
     let program = program::c_strings(&pairs(&own)).and_then(arguments).map_err(Refusal::Final)?;

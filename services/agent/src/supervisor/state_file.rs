@@ -23,6 +23,8 @@ const COMPACT_BYTES: u64 = 4 << 20;
 enum Line {
     /// First of a file: starts of another boot are over, and starts of a folder that this one is a copy of are none of ours.
     Boot { id: String },
+    /// Where cgroups of tasks are made.
+    Cgroups { folder: PathBuf },
     /// A process is about to be made: without this line there never was one.
     Starting { attempt: AttemptId },
     /// A process, with the two points of the boot clock between which it was made.
@@ -46,6 +48,8 @@ pub(super) struct Started {
 pub(super) struct Remembered {
     /// True if it was written since this boot.
     pub(super) same_boot: bool,
+    /// Where cgroups of tasks were made.
+    pub(super) cgroups: BTreeSet<PathBuf>,
     /// Nobody knows whether there is a process.
     pub(super) starting: BTreeSet<AttemptId>,
     pub(super) started: BTreeMap<AttemptId, Started>,
@@ -62,6 +66,7 @@ pub(super) struct StateFile {
     pending: Vec<u8>,
     /// The last write failed, and may have left a part of a line.
     torn: bool,
+    cgroups: BTreeSet<PathBuf>,
     starting: BTreeSet<AttemptId>,
     started: BTreeMap<AttemptId, Started>,
     ended: BTreeMap<AttemptId, Ended>,
@@ -78,11 +83,17 @@ impl StateFile {
             compact_at: 0,
             pending: Vec::new(),
             torn: false,
+            cgroups: BTreeSet::new(),
             starting: BTreeSet::new(),
             started: BTreeMap::new(),
             ended: remembered.ended.clone(),
         };
         Ok((this, remembered))
+    }
+
+    /// From the next compaction on.
+    pub(super) fn made_cgroups(&mut self, folder: &Path) {
+        self.cgroups.insert(folder.to_owned());
     }
 
     /// To be flushed before the process is made.
@@ -154,6 +165,9 @@ impl StateFile {
     pub(super) fn compact(&mut self) -> io::Result<()> {
         self.pending.clear();
         self.add(&Line::Boot { id: boot(&self.dir)? });
+        for folder in self.cgroups.clone() {
+            self.add(&Line::Cgroups { folder });
+        }
         for attempt in self.starting.clone() {
             self.add(&Line::Starting { attempt });
         }
@@ -200,6 +214,9 @@ fn read(content: &[u8], boot: &str) -> Remembered {
     for line in content.split(|byte| *byte == b'\n') {
         match serde_json::from_slice(line) {
             Ok(Line::Boot { id }) => found.same_boot = id == boot,
+            Ok(Line::Cgroups { folder }) => {
+                found.cgroups.insert(folder);
+            }
             Ok(Line::Starting { attempt }) => {
                 found.starting.insert(attempt);
             }

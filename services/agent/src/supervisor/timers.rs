@@ -11,6 +11,12 @@ pub(super) enum Due {
     Timeout(u64),
     /// The task's grace after SIGTERM is over.
     Grace(u64),
+    /// Nothing of the task may be left since a while.
+    Resists(u64),
+    /// The socket is listened to again.
+    Listen,
+    /// Trees of ended tasks are looked at again.
+    Look,
     /// The lease may have run out.
     Lease,
     /// Starts that were held back may be tried again.

@@ -83,6 +83,16 @@ fn orders(epoch: i64, counter: i64, orders: Vec<Order>) -> Input {
     Input::Commands(vec![CommandRecord { cell: CELL, epoch, commands: orders.into_iter().map(|order| (epoch, command(order))).collect() }])
 }
 
+#[test]
+fn an_agent_that_is_run_twice_ends_everything_and_gives_its_name_up() {
+    let mut world = World::registered();
+    world.step(orders(1, 1, vec![launch("a.1")]));
+    let renounce = Order::Renounce { reason: "run twice".into() };
+    assert_eq!(world.step(orders(1, 1, vec![renounce])), ["journal synced: renounced: run twice", "kill a.1: run twice"]);
+    assert_eq!(world.core.renounced(), Some("run twice"));
+    assert_eq!(world.at(100_000, Input::Tick), NOTHING);
+}
+
 fn launch(attempt: &str) -> Order {
     Order::Launch { spec: spec(attempt, &["true"]) }
 }
@@ -109,6 +119,7 @@ fn line(effect: &Effect) -> String {
                 Line::Ended(ended) => format!("ended {} {}", ended.attempt, ended.end.kind),
                 Line::Forgotten { attempt } => format!("forgotten {attempt}"),
                 Line::Returned { attempt } => format!("returned {attempt}"),
+                Line::Renounced { reason } => format!("renounced: {reason}"),
             });
             format!("journal{} {}", if *sync { " synced:" } else { ":" }, words.collect::<Vec<_>>().join(", "))
         }

@@ -34,7 +34,7 @@ fn a_launch_runs_once_is_reported_and_forgotten() {
     let registration = cluster.welcome(<[_]>::to_vec);
     assert_eq!((registration.session.counter, registration.lease_ms, registration.live.len()), (1, 66_000, 0));
     let names: Vec<_> = registration.attributes.iter().map(|attribute| attribute.name.as_str()).collect();
-    assert_eq!(names, ["arch", "cpus", "hostname", "os"]);
+    assert_eq!(names, ["arch", "cpus", "hostname", "os", "isolation.cgroup"]);
     assert!(registration.total.cpus.0 >= 1000 && registration.total.memory.0 > 0 && registration.total.disk.0 > 0);
     let session = registration.session;
     cluster.launch(&session, "a.1", &["sh", "-c", "echo ran $ORRERY_FENCE >> ../ran; exit 4"]);

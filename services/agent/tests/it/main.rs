@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not count as tests")]
 
 mod cluster;
+mod containment;
 mod core;
 mod end_to_end;
 mod fake_log;

@@ -42,10 +42,32 @@ impl Rig {
         rig
     }
 
+    /// A supervisor, with a long lease, that this shell script begins: it gets the command line as its arguments.
+    pub(crate) fn through(script: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let mut rig = Self { dir: tempfile::tempdir().unwrap(), supervisor: None, link: None, events: Vec::new() };
+        prepare(rig.dir.path());
+        let shell = ["sh", "-c", script, "sh"].map(str::to_owned);
+        rig.launch_by(&[&shell[..], &command(&[])].concat());
+        rig.send(Request::Lease { until_boot_ms: boot_ms() + LONG_MS });
+        rig
+    }
+
     /// A (new) supervisor process for the folder.
     pub(crate) fn launch(&mut self, options: &[&str]) -> Snapshot {
-        self.supervisor = Some(start_supervisor(self.dir.path(), &command(options)).unwrap());
+        self.launch_by(&command(options))
+    }
+
+    fn launch_by(&mut self, command: &[String]) -> Snapshot {
+        self.supervisor = Some(start_supervisor(self.dir.path(), command).unwrap());
         self.connect()
+    }
+
+    /// `v2`, `v1` or `none`, as told with the last snapshot, and why.
+    pub(crate) fn isolation(&mut self) -> (String, Option<String>) {
+        self.find(|event| match event {
+            Event::Isolation { cgroup, reason } => Some((cgroup.clone(), reason.clone())),
+            _ => None,
+        })
     }
 
     /// A (new) connection.

@@ -58,6 +58,18 @@ fn without_files_to_open_starts_wait_are_given_back_and_go_on_by_themselves() {
 }
 
 #[test]
+fn a_connection_that_could_not_be_taken_is_taken_when_there_are_files_again() {
+    let mut rig = Rig::new();
+    rig.drop_connection();
+    let none = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
+    let before = prlimit(Some(supervisor(&rig)), Resource::Nofile, none).unwrap();
+    // In the socket's queue, from where it cannot be taken.
+    let _waits = std::os::unix::net::UnixStream::connect(rig.dir.path().join("supervisor.sock")).unwrap();
+    prlimit(Some(supervisor(&rig)), Resource::Nofile, before).unwrap();
+    rig.connect();
+}
+
+#[test]
 fn a_stopped_supervisor_keeps_no_task_alive_beyond_its_lease() {
     let mut rig = Rig::without_lease(&[]);
     rig.send(Request::Lease { until_boot_ms: boot_ms() + 10_000 });

@@ -6,8 +6,20 @@ use crate::facts::Decision;
 use crate::place::unable_of;
 use crate::rows::AgentRow;
 use orrery_model::id::{AgentId, AttemptId};
-use orrery_model::messages::{Heartbeat, Session};
+use orrery_model::messages::{Attribute, Heartbeat, Session};
 use std::collections::BTreeSet;
+
+/// One folder has one journal, in which a session's number is used once, and a lock, so that its processes follow each other. So whoever opens
+/// a later session than the one that has replaced it has another folder. (One of an earlier session may have been long on its way.)
+fn is_copy(row: &AgentRow, heartbeat: &Heartbeat) -> bool {
+    let boot = &heartbeat.session.boot_id;
+    let came_back = heartbeat.session > row.session && row.displaced.contains(boot) && row.session.boot_id != *boot;
+    row.copies.contains(boot) || came_back
+}
+
+fn host(attributes: &[Attribute]) -> &str {
+    attributes.iter().find(|attribute| attribute.name == "hostname").map_or("a host without a name", |attribute| attribute.value.as_str())
+}
 
 impl Turn<'_> {
     pub(super) fn heartbeat_arrived(&mut self, heartbeat: &Heartbeat) {
@@ -23,6 +35,9 @@ impl Turn<'_> {
         };
         let open = row.session == heartbeat.session && row.lost.is_none();
         let over = row.lost.as_ref().map_or_else(|| "another session is known".to_owned(), |loss| loss.reason.clone());
+        if row.lost.is_none() && is_copy(row, heartbeat) {
+            return self.refuse_copy(heartbeat);
+        }
         match heartbeat.registering {
             true if heartbeat.session > row.session => self.join(heartbeat),
             true if open => self.welcome_again(heartbeat),
@@ -104,7 +119,25 @@ impl Turn<'_> {
     fn refuse(&mut self, heartbeat: &Heartbeat, reason: &str) {
         if self.may_answer(&heartbeat.agent) {
             let (agent, session) = (heartbeat.agent.clone(), heartbeat.session.clone());
-            self.decide(Decision::AgentRefused { agent, session, reason: reason.to_owned() });
+            self.decide(Decision::AgentRefused { agent, session, reason: reason.to_owned(), copy: false });
+        }
+    }
+
+    /// Two of one name would be given the same tasks, each in turn. The one that holds the session keeps it; the other one gives the name up.
+    fn refuse_copy(&mut self, heartbeat: &Heartbeat) {
+        let Some(row) = self.state.agents.get(&heartbeat.agent).filter(|_| self.may_answer(&heartbeat.agent)) else { return };
+        let is_known = row.copies.contains(&heartbeat.session.boot_id);
+        let (agent, session) = (heartbeat.agent.clone(), heartbeat.session.clone());
+        // Copied machines have one name; their boots tell them apart.
+        let named = |attributes: &[Attribute], session: &Session| format!("{} (boot {})", host(attributes), session.boot_id);
+        let (here, there) = (named(&heartbeat.attributes, &heartbeat.session), named(&row.attributes, &row.session));
+        let reason = format!(
+            "agent {agent} is run twice, from copies of one data folder: on {there}, which holds its session, and on {here}, which was replaced \
+            by it and lives; the latter gives the name up, and joins as a new agent when it is started again"
+        );
+        self.decide(Decision::AgentRefused { agent, session, reason: reason.clone(), copy: true });
+        if !is_known {
+            self.decide(Decision::Alerted { code: "agent_copied".into(), detail: reason });
         }
     }
 

@@ -5,7 +5,7 @@ use expect_test::expect;
 use orrery_allocator::{Allocator, Input};
 use orrery_model::decider::{Decider, Lease};
 use orrery_model::journal::{Observation, Shards};
-use orrery_model::messages::{Attribute, Heartbeat, UNABLE};
+use orrery_model::messages::{Attribute, Heartbeat, Session, UNABLE};
 
 #[test]
 fn only_the_latest_session_is_open() {
@@ -187,4 +187,97 @@ fn a_gap_is_told() {
     let input = Allocator::observed(acquired(Shards::default()));
     assert_eq!(lines(&rig.input(&input)), "is shard 0 of 1 cells");
     assert_eq!(Allocator::resend_from(&input), Some(7));
+}
+
+/// A registration by this process of an agent: what is behind the slash is the process.
+fn joins(rig: &mut Rig, counter: i64, boot: &str, live: &[&str]) -> String {
+    rig.wait(1_000);
+    let session = Session { counter, boot_id: boot.into() };
+    let heartbeat = Heartbeat { registering: true, session, ..heartbeat("a1", counter, size(4, 4), live) };
+    lines(&rig.input(&Input::HeartbeatArrived { heartbeat }))
+}
+
+#[test]
+fn a_copy_of_an_agent_is_refused_once_the_one_that_it_replaced_comes_back() {
+    let mut rig = Rig::new();
+    let told = [
+        joins(&mut rig, 8, "one/p", &[]),
+        joins(&mut rig, 9, "two/q", &[]),
+        joins(&mut rig, 10, "one/p", &[]),
+        joins(&mut rig, 11, "one/p", &[]),
+        joins(&mut rig, 10, "two/q", &[]),
+    ];
+    expect![[r#"
+        joined a1 #8 adopted [] ending [] → welcome [] #8
+        joined a1 #9 adopted [] ending [] → welcome [] #9
+        refused a1 #10: agent a1 is run twice, from copies of one data folder: on a1 (boot two/q), which holds its session, and on a1 (boot one/p), which was replaced by it and lives; the latter gives the name up, and joins as a new agent when it is started again → renounce #10
+        alert: agent a1 is run twice, from copies of one data folder: on a1 (boot two/q), which holds its session, and on a1 (boot one/p), which was replaced by it and lives; the latter gives the name up, and joins as a new agent when it is started again → agent_copied
+        refused a1 #11: agent a1 is run twice, from copies of one data folder: on a1 (boot two/q), which holds its session, and on a1 (boot one/p), which was replaced by it and lives; the latter gives the name up, and joins as a new agent when it is started again → renounce #11
+        joined a1 #10 adopted [] ending [] → welcome [] #10"#]]
+    .assert_eq(&told.join("\n"));
+}
+
+#[test]
+fn three_copies_are_told_from_each_other() {
+    let mut rig = Rig::new();
+    for (counter, boot) in [(1, "b/one"), (2, "b/two"), (3, "b/three")] {
+        assert!(joins(&mut rig, counter, boot, &[]).starts_with("joined"));
+    }
+    for (counter, boot) in [(4, "b/one"), (5, "b/two"), (6, "b/one")] {
+        assert!(joins(&mut rig, counter, boot, &[]).contains("renounce"));
+    }
+    assert!(joins(&mut rig, 7, "b/three", &[]).starts_with("joined"));
+}
+
+#[test]
+fn no_restart_of_one_agent_is_taken_for_a_copy() {
+    let cases: [(&str, &[(i64, &str)]); 6] = [
+        ("the process opens sessions anew", &[(1, "boot/p"), (2, "boot/p"), (3, "boot/p")]),
+        ("a crashed process is followed by another within its lease", &[(1, "boot/p"), (2, "boot/q"), (3, "boot/q"), (4, "boot/r")]),
+        ("the machine restarts within the lease", &[(1, "boot/p"), (2, "boot2/q"), (3, "boot2/q")]),
+        (
+            "it restarts again and again, more often than is remembered",
+            &[
+                (1, "boot/a"),
+                (2, "boot/b"),
+                (3, "boot/c"),
+                (4, "boot/d"),
+                (5, "boot/e"),
+                (6, "boot/f"),
+                (7, "boot/g"),
+                (8, "boot/h"),
+                (9, "boot/i"),
+                (10, "boot/j"),
+            ],
+        ),
+        ("an agent before this version, of one boot", &[(1, "boot"), (2, "boot"), (3, "boot")]),
+        ("one is upgraded to this version, and back", &[(1, "boot"), (2, "boot/p"), (3, "boot"), (4, "boot/q")]),
+    ];
+    for (what, sessions) in cases {
+        let mut rig = Rig::new();
+        for (counter, boot) in sessions {
+            let told = joins(&mut rig, *counter, boot, &[]);
+            assert!(told.starts_with("joined"), "{what}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_late_heartbeat_of_a_process_that_is_gone_proves_nothing() {
+    let mut rig = Rig::new();
+    joins(&mut rig, 1, "boot/p", &[]);
+    joins(&mut rig, 2, "boot/q", &[]);
+    let late = joins(&mut rig, 1, "boot/p", &[]);
+    assert!(late.contains("another session is known → register"), "{late}");
+}
+
+#[test]
+fn one_that_was_suspended_while_its_copy_ran_and_ended_is_no_second() {
+    let mut rig = Rig::new();
+    joins(&mut rig, 1, "boot/p", &[]);
+    rig.expire("a1", 1);
+    joins(&mut rig, 2, "boot/q", &[]);
+    let session = Session { counter: 2, boot_id: "boot/q".into() };
+    rig.input(&Input::ShellObserved { observation: Observation::LeaseExpired { agent: agent("a1"), session, silent_ms: 66_000 } });
+    assert!(joins(&mut rig, 3, "boot/p", &[]).starts_with("joined"));
 }

@@ -239,7 +239,7 @@ fn line(decision: &Decision) -> String {
             format!("joined {agent} #{} adopted {adopted:?} ending {ending:?}", session.counter)
         }
         Decision::AgentWelcomed { agent, missing, .. } => format!("welcomed {agent} missing {missing:?}"),
-        Decision::AgentRefused { agent, session, reason } => format!("refused {agent} #{}: {reason}", session.counter),
+        Decision::AgentRefused { agent, session, reason, .. } => format!("refused {agent} #{}: {reason}", session.counter),
         Decision::AgentChanged { agent, .. } => format!("changed {agent}"),
         Decision::AgentLost { agent, .. } => format!("lost agent {agent}"),
         Decision::TaskQueued { spec, reasons, .. } => format!("queued {}{}", spec.attempt, told(reasons)),
@@ -272,6 +272,7 @@ fn sent(message: &Message) -> String {
             let order = match &command.order {
                 Order::Welcome { adopted } => format!("welcome {adopted:?}"),
                 Order::Register { .. } => "register".into(),
+                Order::Renounce { .. } => "renounce".into(),
                 Order::Launch { .. } => "launch".into(),
                 Order::Kill { .. } => "kill".into(),
                 Order::Acknowledge { seq, .. } => format!("acknowledge {seq}"),

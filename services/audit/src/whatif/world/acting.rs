@@ -36,7 +36,7 @@ impl World<'_> {
         match order {
             Order::Launch { spec } => self.launch(&spec, (cell, agent, session)),
             Order::Kill { attempt, .. } => self.kill(attempt),
-            Order::Welcome { .. } | Order::Register { .. } | Order::Acknowledge { .. } => {}
+            Order::Welcome { .. } | Order::Register { .. } | Order::Renounce { .. } | Order::Acknowledge { .. } => {}
         }
     }
 
