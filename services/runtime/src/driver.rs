@@ -166,16 +166,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn supervise<D: Decider>(config: &ShardConfig, signs: &Signs) {
     let began = clock::monotonic();
     let now_us = || i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX);
-    let mut claim = Claim::default();
+    let (mut claim, mut store_failed) = (Claim::default(), false);
     while !signs.is_to_stop() {
         claim.acquiring(now_us());
-        let owned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| own::<D>(config, signs)));
+        let owned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| own::<D>(config, signs, store_failed)));
         signs.set_ready(false);
         let lost = match owned {
             Ok(Ok(())) => return,
             Ok(Err(lost)) => Some(lost),
             Err(_panic) => None,
         };
+        store_failed = lost.as_ref().is_some_and(Lost::is_of_store);
         let why = lost.as_ref().map_or_else(|| "the decider panicked".to_owned(), ToString::to_string);
         tracing::error!(service = D::SERVICE, shard = config.shard, why, "the shard is given up");
         if let (None, Some(record)) = (&lost, suspects::in_hand(&config.suspects())) {
@@ -200,8 +201,8 @@ fn supervise<D: Decider>(config: &ShardConfig, signs: &Signs) {
     }
 }
 
-/// One ownership, from acquisition to stop or loss.
-fn own<D: Decider>(config: &ShardConfig, signs: &Signs) -> Result<(), Lost> {
+/// One ownership, from acquisition to stop or loss. A store that failed in the one before is begun anew: it is a cache.
+fn own<D: Decider>(config: &ShardConfig, signs: &Signs, store_failed: bool) -> Result<(), Lost> {
     let bell = &signs.bell;
     let began = clock::monotonic();
     let now = || Now { wall: config.log.wall(), monotonic_us: began.elapsed().as_micros() as i64 };
@@ -213,7 +214,7 @@ fn own<D: Decider>(config: &ShardConfig, signs: &Signs) -> Result<(), Lost> {
         generation: config.generation,
         suspects: Some(Arc::new(config.suspects())),
     };
-    let open = || RocksStore::open_or_begin(&config.folder).map(|store| Box::new(store) as Box<dyn Store>);
+    let open = || RocksStore::open_after(&config.folder, store_failed).map(|store| Box::new(store) as Box<dyn Store>);
     let mut owner = Owner::<D, Committer>::acquire(&setting, &(config.draw_lineage)(), &now, &open, bell, |writer, store| {
         let committing = Committing::new::<D>(config.log.clone(), &config.cluster, config.shard, writer, store);
         Committer::start(format!("{}-{}-commit", D::SERVICE, config.shard), committing, config.log.clone(), bell.clone())

@@ -73,9 +73,13 @@ impl Lost {
     pub fn is_members_own(&self) -> bool {
         match self {
             Self::ClockOff { .. } | Self::NoLogic { .. } => true,
-            Self::NotAcquired(error) => matches!(**error, AcquireError::Store(_)),
-            _ => false,
+            _ => self.is_of_store(),
         }
+    }
+
+    /// True if the local store could not be read or written.
+    pub(crate) fn is_of_store(&self) -> bool {
+        matches!(self, Self::NotAcquired(error) if matches!(**error, AcquireError::Store(_)))
     }
 
     /// True for what has an alert of its own.

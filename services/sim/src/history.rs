@@ -107,8 +107,6 @@ pub struct History {
     pub deleted: BTreeMap<(usize, u32), i64>,
     /// Events that somebody has set aside: generation, partition, offset.
     pub by_hand: BTreeSet<(usize, u32, i64)>,
-    /// When partitions of the data team's topic lost their tails: generation, partition, the new end.
-    pub tails: Vec<(i64, (usize, u32, i64))>,
     /// When the log was salvaged first, by its own time.
     pub salvaged: Option<i64>,
     open: BTreeMap<AttemptId, usize>,

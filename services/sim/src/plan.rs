@@ -128,8 +128,6 @@ pub enum Fault {
     Withdraw(u32),
     /// Two definitions of such a job, one close behind the other, by clients with different partitioners.
     Contest(u32),
-    /// A partition of the data team's topic loses its last records, and what comes next has their offsets.
-    LoseTail(usize),
     /// The data team's topic gets so many partitions more.
     AddPartitions(u32),
     /// The data team's topic is deleted, and made again so much later.
@@ -177,7 +175,6 @@ impl Fault {
             Self::Define(_) => "define",
             Self::Withdraw(_) => "withdraw",
             Self::Contest(_) => "contest",
-            Self::LoseTail(_) => "lose_tail",
             Self::AddPartitions(_) => "add_partitions",
             Self::Recreate(_) => "recreate",
         }
@@ -228,11 +225,8 @@ pub const FAULT_KINDS: &[&str] = &[
     "withdraw",
     "contest",
     "recreate",
+    "add_partitions",
 ];
-
-/// Worlds whose topics lose their tails and get more partitions are drawn. Off, as long as the product does not answer that; once on,
-/// [`FAULT_KINDS`] is to hold `lose_tail` and `add_partitions`, too.
-const TOPICS_CHANGE: bool = false;
 
 /// Number of kinds that [`draw`] chooses from.
 const KINDS: u32 = 31;
@@ -280,9 +274,7 @@ impl Plan {
             plan.draw_open_transactions(&mut apart);
         }
         plan.draw_deadly(&mut apart);
-        if TOPICS_CHANGE {
-            plan.draw_changes_of_topics(&mut apart);
-        }
+        plan.draw_partitions(&mut apart);
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }
@@ -338,11 +330,8 @@ impl Plan {
         }
     }
 
-    /// What nobody but Kafka does to a topic.
-    fn draw_changes_of_topics(&mut self, chance: &mut Rng) {
-        for _ in 0..chance.usize(..3) {
-            self.faults.push((chance.i64(MINUTE..self.faults_until), Fault::LoseTail(chance.usize(1..6))));
-        }
+    /// The data team's topic grows under jobs that wait.
+    fn draw_partitions(&mut self, chance: &mut Rng) {
         for _ in 0..chance.usize(..2) {
             self.faults.push((chance.i64(MINUTE..self.faults_until), Fault::AddPartitions(chance.u32(1..3))));
         }

@@ -16,8 +16,10 @@ const OPEN_AGAIN: Duration = Duration::from_secs(10);
 /// Keeps a shard's store warm. Stop it before [`super::start`] opens the same folder.
 pub fn stand_by<D: Decider>(config: ShardConfig) -> Result<ShardHandle, LogError> {
     spawn(format!("{}-{}-standby", D::SERVICE, config.shard), &config.log.clone(), move |signs| {
+        let mut store_failed = false;
         while !signs.is_to_stop() {
-            if let Err(error) = follow::<D>(&config, signs) {
+            if let Err(error) = follow::<D>(&config, signs, store_failed) {
+                store_failed = matches!(error, AcquireError::Store(_));
                 signs.set_ready(false);
                 tracing::warn!(service = D::SERVICE, shard = config.shard, %error, "the standby's store is opened again");
                 signs.bell.wait(OPEN_AGAIN);
@@ -26,8 +28,8 @@ pub fn stand_by<D: Decider>(config: ShardConfig) -> Result<ShardHandle, LogError
     })
 }
 
-fn follow<D: Decider>(config: &ShardConfig, signs: &Signs) -> Result<(), AcquireError> {
-    let store = Box::new(RocksStore::open_or_begin(&config.folder)?);
+fn follow<D: Decider>(config: &ShardConfig, signs: &Signs, store_failed: bool) -> Result<(), AcquireError> {
+    let store = Box::new(RocksStore::open_after(&config.folder, store_failed)?);
     let mut standby = Standby::open(&config.log, &config.cluster, (D::SERVICE, config.shard), store, clock::wall())?;
     while !signs.is_to_stop() {
         signs.looks_around();

@@ -30,6 +30,15 @@ impl RocksStore {
         })
     }
 
+    /// The same; one that could not be read or written when it was last used is begun anew, too.
+    pub fn open_after(path: &Path, failed: bool) -> Result<Self, StoreError> {
+        if failed && path.exists() {
+            tracing::warn!(store = %path.display(), "wiping the local store: it failed");
+            Self::remove(path)?;
+        }
+        Self::open_or_begin(path)
+    }
+
     /// Opens or creates the store of this folder.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let mut blocks = BlockBasedOptions::default();

@@ -78,3 +78,29 @@ fn a_store_that_is_loaded_in_pieces_has_every_row_once() {
     assert!(numbers.iter().all(|n| sums.sum(&n.to_string()) == *n));
     assert_eq!(sums.sum("total"), 1 + numbers.iter().sum::<i64>());
 }
+
+#[test]
+fn a_store_with_flipped_bits_is_begun_anew() {
+    let fixture = Fixture::new(1);
+    for number in 1..=3 {
+        // What is opened again lies in a table.
+        fixture.add(0, &["1"]);
+        let shard = fixture.start(0);
+        fixture.wait_total(0, number);
+        shard.stop();
+    }
+    let files = std::fs::read_dir(fixture.store(0)).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let tables: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "sst")).collect();
+    assert!(!tables.is_empty());
+    for table in &tables {
+        let mut bytes = std::fs::read(table).expect("a table");
+        // The first block is data, and its checksum is read with it.
+        bytes[8] ^= 1;
+        std::fs::write(table, bytes).expect("it can be written");
+    }
+    fixture.add(0, &["1"]);
+    let shard = fixture.start(0);
+    fixture.wait_total(0, 4);
+    shard.stop();
+    joins::check(&fixture);
+}

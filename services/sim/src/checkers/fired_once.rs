@@ -101,15 +101,11 @@ fn events(outcome: &Outcome<'_>, told: &Told) -> Vec<String> {
     let history = outcome.history;
     let mut numbers: BTreeSet<(Place, i64)> = BTreeSet::new();
     let mut first: BTreeMap<i64, Place> = BTreeMap::new();
-    // What was lost with a tail may have been read before or not.
-    let is_lost = |at: i64, (generation, partition, offset): Place| {
-        history.tails.iter().any(|(lost, tail)| *lost >= at && (tail.0, tail.1) == (generation, partition) && offset >= tail.2)
-    };
     for (at, accepted) in &history.accepted {
         if let Accepted::Event { partition, offset, number, generation, .. } = accepted {
             let place = (*generation, *partition, *offset);
             numbers.insert((place, *number));
-            if !history.is_kept(*at) || is_lost(*at, place) {
+            if !history.is_kept(*at) {
                 continue;
             }
             first.entry(*number).or_insert(place);

@@ -4,7 +4,6 @@ use super::SimLog;
 use super::one_machine::OneMachine;
 use super::partition::Partition;
 use orrery_log::TopicPartition;
-use orrery_model::record::Offset;
 
 impl SimLog {
     /// The next read of this partition with enough to read delivers records from further on, as if an earlier ownership's fetch
@@ -70,12 +69,6 @@ impl SimLog {
                 partition.salvage(lost.iter().find(of).map_or(0, |(_, records)| *records));
             }
         }
-    }
-
-    /// The last records of a partition are gone, and what comes next has their offsets: where it ends now. (Kafka, when a replica
-    /// that was behind became the leader.)
-    pub fn lose_tail(&self, at: &TopicPartition, records: usize) -> Option<Offset> {
-        self.lock().partition_mut(at).map(|partition| partition.lose_tail(records))
     }
 
     /// A topic has so many partitions more.

@@ -98,14 +98,6 @@ impl Partition {
         self.lost.push(from..self.end);
     }
 
-    /// The last records are gone, and so is the end that they had.
-    pub(super) fn lose_tail(&mut self, records: usize) -> Offset {
-        let kept = self.records.len().saturating_sub(records);
-        self.end = self.records.get(kept).map_or(self.end, |record| record.offset);
-        self.records.truncate(kept);
-        self.end
-    }
-
     pub(super) fn lost(&self) -> Vec<Range<Offset>> {
         self.lost.clone()
     }

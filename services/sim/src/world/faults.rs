@@ -136,7 +136,6 @@ impl World {
             Fault::Define(which) => self.define_late(which),
             Fault::Withdraw(which) => self.withdraw_late(which),
             Fault::Contest(which) => self.contest(which),
-            Fault::LoseTail(records) => self.lose_tail(records),
             Fault::AddPartitions(more) => self.log.add_partitions(TOPIC, more),
             Fault::Recreate(span) => {
                 self.delete_topic();

@@ -280,14 +280,6 @@ impl World {
         self.log.delete_topic(TOPIC).expect("it answered just now");
     }
 
-    pub(super) fn lose_tail(&mut self, records: usize) {
-        let partition = self.chance.u32(..self.partitions());
-        if let Some(end) = self.log.lose_tail(&TopicPartition::new(TOPIC, partition), records) {
-            let tail = (self.generation(), partition, end);
-            self.history.tails.push((self.now(), tail));
-        }
-    }
-
     fn committed_position(&self, topic_id: &str, partition: u32) -> i64 {
         let key = full_key(rows::POSITIONS, &rows::position_key(TOPIC, partition));
         let of_shard = |shard: u32| {
