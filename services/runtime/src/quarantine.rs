@@ -118,7 +118,8 @@ pub fn set_aside(
     place: RecordPlace,
     (by, reason): (Option<Principal>, String),
 ) -> Result<(), LogError> {
-    let topic_id = log.topic(&place.topic)?.map_or_else(String::new, |topic| topic.id);
+    let missing = || LogError::NoSuchPartition { topic: place.topic.clone(), partition: place.partition };
+    let topic_id = log.topic(&place.topic)?.ok_or_else(missing)?.id;
     log.append(vec![record(cluster, of, place, Quarantine { by, reason, topic_id })]).map(drop)
 }
 

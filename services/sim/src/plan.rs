@@ -128,8 +128,6 @@ pub enum Fault {
     Withdraw(u32),
     /// Two definitions of such a job, one close behind the other, by clients with different partitioners.
     Contest(u32),
-    /// The data team's topic gets so many partitions more.
-    AddPartitions(u32),
     /// The data team's topic is deleted, and made again so much later.
     Recreate(i64),
 }
@@ -175,7 +173,6 @@ impl Fault {
             Self::Define(_) => "define",
             Self::Withdraw(_) => "withdraw",
             Self::Contest(_) => "contest",
-            Self::AddPartitions(_) => "add_partitions",
             Self::Recreate(_) => "recreate",
         }
     }
@@ -225,7 +222,6 @@ pub const FAULT_KINDS: &[&str] = &[
     "withdraw",
     "contest",
     "recreate",
-    "add_partitions",
 ];
 
 /// Number of kinds that [`draw`] chooses from.
@@ -274,7 +270,6 @@ impl Plan {
             plan.draw_open_transactions(&mut apart);
         }
         plan.draw_deadly(&mut apart);
-        plan.draw_partitions(&mut apart);
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }
@@ -327,13 +322,6 @@ impl Plan {
         }
         for _ in 0..chance.usize(..4) {
             self.faults.push((chance.i64(MINUTE..self.faults_until), Fault::SetAside(chance.u32(..))));
-        }
-    }
-
-    /// The data team's topic grows under jobs that wait.
-    fn draw_partitions(&mut self, chance: &mut Rng) {
-        for _ in 0..chance.usize(..2) {
-            self.faults.push((chance.i64(MINUTE..self.faults_until), Fault::AddPartitions(chance.u32(1..3))));
         }
     }
 

@@ -27,7 +27,6 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::ReadByTwo, 4, "fired_once"),
     (Bug::MatchBeforeCatalog, 5, "fired_once"),
     (Bug::OldGeneration, 1, "fired_once"),
-    (Bug::PartitionsUnseen, 1, "fired_once"),
     (Bug::CancelHandBack, 46, "cancelled"),
     (Bug::ClockUnjudged, 1, "clocks"),
     (Bug::TickBeforeBacklog, 2, "stays_stopped"),

@@ -128,6 +128,9 @@ impl Inputs {
             self.missing = true; // Looked for again at every turn; the bell rings when it comes.
             return Ok(());
         };
+        if partition >= found.partitions && !self.is_ours(&topic) {
+            return Ok(()); // The topic was made again with fewer; should it get more, that is seen.
+        }
         let first = if self.is_ours(&topic) { None } else { shard.decider().reads_from(&topic, partition as i32, &found.id) };
         let position = match shard.position(&topic, partition).cloned() {
             Some(position) if position.topic_id == found.id || planted(Bug::OldGeneration) => {
@@ -331,7 +334,7 @@ impl Inputs {
     pub(super) fn find_made_again<D: Decider>(&mut self, shard: &mut Shard<D>) -> Result<(), Lost> {
         for (topic, known) in self.partitions.clone() {
             let found = self.log.topic(&topic)?;
-            self.missing |= found.as_ref().is_some_and(|found| found.partitions != known) && !planted(Bug::PartitionsUnseen);
+            self.missing |= found.as_ref().is_some_and(|found| found.partitions != known);
             for partition in 0..known {
                 let is_read = self.reading.contains_key(&(topic.clone(), partition));
                 if is_read && differs(shard, &topic, partition, found.as_ref()) {
@@ -422,9 +425,13 @@ impl Inputs {
 
     /// Where the partitions read of these topics end now.
     pub(super) fn ends_of(&self, which: impl Fn(&str) -> bool) -> Result<InputEnds, LogError> {
-        let ends = self.reading.keys().filter(|(topic, _)| which(topic)).map(|(topic, partition)| {
-            let end = self.log.end_offset(&TopicPartition { topic: topic_of(topic).into(), partition: *partition })?;
-            Ok(((topic.clone(), *partition), end))
+        let ends = self.reading.keys().filter(|(topic, _)| which(topic)).filter_map(|(topic, partition)| {
+            match self.log.end_offset(&TopicPartition { topic: topic_of(topic).into(), partition: *partition }) {
+                Ok(end) => Some(Ok(((topic.clone(), *partition), end))),
+                // A user topic may go, or be made again with fewer partitions: reading it finds that out.
+                Err(LogError::NoSuchPartition { .. }) if !self.is_ours(topic) => None,
+                Err(error) => Some(Err(error)),
+            }
         });
         ends.collect()
     }

@@ -2,7 +2,6 @@
 
 use super::SimLog;
 use super::one_machine::OneMachine;
-use super::partition::Partition;
 use orrery_log::TopicPartition;
 
 impl SimLog {
@@ -68,14 +67,6 @@ impl SimLog {
                 let of = |(at, _): &&(TopicPartition, usize)| *at.topic == **topic && at.partition == n;
                 partition.salvage(lost.iter().find(of).map_or(0, |(_, records)| *records));
             }
-        }
-    }
-
-    /// A topic has so many partitions more.
-    pub fn add_partitions(&self, name: &str, more: u32) {
-        if let Some(held) = self.lock().topics.get_mut(name) {
-            held.topic.partitions += more;
-            held.partitions.extend((0..more).map(|_| Partition::default()));
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::crash::DEADLY;
 use crate::history::Accepted;
 use crate::plan::SECOND;
 use orrery_allocator::Allocator;
-use orrery_log::Log;
+use orrery_log::{Log, Topic};
 use orrery_model::decider::Decider;
 use orrery_model::id::Principal;
 use orrery_model::record::NewRecord;
@@ -56,7 +56,7 @@ impl World {
         };
         let Some(place) = place.filter(|place| place.0 == self.generation()) else { return };
         let records = self.quarantines(RecordPlace { topic: TOPIC.into(), partition: place.1, offset: place.2 });
-        if self.log.append(records).is_ok() {
+        if !records.is_empty() && self.log.append(records).is_ok() {
             self.history.by_hand.insert(place);
         }
     }
@@ -69,7 +69,7 @@ impl World {
             Some(ours) if Allocator::inputs().contains(&ours) => vec![(Allocator::SERVICE, place.partition)],
             Some(_) => vec![(Trigger::SERVICE, place.partition)],
         };
-        let topic_id = self.log.topic(&place.topic).ok().flatten().map_or_else(String::new, |topic| topic.id);
+        let Ok(Some(Topic { id: topic_id, .. })) = self.log.topic(&place.topic) else { return Vec::new() };
         let quarantine = Quarantine { by: Principal::parse("ann").ok(), reason: "of a test".into(), topic_id };
         readers.into_iter().map(|of| record(&self.cluster, of, place.clone(), quarantine.clone())).collect()
     }

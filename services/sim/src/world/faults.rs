@@ -1,6 +1,5 @@
 //! Faults: what the plan says goes wrong, and how it is mended.
 
-use super::load::TOPIC;
 use super::{Happening, World};
 use crate::machine::wall;
 use crate::plan::{Fault, SECOND};
@@ -136,7 +135,6 @@ impl World {
             Fault::Define(which) => self.define_late(which),
             Fault::Withdraw(which) => self.withdraw_late(which),
             Fault::Contest(which) => self.contest(which),
-            Fault::AddPartitions(more) => self.log.add_partitions(TOPIC, more),
             Fault::Recreate(span) => {
                 self.delete_topic();
                 self.after(span, Happening::Heals(Healing::Topic));
