@@ -110,7 +110,7 @@ pub fn record(cluster: &Cluster, (service, shard): (&str, u32), place: RecordPla
     admin_record(cluster, service, change, by)
 }
 
-/// A person sets a record aside, of the topic that has the name now.
+/// A person sets a record aside, of the topic that has the name now; if none has, of whichever will.
 pub fn set_aside(
     log: &dyn Log,
     cluster: &Cluster,
@@ -118,8 +118,7 @@ pub fn set_aside(
     place: RecordPlace,
     (by, reason): (Option<Principal>, String),
 ) -> Result<(), LogError> {
-    let missing = || LogError::NoSuchPartition { topic: place.topic.clone(), partition: place.partition };
-    let topic_id = log.topic(&place.topic)?.ok_or_else(missing)?.id;
+    let topic_id = log.topic(&place.topic)?.map_or_else(String::new, |topic| topic.id);
     log.append(vec![record(cluster, of, place, Quarantine { by, reason, topic_id })]).map(drop)
 }
 

@@ -78,11 +78,7 @@ impl World {
             Fault::Reboot(n) => self.reboot(n),
             Fault::MemberClock(m, skew) => self.set_member_clock(m, skew),
             Fault::AgentClock(n, skew) => self.nodes[n].skew = skew,
-            Fault::Stray(shard, further) => {
-                let (service, shard) = self.key(shard);
-                let topic = if service == "trigger" { topics::OUTCOMES } else { topics::TASKS };
-                self.log.stray(TopicPartition::new(&self.cluster.topic(topic), shard), further);
-            }
+            Fault::Stray(shard, further) => self.stray(shard, further),
             Fault::LogOutage(span) => {
                 self.log.set_reachable(false);
                 self.after(span, Happening::Heals(Healing::Log));
@@ -91,6 +87,12 @@ impl World {
             Fault::Salvage(records) => self.salvage(records),
             load => self.strike_with_load(load),
         }
+    }
+
+    fn stray(&mut self, shard: u32, further: usize) {
+        let (service, shard) = self.key(shard);
+        let topic = if service == "trigger" { topics::OUTCOMES } else { topics::TASKS };
+        self.log.stray(TopicPartition::new(&self.cluster.topic(topic), shard), further);
     }
 
     fn leap(&mut self, years: i64, how: u32, span: i64) {
