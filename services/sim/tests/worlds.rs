@@ -24,7 +24,7 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::NoReack, 4, "ended"),
     (Bug::OlderJob, 19, "catalog"),
     (Bug::NotForwarded, 1, "fired_once"),
-    (Bug::ReadByTwo, 4, "fired_once"),
+    (Bug::ReadByTwo, 1, "fired_once"),
     (Bug::MatchBeforeCatalog, 5, "fired_once"),
     (Bug::OldGeneration, 1, "fired_once"),
     (Bug::CancelHandBack, 46, "cancelled"),
