@@ -2,6 +2,7 @@
 
 use crate::standalone::draw_lineage;
 use anyhow::{Context, Result, bail};
+use rustix::process::{getegid, geteuid};
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -15,7 +16,7 @@ const OURS: [&str; 5] = ["log", "store", "agent", "token", "supervisor.journal"]
 
 /// Makes the data folder of a service that starts tasks.
 pub(crate) fn make_folder_for_tasks(dir: &Path) -> Result<()> {
-    make(dir, if is_root() { THROUGH } else { CLOSED })
+    make(dir, if geteuid().is_root() { THROUGH } else { CLOSED })
 }
 
 /// Makes a folder for nobody else.
@@ -56,15 +57,9 @@ struct Us {
 
 impl Us {
     fn this_process() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let numbers = |field: &str| -> Vec<u32> {
-            let line = status.lines().find_map(|line| line.strip_prefix(field));
-            line.map(|line| line.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect()).unwrap_or_default()
-        };
-        // Real, effective, saved and that of the file system, which counts here.
-        let last = |field| numbers(field).last().copied();
-        let owner = || fs::metadata("/proc/self").map_or(0, |meta| meta.uid());
-        Self { uid: last("Uid:").unwrap_or_else(owner), groups: last("Gid:").into_iter().chain(numbers("Groups:")).collect() }
+        let others = rustix::process::getgroups().unwrap_or_default();
+        let groups = std::iter::once(getegid()).chain(others).map(|group| group.as_raw()).collect();
+        Self { uid: geteuid().as_raw(), groups }
     }
 }
 
@@ -122,11 +117,6 @@ fn write_new(path: &Path, token: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
     writeln!(file, "{token}")?;
     file.sync_all()
-}
-
-/// The owner of what this process makes is root.
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
 
 #[cfg(test)]

@@ -100,6 +100,18 @@ pub fn alert_record(cluster: &Cluster, about: &str, alert: &Alert) -> NewRecord 
     record(cluster, topics::ALERTS, about, ALERT.encode(alert))
 }
 
+/// Appends an alert on a thread of its own: what it tells of may be why the log takes its time, or cannot be reached.
+pub fn append_aside(log: Arc<dyn Log>, alert: NewRecord) {
+    let append = move || {
+        if let Err(error) = log.append(vec![alert]) {
+            tracing::error!(%error, "no alert was written");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("alert".into()).spawn(append) {
+        tracing::error!(%error, "no alert is written: there is no thread for it");
+    }
+}
+
 /// The record by which a member announces itself.
 pub fn announcement(cluster: &Cluster, member: &Member) -> NewRecord {
     record(cluster, topics::MEMBERS, &member.member, MEMBER.encode(member))

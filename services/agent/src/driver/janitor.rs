@@ -46,15 +46,12 @@ impl Janitor {
                 }
             }
             loop {
-                let (added, ended) = match finished.recv_timeout(RETRY) {
-                    Ok(attempt) => (kept.add(&dir, attempt), false),
-                    Err(mpsc::RecvTimeoutError::Timeout) => (kept.retry(&dir), false),
-                    Err(mpsc::RecvTimeoutError::Disconnected) => (false, true),
+                let has_changed = match finished.recv_timeout(RETRY) {
+                    Ok(attempt) => kept.add(&dir, attempt),
+                    Err(mpsc::RecvTimeoutError::Timeout) => kept.retry(&dir),
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 };
-                if ended {
-                    return;
-                }
-                if added {
+                if has_changed {
                     tell(&kept);
                 }
             }

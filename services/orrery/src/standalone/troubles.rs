@@ -5,7 +5,7 @@ use orrery_log::Log;
 use orrery_log::embedded::{EmbeddedLog, Salvaged};
 use orrery_model::messages::Alert;
 use orrery_model::record::NewRecord;
-use orrery_runtime::membership::alert_record;
+use orrery_runtime::membership::{alert_record, append_aside};
 use orrery_runtime::messages::Cluster;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,22 +19,14 @@ const RANGES_MOST: usize = 100;
 pub(super) struct Troubles(Mutex<Option<String>>);
 
 impl Troubles {
-    /// Tells of the log's trouble, if it has another one than before. An alert takes its time on a bad disk, so nobody waits for it.
+    /// Tells of the log's trouble, if it has another one than before.
     pub(super) fn tell(&self, log: &Arc<EmbeddedLog>, cluster: &Cluster) {
         let trouble = log.trouble();
         let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), trouble.clone());
         let Some(detail) = trouble.filter(|trouble| before.as_ref() != Some(trouble)) else { return };
         tracing::error!(detail, "the log is in trouble");
         let code = if log.holds_ticks() { "clock_held" } else { "log_damaged" };
-        let (log, record) = (log.clone(), alert(log, cluster, code, detail));
-        let append = move || {
-            if let Err(error) = log.append(vec![record]) {
-                tracing::error!(%error, "no alert was written");
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("trouble".into()).spawn(append) {
-            tracing::error!(%error, "no alert is written: there is no thread for it");
-        }
+        append_aside(log.clone(), alert(log, cluster, code, detail));
     }
 }
 

@@ -2,7 +2,7 @@
 //! counted, shown until an ownership has lasted, and told as an alert.
 
 use super::ShardConfig;
-use crate::membership::alert_record;
+use crate::membership::{alert_record, append_aside};
 use crate::owner::Lost;
 use orrery_model::messages::Alert;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ impl GivingUp {
         self.holds_since = None;
         self.times += 1;
         why.clone_into(&mut self.why);
-        self.times >= TOLD_FROM && self.times.is_multiple_of(TOLD_FROM) && (self.times / TOLD_FROM).is_power_of_two()
+        self.times.is_multiple_of(TOLD_FROM) && (self.times / TOLD_FROM).is_power_of_two()
     }
 
     /// How often it was given up in a row and why the last time, if that is too often.
@@ -48,22 +48,14 @@ impl GivingUp {
     }
 }
 
-/// Tells of it as an alert. A log that cannot be reached may be why, so nobody waits for that.
+/// Tells of it as an alert.
 pub(super) fn tell(config: &ShardConfig, service: &str, lost: Option<&Lost>, trouble: &str) {
     if lost.is_some_and(Lost::is_told) {
         return;
     }
     let detail = format!("member {}: {service}/{} {trouble}", config.member.member, config.shard);
     let alert = Alert { job: None, run: None, code: "shard_given_up".into(), detail, at: config.log.wall() };
-    let (log, record) = (config.log.clone(), alert_record(&config.cluster, &config.member.member, &alert));
-    let append = move || {
-        if let Err(error) = log.append(vec![record]) {
-            tracing::error!(%error, "no alert was written");
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("given-up".into()).spawn(append) {
-        tracing::error!(%error, "no alert is written: there is no thread for it");
-    }
+    append_aside(config.log.clone(), alert_record(&config.cluster, &config.member.member, &alert));
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What was fetched of one partition, from a position on.
 
 use crate::Fetch;
+use orrery_model::payload::Payload;
 use orrery_model::record::{Offset, Record, data_bytes};
 use orrery_model::time::Timestamp;
 use std::collections::VecDeque;
@@ -35,22 +36,18 @@ pub(super) struct Window {
     doubted: bool,
 }
 
-/// Which record it was, without keeping it.
-#[derive(Clone, PartialEq, Eq)]
+/// What is compared of a record. Its bytes are shared with those who read it, and stay for as long as it is the last.
+#[derive(PartialEq, Eq)]
 struct Last {
     offset: Offset,
     appended: Timestamp,
-    digest: blake3::Hash,
+    key: Option<Payload>,
+    value: Option<Payload>,
 }
 
 impl Last {
-    fn of(record: &Record) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for part in [&record.key, &record.value] {
-            let bytes = part.as_ref().map_or(&[][..], |part| part.as_bytes());
-            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
-        }
-        Self { offset: record.offset, appended: record.appended, digest: hasher.finalize() }
+    fn of(Record { offset, appended, key, value, .. }: &Record) -> Self {
+        Self { offset: *offset, appended: *appended, key: key.clone(), value: value.clone() }
     }
 }
 
@@ -190,7 +187,6 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orrery_model::payload::Payload;
 
     fn record(offset: Offset, bytes: usize) -> Record {
         let value = Some(Payload::from(vec![7; bytes].as_slice()));
