@@ -3,6 +3,7 @@
 use crate::plan::MINUTE;
 use orrery_model::id::{AgentId, AttemptId};
 use orrery_model::messages::EndKind;
+use orrery_model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One process.
@@ -76,8 +77,8 @@ pub struct Heard {
     pub session: i64,
     /// How long the allocator is to wait for the next one, milliseconds.
     pub lease_ms: i64,
-    /// When, microseconds of true time.
-    pub at_us: i64,
+    /// When, by the log's clock, which is what leases are judged by.
+    pub at: Timestamp,
 }
 
 /// Everything noted, in order.
@@ -109,7 +110,6 @@ pub struct History {
     pub by_hand: BTreeSet<(usize, u32, i64)>,
     /// When the log was salvaged first, by its own time.
     pub salvaged: Option<i64>,
-    open: BTreeMap<AttemptId, usize>,
 }
 
 impl History {
@@ -118,16 +118,14 @@ impl History {
         self.salvaged.is_none_or(|salvaged| at_us > salvaged + MINUTE)
     }
 
-    /// A process starts.
-    pub fn started(&mut self, attempt: &AttemptId, agent: &str, at_us: i64) {
-        self.open.insert(attempt.clone(), self.starts.len());
+    /// A process starts; by what is returned its end is told.
+    pub fn started(&mut self, attempt: &AttemptId, agent: &str, at_us: i64) -> usize {
         self.starts.push(Start { attempt: attempt.clone(), agent: agent.into(), at_us, end: None });
+        self.starts.len() - 1
     }
 
     /// It ends.
-    pub fn ended(&mut self, attempt: &AttemptId, kind: EndKind, at_us: i64) {
-        if let Some(start) = self.open.remove(attempt) {
-            self.starts[start].end = Some((at_us, kind));
-        }
+    pub fn ended(&mut self, start: usize, kind: EndKind, at_us: i64) {
+        self.starts[start].end = Some((at_us, kind));
     }
 }

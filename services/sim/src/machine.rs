@@ -23,6 +23,8 @@ pub struct Machine {
 }
 
 struct Running {
+    /// By which the history knows it.
+    start: usize,
     process: Process,
     started_us: i64,
     ends_us: i64,
@@ -67,8 +69,8 @@ impl Machine {
         }
         self.pids += 1;
         let process = Process { pid: self.pids, started_at: wall(now_us) };
-        history.started(&task.attempt, who, now_us);
-        let running = Running { process, started_us: now_us, ends_us: now_us + fortune.runs_us, kind: fortune.kind, reason: None };
+        let start = history.started(&task.attempt, who, now_us);
+        let running = Running { start, process, started_us: now_us, ends_us: now_us + fortune.runs_us, kind: fortune.kind, reason: None };
         self.live.insert(task.attempt.clone(), running);
         Event::Started { attempt: task.attempt.clone(), process }
     }
@@ -117,8 +119,8 @@ impl Machine {
     }
 
     fn end(&mut self, attempt: &AttemptId, now_us: i64, history: &mut History) -> Option<Event> {
-        let Running { process, started_us, kind, reason, .. } = self.live.remove(attempt)?;
-        history.ended(attempt, kind, now_us);
+        let Running { start, process, started_us, kind, reason, .. } = self.live.remove(attempt)?;
+        history.ended(start, kind, now_us);
         let end = end(kind, reason, (now_us - started_us) / 1_000, now_us);
         let ended = Ended { attempt: attempt.clone(), process: Some(process), end, sandbox_kept: false };
         self.ended.insert(attempt.clone(), ended.clone());
@@ -139,7 +141,7 @@ impl Machine {
 
     /// Power is lost and comes back: nothing runs, and only files remain.
     pub fn reboot(&mut self, now_us: i64, history: &mut History) {
-        self.live.keys().for_each(|attempt| history.ended(attempt, EndKind::Lost, now_us));
+        self.live.values().for_each(|running| history.ended(running.start, EndKind::Lost, now_us));
         *self = Self { boots: self.boots + 1, booted_us: now_us, pids: self.pids, ..Self::default() };
     }
 }

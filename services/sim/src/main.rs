@@ -120,24 +120,27 @@ fn one(seed: u64, out: &Path) -> ExitCode {
     if report.findings.is_empty() {
         return ExitCode::SUCCESS;
     }
-    report.findings.iter().for_each(|finding| println!("  {}: {}", finding.checker, finding.what));
+    write_log(Plan::of(seed), &out.join(format!("seed-{seed}")));
     let checker = report.findings[0].checker;
     let least = shrink(&Plan::of(seed), checker, SHRINK_RUNS);
     println!("{checker} still finds something with {} of the faults:", least.faults.len());
     least.faults.iter().for_each(|(at, fault)| println!("  {at:>12} {fault:?}"));
-    let mut world = World::new(least);
+    write_log(least, &out.join(format!("seed-{seed}-least")));
+    ExitCode::FAILURE
+}
+
+/// Runs a world and leaves its log in a folder of its own.
+fn write_log(plan: Plan, folder: &Path) {
+    let mut world = World::new(plan);
     world.run();
-    let folder = out.join(format!("seed-{seed}"));
     let outcome = world.outcome();
-    match std::fs::create_dir_all(&folder)
-        .map_err(|e| e.to_string())
-        .and_then(|()| export(&*outcome.log, &folder).map_err(|e| e.to_string()))
-    {
+    check(&outcome).iter().for_each(|finding| println!("  {}: {}", finding.checker, finding.what));
+    let removed = std::fs::remove_dir_all(folder).or_else(|error| if folder.exists() { Err(error) } else { Ok(()) });
+    let written = removed.and_then(|()| std::fs::create_dir_all(folder)).map_err(|error| error.to_string());
+    match written.and_then(|()| export(&*outcome.log, folder).map_err(|error| error.to_string())) {
         Ok(()) => println!("its log is in {0}: orrery audit log --data-dir {0}", folder.display()),
         Err(why) => println!("its log could not be written to {}: {why}", folder.display()),
     }
-    println!("{} findings in the smaller world", check(&outcome).len());
-    ExitCode::FAILURE
 }
 
 /// How many seeds a planted defect lives.

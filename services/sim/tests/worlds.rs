@@ -53,6 +53,7 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::QuarantineNeighbour, 2, "set_aside"),
     (Bug::HandUnwritten, 3, "set_aside"),
     (Bug::OldLineage, 10, "salvaged"),
+    (Bug::EpochAlone, 210, "ended"),
     (Bug::HoldIgnored, 10, "clocks"),
 ];
 

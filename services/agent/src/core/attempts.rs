@@ -182,9 +182,8 @@ impl AgentCore {
     }
 
     /// A launch that is answered with its end.
-    pub(super) fn refuse(&mut self, attempt: AttemptId, reason: String, now: Now) {
-        let end = Some(simple_end(EndKind::NotStarted, reason, now.wall));
-        self.attempts.insert(attempt.clone(), Attempt { end, refused: true, ..Attempt::new() });
+    pub(super) fn refuse(&mut self, attempt: AttemptId, end: End) {
+        self.attempts.insert(attempt.clone(), Attempt { end: Some(end), refused: true, ..Attempt::new() });
         self.queue(&attempt);
     }
 
@@ -307,7 +306,7 @@ pub(super) struct Acknowledged {
     pub(super) forget: Vec<AttemptId>,
 }
 
-fn simple_end(kind: EndKind, reason: String, ended_at: Timestamp) -> End {
+pub(super) fn simple_end(kind: EndKind, reason: String, ended_at: Timestamp) -> End {
     End { kind, code: None, signal: None, reason: Some(reason), wall_ms: 0, cpu_ms: 0, peak_memory: 0, ended_at }
 }
 

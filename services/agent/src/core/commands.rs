@@ -1,11 +1,11 @@
 //! What the allocator orders, and which of its commands are void (protocol §8.1, §8.3).
 
-use super::attempts::{Acknowledged, Attempt};
+use super::attempts::{Acknowledged, Attempt, simple_end};
 use super::{AgentCore, CommandRecord, Effect, KNOWN_MAX, Now, REFUSED_MAX};
 use crate::journal::Line;
 use crate::wire::{STARTS_PER_FRAME, StartTask};
 use orrery_model::id::AttemptId;
-use orrery_model::messages::{COMMANDS, Command, Order, TaskSpec};
+use orrery_model::messages::{COMMANDS, Command, End, EndKind, Order, TaskSpec};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::record::{ID_HEADER, MessageId, Record};
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ pub enum Dropped {
     NotWelcomed,
     /// A launch of an attempt that is over and acknowledged.
     LaunchForgotten,
-    /// A launch beyond [`REFUSED_MAX`].
+    /// A launch that not even an answer is kept for: beyond [`REFUSED_MAX`].
     TooMany,
     /// A kill of an attempt that is not known.
     KillUnknown,
@@ -39,7 +39,7 @@ impl CommandRecord {
         match (id, packed) {
             (Some(id), Some(Ok(packed))) => {
                 let commands = packed.items.into_iter().map(|item| (item.seq, item.body)).collect();
-                Some(Self { cell: i32::try_from(id.shard).ok()?, epoch: id.epoch, commands })
+                Some(Self { cell: i32::try_from(id.shard).ok()?, lineage: id.lineage, epoch: id.epoch, commands })
             }
             (None, _) => {
                 tracing::warn!(offset = record.offset, "a record on commands has no orrery-id; it is left out");
@@ -89,11 +89,13 @@ impl AgentCore {
                 self.count(Dropped::OtherCell, mine);
                 continue;
             }
-            if record.epoch < self.highest_epoch {
+            // Of one lineage only: behind a salvage its allocator counts from an earlier epoch on.
+            let (lineage, epoch) = &self.allocator;
+            if record.epoch < *epoch && (record.lineage == *lineage || planted(Bug::EpochAlone)) {
                 self.count(Dropped::OldEpoch, mine);
                 continue;
             }
-            self.highest_epoch = record.epoch;
+            self.allocator = (record.lineage, record.epoch);
             for (seq, command) in record.commands {
                 if command.agent != self.agent {
                     continue;
@@ -155,12 +157,27 @@ impl AgentCore {
             self.queue_again(&attempt);
         } else if self.forgotten.contains(&attempt) {
             self.count(Dropped::LaunchForgotten, true);
+            self.answer_forgotten(attempt, now);
         } else if self.has_room() {
             self.attempts.insert(attempt.clone(), Attempt::new());
             orders.launched.push(Line::Launched { attempt });
             orders.starts.push(StartTask::new(spec, fence));
-        } else if self.attempts.len() < KNOWN_MAX + REFUSED_MAX {
-            self.refuse(attempt, format!("the agent knows {KNOWN_MAX} attempts already"), now);
+        } else {
+            let reason = format!("the agent knows {KNOWN_MAX} attempts already");
+            self.answer(attempt, simple_end(EndKind::NotStarted, reason, now.wall));
+        }
+    }
+
+    /// Its end was acknowledged: either this is a copy of a launch long past, and the answer means nothing to anybody, or the
+    /// allocator's log has lost that end since, and the answer spares it from waiting for ever.
+    fn answer_forgotten(&mut self, attempt: AttemptId, now: Now) {
+        let reason = "this agent has run it before, and no longer knows how it ended";
+        self.answer(attempt, simple_end(EndKind::Lost, reason.into(), now.wall));
+    }
+
+    fn answer(&mut self, attempt: AttemptId, end: End) {
+        if self.attempts.len() < KNOWN_MAX + REFUSED_MAX {
+            self.refuse(attempt, end);
         } else {
             self.count(Dropped::TooMany, true);
         }

@@ -117,6 +117,8 @@ pub enum Input {
 pub struct CommandRecord {
     /// Shard of the sending allocator.
     pub cell: i32,
+    /// Its lineage.
+    pub lineage: String,
     /// Its epoch.
     pub epoch: i64,
     /// The commands, those of other agents too, each with the number of the decision that sent it: it only ever grows, so that
@@ -170,7 +172,8 @@ pub struct AgentCore {
     session: Session,
     /// The allocator has welcomed the session.
     registered: bool,
-    highest_epoch: i64,
+    /// Lineage and highest epoch of what the allocator has sent.
+    allocator: (String, i64),
     lease_until: Option<i64>,
     next_heartbeat: i64,
     /// A boot time before the session's first heartbeat was sent: if the log has that one, the allocator counts from then.
@@ -214,7 +217,7 @@ impl AgentCore {
             last_boot_id: recovered.boot_id,
             session,
             registered: false,
-            highest_epoch: i64::MIN,
+            allocator: (String::new(), i64::MIN),
             lease_until: None,
             next_heartbeat: i64::MAX,
             first_heartbeat: None,

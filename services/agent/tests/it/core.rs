@@ -78,9 +78,19 @@ fn session(counter: i64) -> Session {
 
 /// One record of the allocator of our cell, of this epoch, for this session.
 fn orders(epoch: i64, counter: i64, orders: Vec<Order>) -> Input {
+    orders_of("beef", epoch, counter, orders)
+}
+
+/// The same of an allocator's lineage.
+fn orders_of(lineage: &str, epoch: i64, counter: i64, orders: Vec<Order>) -> Input {
     let agent = AgentId::parse("me").unwrap();
     let command = |order| Command { agent: agent.clone(), session: session(counter), order };
-    Input::Commands(vec![CommandRecord { cell: CELL, epoch, commands: orders.into_iter().map(|order| (epoch, command(order))).collect() }])
+    Input::Commands(vec![CommandRecord {
+        cell: CELL,
+        lineage: lineage.into(),
+        epoch,
+        commands: orders.into_iter().map(|order| (epoch, command(order))).collect(),
+    }])
 }
 
 #[test]
@@ -189,8 +199,12 @@ fn a_launch_is_journalled_started_told_and_forgotten() {
     assert_eq!(world.step(Input::StatusAppended { ok: true }), NOTHING);
     assert_eq!(world.step(orders(3, 1, vec![acknowledge("a.1", 1)])), NOTHING);
     assert_eq!(world.step(orders(3, 1, vec![acknowledge("a.1", 2)])), ["journal: forgotten a.1", "forget [a.1]"]);
-    assert_eq!(world.step(orders(3, 1, vec![launch("a.1"), acknowledge("a.1", 2)])), NOTHING);
+    // An allocator that has lost that end launches it again: it is not run, and not left without an answer.
+    assert_eq!(world.step(orders(3, 1, vec![launch("a.1")])), ["status 1: a.1/2 lost"]);
     assert_eq!(world.dropped(Dropped::LaunchForgotten), 1);
+    assert_eq!(world.step(orders(3, 1, vec![acknowledge("a.1", 2)])), NOTHING);
+    assert_eq!(world.step(orders(3, 1, vec![launch("a.1")])), NOTHING, "one status record is under way at a time");
+    assert_eq!(world.step(Input::StatusAppended { ok: true }), ["status 1: a.1/2 lost"]);
 }
 
 #[test]
@@ -213,7 +227,12 @@ fn void_commands_are_dropped_and_counted() {
     let foreign = |cell, agent: &str| {
         let agent = AgentId::parse(agent).unwrap();
         let commands = vec![Command { agent, session: session(1), order: launch("x.1") }];
-        Input::Commands(vec![CommandRecord { cell, epoch: 9, commands: commands.into_iter().map(|command| (7, command)).collect() }])
+        Input::Commands(vec![CommandRecord {
+            cell,
+            lineage: "beef".into(),
+            epoch: 9,
+            commands: commands.into_iter().map(|command| (7, command)).collect(),
+        }])
     };
     world.step(orders(5, 1, Vec::new()));
     let table = [
@@ -231,6 +250,16 @@ fn void_commands_are_dropped_and_counted() {
         assert_eq!(world.step(input.clone()), NOTHING, "{input:?}");
         assert_eq!(why.map(|why| world.dropped(why)), before.map(|n| n + 1), "{input:?}");
     }
+}
+
+#[test]
+fn an_allocator_whose_log_was_salvaged_is_obeyed_from_its_earlier_epoch_on() {
+    let mut world = World::registered();
+    world.step(orders_of("beef", 9, 1, Vec::new()));
+    let launched = ["journal synced: launched a.1", "start a.1#4"];
+    assert_eq!(world.step(orders_of("cafe", 4, 1, vec![launch("a.1")])), launched);
+    assert_eq!(world.step(orders_of("cafe", 3, 1, vec![launch("b.1")])), NOTHING);
+    assert_eq!(world.dropped(Dropped::OldEpoch), 1);
 }
 
 #[test]

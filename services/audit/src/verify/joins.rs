@@ -68,9 +68,8 @@ impl Joins {
     }
 
     fn begins_generation(&mut self, topic: &str, partition: i32, anew: Standing) {
-        if let Some(standing) = self.at_mut(topic, partition) {
-            *standing = anew;
-        }
+        // Also where nothing was read before: what is set aside there first is of this generation.
+        self.stands_at(topic.into(), partition, anew.generation, anew.next);
         let rereads = self.positions.iter_mut().filter(|(known, _)| reread_of(known).is_some_and(|(of, _)| of == topic));
         rereads.for_each(|(_, standings)| {
             standings.remove(&partition);
@@ -147,6 +146,16 @@ mod tests {
         let gap = Observation::Gap { topic: "t".into(), partition: 0, from: 14, to: 20 };
         joins.follow(&Source::Observed {}, &[], Some(&gap)).expect("a gap that was seen");
         joins.follow(&record(20, 21, 0), &[], None).expect("goes on behind it");
+    }
+
+    #[test]
+    fn what_is_dropped_first_of_a_topic_that_was_made_again_is_of_its_generation() {
+        let mut joins = Joins::default();
+        let again = Observation::TopicRecreated { topic: "t".into(), generation: 1, partition: 0, topic_id: "b".into() };
+        joins.follow(&Source::Observed {}, &[], Some(&again)).expect("nothing was read before");
+        joins.follow(&Source::FromTick {}, &[drop_of(0, 1)], None).expect("dropped from its begin on");
+        let read = StartPosition { topic: "t".into(), generation: 1, partition: 0, offset: 1, topic_id: "b".into() };
+        joins.stands(&read).expect("where the shell says");
     }
 
     #[test]

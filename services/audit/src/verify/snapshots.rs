@@ -89,6 +89,9 @@ pub(super) struct Snapshots {
     setting: SnapshotSetting,
     /// Found, and not compared yet; in their order.
     pending: VecDeque<WholeSnapshot>,
+    /// What is wrong with one of another lineage than its entry, unless the journal goes on in that lineage: before and behind a
+    /// salvage entries have the same numbers.
+    of_other: Option<Divergence>,
     /// The last entry that one named when verifying began.
     named_at_begin: i64,
     /// Time of the last transaction behind which one was due.
@@ -101,7 +104,15 @@ pub(super) struct Snapshots {
 
 impl Snapshots {
     pub(super) const fn new(setting: SnapshotSetting) -> Self {
-        Self { setting, pending: VecDeque::new(), named_at_begin: 0, due: None, may_be_last: None, derived: BTreeMap::new() }
+        Self {
+            setting,
+            pending: VecDeque::new(),
+            of_other: None,
+            named_at_begin: 0,
+            due: None,
+            may_be_last: None,
+            derived: BTreeMap::new(),
+        }
     }
 
     /// The journal must hold the entries of all that were found by now.
@@ -131,10 +142,10 @@ impl Derived {
         let (head, Self { link, state_hash }) = (&snapshot.head, self);
         let at = (head.at.to_string(), link.at.to_string());
         let fields = [
+            ("its lineage is not the journal's", &head.lineage, &link.lineage),
             ("its rows are not what the entries lead to", &snapshot.state_hash, state_hash),
             ("its head's state hash is not what the entries lead to", &head.state_hash, state_hash),
             ("its hash chain is not the journal's", &head.chain, &link.chain),
-            ("its lineage is not the journal's", &head.lineage, &link.lineage),
             ("its time is not the journal's", &at.0, &at.1),
         ];
         let (what, recorded, derived) = fields.into_iter().find(|(_, recorded, derived)| recorded != derived)?;
@@ -198,8 +209,12 @@ impl<D: Decider> Deriver<D> {
     /// Compares the snapshots that were taken at this entry, which was derived just now.
     pub(super) fn compare_snapshots(&mut self, entry: &Entry<D::Input, D::Decision>) -> Option<Divergence> {
         while let Some(snapshot) = self.snapshots.next_up_to(entry.seq) {
-            self.report.snapshots += 1;
             let diverged = self.derived_at(Link::of(entry)).compare(&snapshot);
+            if snapshot.head.lineage != entry.lineage {
+                self.snapshots.of_other = self.snapshots.of_other.take().or(diverged);
+                continue;
+            }
+            self.report.snapshots += 1;
             if diverged.is_some() {
                 return diverged;
             }
@@ -233,9 +248,13 @@ impl<D: Decider> Deriver<D> {
         Derived { link, state_hash: self.hash_now() }
     }
 
-    /// A snapshot of entries that the journal does not hold. Those that came since verifying began may be ahead of what can be read
+    /// A snapshot of a lineage, or of entries, that the journal does not hold. Those that came since verifying began may be ahead of what can be read
     /// of it: on Kafka a commit is seen in one partition before it is in another.
     pub(super) fn check_last_snapshot(&mut self, last: i64) {
+        self.report.divergence = self.snapshots.of_other.take();
+        if self.report.divergence.is_some() {
+            return;
+        }
         if let Some(snapshot) = self.snapshots.last_of_begin() {
             let (what, last) = ("the journal ends before its entry: entries are missing", last.to_string());
             self.report.divergence = Some(differs(snapshot, what, &snapshot.head.last_seq.to_string(), &last));

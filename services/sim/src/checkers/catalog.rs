@@ -61,8 +61,11 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
         let others = owned.iter().filter(|(_, entry)| outcome.cluster.owner_of_job(&entry.job) != *shard);
         let others: BTreeMap<&String, &CatalogEntry> = others.collect();
         let known: BTreeMap<&String, &CatalogEntry> = known.iter().collect();
-        if others != known {
-            found.push(format!("trigger/{shard} has learned {known:?}, but the owners hold {others:?}"));
+        for job in others.keys().chain(known.keys()).copied().collect::<BTreeSet<_>>() {
+            let (held, learned) = (others.get(job), known.get(job));
+            if held != learned {
+                found.push(format!("trigger/{shard} has learned of {job} {learned:?}, but its owner holds {held:?}"));
+            }
         }
     }
     found

@@ -27,10 +27,22 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
     let is_kept = |run: &&RunRecord| outcome.history.is_kept(run.created_at.0 - wall(0).0);
     let open = runs.values().filter(|run| !run.state.is_final() && run.created_at < due).filter(is_kept);
     let mut found: Vec<String> = open
-        .map(|run| format!("run {} of {} ({}) is still {} after {} attempts", run.run, run.job, run.cause, run.state, run.attempts))
+        .map(|run| {
+            format!(
+                "run {} of {} ({}) of {} us is still {} after {} attempts",
+                run.run,
+                run.job,
+                run.cause,
+                run.created_at.0 - wall(0).0,
+                run.state,
+                run.attempts
+            )
+        })
         .collect();
     let left = outcome.history.starts.iter().filter(|start| start.end.is_none() && start.at_us < outcome.plan.ends - LONGEST);
-    found.extend(left.map(|start| format!("the process of {} on {} never ended", start.attempt, start.agent)));
+    found.extend(
+        left.map(|start| format!("the process of {} on {} has run since {} us and never ended", start.attempt, start.agent, start.at_us)),
+    );
     found.extend(outcome.history.unanswered.iter().map(|attempt| format!("the end of {attempt} was never acknowledged to its agent")));
     found
 }

@@ -312,7 +312,7 @@ impl World {
         let ok = self.log.append(vec![record]).is_ok();
         if let Some(heartbeat) = heartbeat.filter(|_| ok) {
             let Heartbeat { agent, session, lease_ms, .. } = heartbeat;
-            self.history.heard.push(Heard { agent, session: session.counter, lease_ms, at_us: now });
+            self.history.heard.push(Heard { agent, session: session.counter, lease_ms, at: self.log.wall() });
         }
         if link.mute_until > now {
             return self.after(APPEND_TIMEOUT, Happening::AgentHears(n, life, what, false));

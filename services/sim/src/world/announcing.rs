@@ -1,5 +1,6 @@
 //! What the members of a world say of themselves, and the raising of the logic version that waits for it (protocol §9.5).
 
+use super::faults::Healing;
 use super::{Happening, World};
 use crate::machine::wall;
 use crate::plan::{MINUTE, SECOND};
@@ -17,6 +18,8 @@ pub(super) const NEWEST_LOGIC: i32 = *Trigger::LOGIC_VERSIONS.end();
 pub(super) const OLD_LOGIC: i32 = *Trigger::LOGIC_VERSIONS.start();
 /// Between two announcements of a member, and between two tries to raise the version.
 const EVERY: i64 = MINUTE;
+/// How long a binary stays set back: less than any world keeps tombstones, as a shard may have no owner meanwhile.
+const SET_BACK: i64 = 3 * MINUTE;
 
 /// A member whose binary has the versions up to this one.
 pub(super) fn announced(name: &str, newest: i32) -> Arc<Member> {
@@ -69,6 +72,7 @@ impl World {
             let m = self.members.len() - 1;
             self.members[m].logic = OLD_LOGIC;
             self.kill_member(m);
+            self.after(SET_BACK, Happening::Heals(Healing::Binaries));
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) enum Healing {
     Topic,
     /// The clock of the log's machine is set right.
     Leap,
+    /// Who was given an old binary by mistake has the new one again.
+    Binaries,
 }
 
 /// Microseconds of a year.
@@ -166,6 +168,7 @@ impl World {
             Healing::Log => self.log.set_reachable(true),
             Healing::Topic => self.make_topic(),
             Healing::Leap => self.log.set_clock_ahead(0),
+            Healing::Binaries => self.exchange_binaries(),
         }
     }
 
