@@ -50,8 +50,11 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
             found.push(format!("{job} was never fired by {cause}"));
         }
     };
+    // A request that is sent twice is one: what came of its first copy may be lost.
+    let mut requests = BTreeSet::new();
     for (at, accepted) in &outcome.history.accepted {
         if let Accepted::Request { job, key } = accepted
+            && requests.insert((job, key))
             && is_kept(*at)
         {
             want(job, &format!("request:*/{key}"));
@@ -100,17 +103,15 @@ fn events(outcome: &Outcome<'_>, told: &Told) -> Vec<String> {
     let mut found = Vec::new();
     let history = outcome.history;
     let mut numbers: BTreeSet<(Place, i64)> = BTreeSet::new();
-    let mut first: BTreeMap<i64, Place> = BTreeMap::new();
+    let mut first: BTreeMap<i64, (i64, Place)> = BTreeMap::new();
     for (at, accepted) in &history.accepted {
         if let Accepted::Event { partition, offset, number, generation, .. } = accepted {
             let place = (*generation, *partition, *offset);
             numbers.insert((place, *number));
-            if !history.is_kept(*at) {
-                continue;
-            }
-            first.entry(*number).or_insert(place);
+            first.entry(*number).or_insert((*at, place));
         }
     }
+    first.retain(|_, (at, _)| history.is_kept(*at));
     let generation = |id: &str| history.topics.iter().position(|topic| topic == id);
     let start = |life: &Life, (of, partition, _): Place| {
         let named = told.starts.get(life)?.iter().find(|start| start.topic == TOPIC && start.partition as u32 == partition);
@@ -144,7 +145,7 @@ fn events(outcome: &Outcome<'_>, told: &Told) -> Vec<String> {
         let Some(incarnation) = told.there.get(&job) else { continue };
         let life = (job.clone(), *incarnation);
         let is_late = LATE.iter().any(|(late, _)| job.ends_with(late));
-        for (number, place) in first.iter().filter(|(number, _)| *number % divisor == 0) {
+        for (number, (_, place)) in first.iter().filter(|(number, _)| *number % divisor == 0) {
             // What nobody had read when its topic was deleted is gone; what was to be read again for one job, too.
             let is_gone = history.deleted.get(&(place.0, place.1)).is_some_and(|read| is_late || place.2 >= *read);
             let is_aside = history.by_hand.contains(place) && told.is_aside(&job, *place);
