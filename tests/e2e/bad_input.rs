@@ -150,6 +150,13 @@ fn what_a_shard_could_not_take_is_refused_before_it_is_written() {
         assert!(told.starts_with("HTTP/1.1 400"), "{told}");
     }
     assert_eq!(run(&[("idempotency-key", "a"), ("idempotency-key", "b")]).status, 400);
+    let packed = server.post_with("/api/v1/events/t", "{}", &[("content-encoding", "gzip")]);
+    assert_eq!((packed.status, packed.body["code"].as_str()), (415, Some("encoded")));
+    let head = format!("POST /api/v1/events/t HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n", server.token());
+    for bad in ["Host: localhost\r\nContent-Length: 2\r\n\r\n{}", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nnumber\r\n"] {
+        let told = crate::hostile::answer_to(&server, &format!("{head}Connection: close\r\n{bad}"));
+        assert!(told.starts_with("HTTP/1.1 400") && told.contains("\"malformed\""), "{bad}: {told}");
+    }
     // As large as a request may be.
     let args = serde_json::json!({"args": {"a": "x".repeat(100 << 10)}}).to_string();
     assert_eq!(server.post("/api/v1/jobs/default/a/run", &args).status, 201);

@@ -5,7 +5,7 @@
 use crate::App;
 use crate::problem::Problem;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::net::SocketAddr;
@@ -21,10 +21,17 @@ pub(crate) async fn guard(State((app, address)): State<(Arc<App>, SocketAddr)>, 
         return Ok(next.run(request).await);
     }
     check_token(request.headers(), &app.config.token)?;
+    check_encoding(request.headers())?;
     app.admission.admit(request, next).await
 }
 
 fn check_host(headers: &HeaderMap, address: SocketAddr) -> Result<(), Problem> {
+    // Whoever stands before this server may have gone by the other one (RFC 9112, 3.2).
+    for name in [header::HOST, header::ORIGIN] {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            return Err(Problem::new("malformed", format!("{name} comes more than once")).try_this("send it once"));
+        }
+    }
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !is_this_host(host, address) {
         let detail = format!("Host {host:?} is not this server's; it answers to localhost and {}", address.ip());
@@ -53,6 +60,16 @@ fn check_token(headers: &HeaderMap, token: &str) -> Result<(), Problem> {
     }
     let detail = if given.is_some() { "the token is not this server's" } else { "a token is wanted" };
     Err(Problem::new("unauthorized", detail).try_this("send `Authorization: Bearer <token>`; the token is in <data-dir>/token"))
+}
+
+/// A body is taken as it is: one that somebody has packed would be taken for the data.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    match headers.get_all(header::CONTENT_ENCODING).iter().find(|value| !is_plain(value)) {
+        None => Ok(()),
+        Some(encoding) => Err(Problem::new("encoded", format!("Content-Encoding {encoding:?} is not undone here"))
+            .try_this("send the body as it is, without Content-Encoding")),
+    }
 }
 
 /// Compares in a time that does not depend on where they differ.

@@ -19,6 +19,7 @@ pub const CODES: &[(&str, StatusCode)] = &[
     ("conflict", StatusCode::CONFLICT),
     ("gone", StatusCode::GONE),
     ("too_large", StatusCode::PAYLOAD_TOO_LARGE),
+    ("encoded", StatusCode::UNSUPPORTED_MEDIA_TYPE),
     ("range", StatusCode::RANGE_NOT_SATISFIABLE),
     ("too_many", StatusCode::TOO_MANY_REQUESTS),
     ("unavailable", StatusCode::SERVICE_UNAVAILABLE),

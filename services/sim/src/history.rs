@@ -94,6 +94,8 @@ pub struct History {
     pub faults: BTreeMap<&'static str, u64>,
     /// A trace of what happened, for people.
     pub trace: Vec<String>,
+    /// When members were killed by something else than what they read, microseconds of true time.
+    pub kills: Vec<i64>,
     /// Shards that stopped for a reason that needs a person.
     pub stopped: Vec<String>,
     /// Attempts that ended before everything healed, and whose end nobody has acknowledged to their agent at the end.

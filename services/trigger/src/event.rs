@@ -19,6 +19,8 @@ pub struct EventView<'a> {
     values: [OnceLock<Value>; VARIABLES.len()],
 }
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// What expressions may name, in the order of their documentation.
 pub const VARIABLES: [&str; 8] = ["key", "headers", "data", "topic", "partition", "offset", "timestamp", "ce"];
 
@@ -47,9 +49,14 @@ impl<'a> EventView<'a> {
         &self.body().data
     }
 
-    /// True if the record's value is no JSON, so that its data is a text.
-    pub fn is_raw(&self) -> bool {
-        self.body().is_raw
+    /// Why the record's value is no JSON, if it is none: then its data is a text.
+    pub fn no_json(&self) -> Option<String> {
+        let bytes = self.event.value.as_ref().filter(|_| self.body().is_raw)?.as_bytes();
+        if bytes.starts_with(BYTE_ORDER_MARK) {
+            return Some("it begins with a byte order mark".to_owned());
+        }
+        let error = serde_json::from_slice::<serde_json::Value>(bytes).err();
+        Some(error.map_or_else(|| "it is beyond what is read as JSON".to_owned(), |error| error.to_string()))
     }
 
     /// The attributes of a CloudEvent; of any other event empty.

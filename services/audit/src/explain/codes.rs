@@ -12,6 +12,8 @@ pub const TRIGGER_MATCH: &str = "TRIGGER_MATCH";
 pub const NO_TRIGGER_MATCH: &str = "NO_TRIGGER_MATCH";
 /// An event on which a predicate fails.
 pub const PREDICATE_FAILED: &str = "PREDICATE_FAILED";
+/// An event that is no JSON, on which a predicate fails.
+pub const NOT_JSON: &str = "NOT_JSON";
 /// An event before the place where its topic begins to count for the job.
 pub const BEFORE_START: &str = "BEFORE_START";
 /// An event that lies before one that has fired the job.

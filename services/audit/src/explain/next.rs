@@ -66,6 +66,7 @@ pub(super) fn of_miss(code: &'static str) -> Option<Line> {
     let text = match code {
         codes::NO_TRIGGER_MATCH => "change the predicate, or send an event that satisfies it",
         codes::PREDICATE_FAILED => "guard the field that may be missing: has(data.x) && …",
+        codes::NOT_JSON => "send it as JSON, or let the predicate read `data` as a text: data.contains(\"…\")",
         codes::BEFORE_START => "set `from` of the trigger to earliest or to a time before the event",
         codes::DUPLICATE_EVENT => "send it with another idempotency-key if it is to count",
         _ => return None,

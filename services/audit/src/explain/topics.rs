@@ -125,12 +125,13 @@ fn judge(
     topic: &TopicFacts,
     fired: &[Fired],
 ) -> (&'static str, String, Option<Clause>) {
-    let traced = traced(trigger, &EventView::new(event));
+    let view = EventView::new(event);
+    let traced = traced(trigger, &view);
     let made = fired.iter().find(|fired| is_of(&fired.event, event)).map(|made| &made.run);
     if let Some(run) = made.or_else(|| topic.runs.get(&event.place())) {
         return (codes::TRIGGER_MATCH, format!("it matched, and made run {run}"), traced);
     }
-    if let Some((code, why)) = unseen(entry, event, &topic.events).or_else(|| missed(traced.as_ref())) {
+    if let Some((code, why)) = unseen(entry, event, &topic.events).or_else(|| missed(traced.as_ref(), &view)) {
         return (code, why, traced);
     }
     match fired.iter().find(|fired| lies_behind(&fired.event, event)) {
@@ -154,10 +155,14 @@ pub(super) fn unseen(entry: &CatalogEntry, event: &EventData, others: &[EventDat
 }
 
 /// Why a predicate kept an event from firing, if it did: the code, and in words.
-pub(super) fn missed(traced: Option<&Clause>) -> Option<(&'static str, String)> {
+pub(super) fn missed(traced: Option<&Clause>, view: &EventView<'_>) -> Option<(&'static str, String)> {
     let clause = traced.filter(|clause| clause.result != Some(true))?;
     let why = clause.failing().into_iter().map(Clause::in_words).collect::<Vec<_>>().join("; ");
-    Some((if clause.error.is_some() { codes::PREDICATE_FAILED } else { codes::NO_TRIGGER_MATCH }, why))
+    match (&clause.error, view.no_json()) {
+        (None, _) => Some((codes::NO_TRIGGER_MATCH, why)),
+        (Some(_), None) => Some((codes::PREDICATE_FAILED, why)),
+        (Some(_), Some(not_json)) => Some((codes::NOT_JSON, format!("{why}; its value is no JSON ({not_json}), so that `data` is its text"))),
+    }
 }
 
 /// An earlier record of the same key: sent again, an event fires nothing more.

@@ -3,12 +3,14 @@
 use crate::problem::{Answer, Problem};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::HeaderMap;
+use http_body_util::LengthLimitError;
 use orrery_model::id::{JobName, Principal, RunId};
 use orrery_model::limits::INPUT_BYTES;
 use orrery_model::messages::EnvVar;
 use orrery_model::time::Timestamp;
 use orrery_trigger::decode::KEY_MAX;
 use serde::de::DeserializeOwned;
+use std::error::Error as _;
 use std::time::Duration;
 
 /// How long a body may take to arrive.
@@ -20,10 +22,13 @@ pub(super) async fn body(body: Body, limit: usize) -> Answer<Bytes> {
         let detail = format!("the body was not there within {} s", BODY_WAIT.as_secs());
         Problem::new("too_slow", detail).try_this("send it again, at once")
     };
-    tokio::time::timeout(BODY_WAIT, to_bytes(body, limit)).await.map_err(slow)?.map_err(|_| {
-        Problem::new("too_large", format!("the body is larger than {limit} bytes, or ended early"))
-            .try_this("send a reference to the data instead")
-    })
+    let unread = |error: axum::Error| match error.source() {
+        Some(source) if source.is::<LengthLimitError>() => {
+            Problem::new("too_large", format!("the body is larger than {limit} bytes")).try_this("send a reference to the data instead")
+        }
+        _ => Problem::new("malformed", format!("the body does not come to the end that its head promises: {error}")),
+    };
+    tokio::time::timeout(BODY_WAIT, to_bytes(body, limit)).await.map_err(slow)?.map_err(unread)
 }
 
 /// Reads a JSON body, no larger than the record that it leads to may be; an empty one is the default.

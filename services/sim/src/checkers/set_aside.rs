@@ -3,7 +3,8 @@
 
 use super::{Journalled, Outcome, Timed};
 use crate::history::Accepted;
-use crate::plan::SECOND;
+use crate::machine::wall;
+use crate::plan::{MINUTE, SECOND};
 use crate::world::load::TOPIC;
 use orrery_allocator::Allocator;
 use orrery_log::TopicPartition;
@@ -17,6 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// From reading what is set aside to the entry that begins an ownership.
 const ACQUIRING: i64 = 10 * SECOND;
+/// So many kills by chance, within so long, may make a record look guilty.
+const KILLS_MOST: usize = 3;
+const KILLS_WITHIN: i64 = 30 * MINUTE;
 
 /// Service and shard, place; when it was asked for first, and whether a person did.
 type Wanted = BTreeMap<(String, u32, RecordPlace), (Timestamp, bool)>;
@@ -48,7 +52,9 @@ pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
             _ => false,
         })
     };
-    let innocent = wanted.iter().filter(|((.., place), (_, by_hand))| !by_hand && !is_deadly(place));
+    // Who is killed again and again over the same record cannot know that it was not the record.
+    let killed = |at: &Timestamp| outcome.history.kills.iter().filter(|kill| (at.0 - KILLS_WITHIN..at.0).contains(&wall(**kill).0)).count();
+    let innocent = wanted.iter().filter(|((.., place), (at, by_hand))| !by_hand && !is_deadly(place) && killed(at) < KILLS_MOST);
     found.extend(innocent.map(|((service, shard, place), _)| format!("{service}/{shard} has set {place} aside, of which nobody dies")));
     for (at, accepted) in &outcome.history.accepted {
         let Accepted::Deadly { topic, partition, offset, generation } = accepted else { continue };
@@ -94,10 +100,12 @@ fn of_shard<D: Journalled>(journal: &[Timed<D>], shard: u32, wanted: &Wanted, as
             }
             _ => {}
         }
-        let Source::FromRecord { topic, partition, offset, .. } = &entry.source else { continue };
+        let Source::FromRecord { topic, partition, generation, offset, .. } = &entry.source else { continue };
         let place = RecordPlace { topic: topic_of(topic).into(), partition: *partition as u32, offset: *offset };
         let Some((asked, _)) = wanted(&place) else { continue };
-        let is_another = recreated.get(&(topic_of(topic), *partition)).is_some_and(|(_, at)| at > asked);
+        // The entry that tells of a generation may be lost with a salvage.
+        let (known, since) = recreated.get(&(topic_of(topic), *partition)).copied().unwrap_or_default();
+        let is_another = since > *asked || *generation > known;
         if asked.0 + ACQUIRING < began.0 && !is_another {
             found.push(format!("{at} decides on {place}, which was set aside before this ownership began"));
         }

@@ -13,7 +13,13 @@ impl World {
     pub(super) fn died(&mut self, m: usize, crashed: &Crashed) {
         let name = self.members[m].name.clone();
         self.note(|| format!("{name} dies: {crashed:?}"));
-        self.kill_member(m);
+        if let Crashed::OverRecord | Crashed::Decider = crashed {
+            // Whatever it was, it was the record's doing.
+            let span = self.chance.i64(SECOND / 2..20 * SECOND);
+            self.end_member(m, span);
+        } else {
+            self.kill_member(m);
+        }
     }
 
     pub(super) fn kill_member(&mut self, m: usize) {
@@ -22,6 +28,12 @@ impl World {
     }
 
     pub(super) fn kill_member_for(&mut self, m: usize, span: i64) {
+        let now = self.now();
+        self.history.kills.push(now);
+        self.end_member(m, span);
+    }
+
+    fn end_member(&mut self, m: usize, span: i64) {
         let member = &mut self.members[m];
         if !member.alive {
             return;

@@ -77,11 +77,15 @@ fn place() -> EventPlace {
 }
 
 fn story(entries: Vec<EntryView>, watchers: &[Watcher]) -> EventStory {
-    let (place, event, mut trail) = (place(), event(5), Trail::new(place()));
+    story_of(&event(5), entries, watchers)
+}
+
+fn story_of(event: &EventData, entries: Vec<EntryView>, watchers: &[Watcher]) -> EventStory {
+    let (place, mut trail) = (place(), Trail::new(place()));
     for entry in entries {
         trail.take(entry);
     }
-    let facts = EventFacts { place: &place, event: Some(&event), before: &[], start: 0, reader: 1, trail: &trail, watchers, others: 0 };
+    let facts = EventFacts { place: &place, event: Some(event), before: &[], start: 0, reader: 1, trail: &trail, watchers, others: 0 };
     event_story(&facts)
 }
 
@@ -134,6 +138,26 @@ fn an_event_that_was_not_read_yet_says_where_its_reader_stands() {
     assert_eq!(nobody.answer, "Event orders.paid/0/5 has fired nothing: no job watches orders.paid, so nobody reads it.");
     let behind = story(vec![entry(1, 9, record_of(9), json!([]), json!([]))], &[watcher("data.amount > 1")]);
     assert_eq!((behind.reading[0].code, behind.jobs[0].lines[0].code), (codes::READ, codes::NOT_DECIDED));
+}
+
+#[test]
+fn a_predicate_that_fails_on_what_is_no_json_says_so_and_does_not_advise_what_it_does_already() {
+    let values: [(&[u8], &str); 3] = [
+        (b"amount=50", "its value is no JSON (expected value at line 1 column 1), so that `data` is its text"),
+        (b"\xef\xbb\xbf{\"amount\": 50}", "its value is no JSON (it begins with a byte order mark)"),
+        (br#"{"amount": "\ud800"}"#, "its value is no JSON (unexpected end of hex escape at line 1 column 19)"),
+    ];
+    for (value, why) in values {
+        let event = EventData { value: Some(value.into()), ..event(5) };
+        let dropped = vec![entry(1, 6, json!({"from_tick": {}}), without_effect(5, 6), json!([]))];
+        let told = story_of(&event, dropped, &[watcher("has(data.amount) && data.amount > 1")]);
+        assert_eq!(told.jobs[0].lines[0].code, codes::NOT_JSON, "{told:?}");
+        assert!(told.jobs[0].lines[0].text.contains(why), "{}", told.jobs[0].lines[0].text);
+        let next: Vec<&str> = told.next.iter().map(|line| line.code).collect();
+        assert_eq!(next, [codes::NOT_JSON]);
+        let as_text = story_of(&event, Vec::new(), &[watcher("data == \"x\"")]);
+        assert_eq!(as_text.jobs[0].lines[0].code, codes::NO_TRIGGER_MATCH, "it was written for texts");
+    }
 }
 
 #[test]

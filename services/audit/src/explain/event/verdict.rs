@@ -45,8 +45,14 @@ pub struct Verdict {
     pub traces: Vec<Clause>,
 }
 
-/// A trigger of the event's topic, and how its predicate comes to its result.
-type Tried<'w> = (&'w Trigger, Option<Clause>);
+/// A trigger of the event's topic, tried on it.
+struct Tried<'w> {
+    trigger: &'w Trigger,
+    /// How its predicate comes to its result.
+    traced: Option<Clause>,
+    /// Why that keeps the event from firing, if it does: code, and in words.
+    missed: Option<(&'static str, String)>,
+}
 
 /// Tells what the event came to for a job.
 pub(super) fn of(facts: &EventFacts<'_>, watcher: &Watcher) -> Verdict {
@@ -59,7 +65,7 @@ pub(super) fn of(facts: &EventFacts<'_>, watcher: &Watcher) -> Verdict {
         (made, now) => fired(&mut lines, made, now, &tried),
     }
     lines.extend(changed_since(facts, watcher));
-    let traces = tried.into_iter().filter_map(|(_, traced)| traced).collect();
+    let traces = tried.into_iter().filter_map(|tried| tried.traced).collect();
     Verdict { job: watcher.job.clone(), shard: watcher.owner, run: run.map(|run| run.run.clone()), lines, traces }
 }
 
@@ -72,7 +78,11 @@ pub(super) fn helps(watcher: &Watcher, verdict: &Verdict) -> Vec<Line> {
         }
         Some(run) if run.state.is_final() && run.state != RunState::Succeeded => vec![next::retry(&run.run)],
         Some(_) => Vec::new(),
-        None => verdict.lines.iter().filter(|line| line.mark == Mark::Bad).filter_map(|line| next::of_miss(line.code)).collect(),
+        None => {
+            let is_no_json = verdict.lines.iter().any(|line| line.code == codes::NOT_JSON);
+            let helps = |line: &&Line| line.mark == Mark::Bad && !(is_no_json && line.code == codes::PREDICATE_FAILED);
+            verdict.lines.iter().filter(helps).filter_map(|line| next::of_miss(line.code)).collect()
+        }
     }
 }
 
@@ -81,7 +91,11 @@ fn tried<'w>(facts: &EventFacts<'_>, watcher: &'w Watcher) -> Vec<Tried<'w>> {
     let (Some((_, spec)), Some(event)) = (&watcher.definition, facts.event) else { return Vec::new() };
     let view = EventView::new(event);
     let watching = spec.triggers.iter().filter(|trigger| trigger.event.as_ref() == Some(&event.topic));
-    watching.map(|trigger| (trigger, traced(trigger, &view))).collect()
+    let tried = |trigger| {
+        let traced = traced(trigger, &view);
+        Tried { trigger, missed: missed(traced.as_ref(), &view), traced }
+    };
+    watching.map(tried).collect()
 }
 
 /// What a decision on the event says of the job.
@@ -95,7 +109,7 @@ fn told(facts: &EventFacts<'_>, watcher: &Watcher, decided: &Decided<'_>) -> Opt
 
 /// It fired: which predicate let it, and what became of the run that was made.
 fn fired(lines: &mut Vec<Line>, made: Option<&RunRecord>, now: Option<&RunRecord>, tried: &[Tried<'_>]) {
-    if let Some((trigger, _)) = tried.iter().find(|(_, traced)| missed(traced.as_ref()).is_none()) {
+    if let Some(Tried { trigger, .. }) = tried.iter().find(|tried| tried.missed.is_none()) {
         let every = || "it matches, as every event of its topic".to_owned();
         let text = trigger.when.as_ref().map_or_else(every, |when| format!("it matches {when}"));
         lines.insert(0, Line::new(Mark::Good, codes::TRIGGER_MATCH, text));
@@ -175,7 +189,7 @@ fn why_not(facts: &EventFacts<'_>, watcher: &Watcher, (event, entry): (&EventDat
         if let Some(reason) = unseen(entry, event, others) {
             return vec![bad(reason)];
         }
-        let misses: Vec<Line> = tried.iter().filter_map(|(_, traced)| missed(traced.as_ref())).map(bad).collect();
+        let misses: Vec<Line> = tried.iter().filter_map(|tried| tried.missed.clone()).map(bad).collect();
         if misses.len() == tried.len() {
             return misses;
         }
