@@ -270,8 +270,18 @@ impl Plan {
             plan.draw_open_transactions(&mut apart);
         }
         plan.draw_deadly(&mut apart);
+        plan.bound_salvage();
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
+    }
+
+    /// What a changelog alone cannot find again, and the protocol's second edition is to: with the last value of a row its earlier
+    /// ones are lost, if they were compacted; and who counts a topic's generations from an earlier one on is not listened to.
+    fn bound_salvage(&mut self) {
+        if self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Salvage(_))) {
+            self.compaction.lag_ms = self.ends / 1_000;
+            self.faults.retain(|(_, fault)| !matches!(fault, Fault::Recreate(_)));
+        }
     }
 
     fn draw_faults(&mut self, chance: &mut Rng) {
@@ -333,9 +343,6 @@ impl Plan {
         if chance.bool() {
             let at = chance.i64(self.faults_until / 4..self.faults_until);
             self.faults.push((at, Fault::Salvage(chance.usize(1..40))));
-            // With the last value of a row its earlier ones would be lost, if they were compacted: positions from the begin, say.
-            // That a changelog alone is no way back from a damage is for the protocol's second edition to mend.
-            self.compaction.lag_ms = self.ends / 1_000;
         }
         for _ in 0..chance.usize(1..4) {
             let (years, how) = (chance.i64(1..30), chance.u32(..3));

@@ -161,7 +161,9 @@ pub(super) fn missed(traced: Option<&Clause>, view: &EventView<'_>) -> Option<(&
     match (&clause.error, view.no_json()) {
         (None, _) => Some((codes::NO_TRIGGER_MATCH, why)),
         (Some(_), None) => Some((codes::PREDICATE_FAILED, why)),
-        (Some(_), Some(not_json)) => Some((codes::NOT_JSON, format!("{why}; its value is no JSON ({not_json}), so that `data` is its text"))),
+        (Some(_), Some(not_json)) => {
+            Some((codes::NOT_JSON, format!("{why}; its value is no JSON ({not_json}), so that `data` is its text")))
+        }
     }
 }
 

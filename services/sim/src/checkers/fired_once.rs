@@ -130,6 +130,10 @@ fn events(outcome: &Outcome<'_>, told: &Told) -> Vec<String> {
             Some((place, number_of(e)?))
         });
         let Some((place, number)) = sent.filter(|sent| numbers.contains(sent)) else {
+            // The entry that kept it may be lost with a salvage.
+            if history.salvaged.is_some() && !told.events.contains_key(name) {
+                continue;
+            }
             found.push(format!("{} was fired by {cause}, which nobody has sent", life.0));
             continue;
         };

@@ -10,6 +10,9 @@ use orrery_trigger::{Decision, Trigger};
 const DUE: i64 = 30 * MINUTE;
 
 pub(super) fn check(outcome: &Outcome<'_>) -> Vec<String> {
+    if !outcome.history.is_kept(DUE) {
+        return Vec::new();
+    }
     let nightly = format!("default/{NIGHTLY}");
     let decisions = outcome.trigger_shards().flat_map(|shard| outcome.journal::<Trigger>(shard)).flat_map(|entry| &entry.decisions);
     let runs = decisions.filter_map(|decision| match decision {
