@@ -5,6 +5,7 @@
 
 mod client;
 mod conformance;
+mod copied;
 mod failures;
 mod hostile;
 mod ordinary_clients;

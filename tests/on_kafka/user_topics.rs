@@ -10,15 +10,15 @@ use serde_json::json;
 use std::path::PathBuf;
 
 /// A cluster of two trigger shards, a topic, and a job that writes down the number of each of its events.
-struct Watched {
-    cluster: Cluster,
-    client: Client,
+pub(crate) struct Watched {
+    pub(crate) cluster: Cluster,
+    pub(crate) client: Client,
     topic: String,
     written: PathBuf,
 }
 
 impl Watched {
-    fn begin(kafka: &Kafka, partitions: u32) -> Self {
+    pub(crate) fn begin(kafka: &Kafka, partitions: u32) -> Self {
         let mut cluster = Cluster::make(&kafka.bootstrap(), 2, 1);
         let client = Client::new(&kafka.bootstrap(), &cluster);
         let topic = cluster.topic("watched").replace('.', "-");
@@ -34,7 +34,7 @@ impl Watched {
         Self { cluster, client, topic, written }
     }
 
-    fn produce(&self, partition: u32, number: &str) {
+    pub(crate) fn produce(&self, partition: u32, number: &str) {
         self.client.produce(&self.topic, partition, None, &json!({"n": number}).to_string());
     }
 
@@ -43,14 +43,14 @@ impl Watched {
     }
 
     /// Waits until there are runs of all these events.
-    fn wait_for(&mut self, numbers: &[String]) {
+    pub(crate) fn wait_for(&mut self, numbers: &[String]) {
         let written = self.written.clone();
         let lines = || std::fs::read_to_string(&written).unwrap_or_default();
         self.client.wait("its runs", |_| numbers.iter().all(|number| lines().lines().any(|line| line == number)));
     }
 
     /// Nothing ran but these, each once, and every decision is derived again.
-    fn check(&self, wanted: usize) {
+    pub(crate) fn check(&self, wanted: usize) {
         assert_eq!(self.lines().len(), wanted, "each once: {:?}", self.lines());
         let (code, out, errors) = self.cluster.cli(&["audit", "verify"]);
         assert!(code == 0 && out.contains(" 0 divergences"), "{out}{errors}");

@@ -95,15 +95,13 @@ pub enum Bug {
     HandUnwritten,
     /// A shard that lost rows goes on in the lineage that it had.
     OldLineage,
-    /// An agent takes an allocator that has begun anew for one that is over.
-    EpochAlone,
     /// A wall clock that is years ahead is believed.
     HoldIgnored,
 }
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 45] = [
         Self::SameEpoch,
         Self::NoHeadCheck,
         Self::ReuseWriter,
@@ -148,7 +146,6 @@ impl Bug {
         Self::QuarantineNeighbour,
         Self::HandUnwritten,
         Self::OldLineage,
-        Self::EpochAlone,
         Self::HoldIgnored,
     ];
 }

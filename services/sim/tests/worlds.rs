@@ -53,7 +53,6 @@ const PLANTED: &[(Bug, u64, &str)] = &[
     (Bug::QuarantineNeighbour, 2, "set_aside"),
     (Bug::HandUnwritten, 3, "set_aside"),
     (Bug::OldLineage, 10, "salvaged"),
-    (Bug::EpochAlone, 210, "ended"),
     (Bug::HoldIgnored, 10, "clocks"),
 ];
 

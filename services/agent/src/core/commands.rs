@@ -91,7 +91,7 @@ impl AgentCore {
             }
             // Of one lineage only: behind a salvage its allocator counts from an earlier epoch on.
             let (lineage, epoch) = &self.allocator;
-            if record.epoch < *epoch && (record.lineage == *lineage || planted(Bug::EpochAlone)) {
+            if record.lineage == *lineage && record.epoch < *epoch {
                 self.count(Dropped::OldEpoch, mine);
                 continue;
             }
