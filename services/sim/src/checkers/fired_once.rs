@@ -1,7 +1,7 @@
 //! Nothing accepted is lost: each (job, event), (job, slot) and request makes exactly one run, and no event before a job's start does.
 
 use super::Outcome;
-use crate::history::Accepted;
+use crate::history::{Accepted, History};
 use crate::machine::wall;
 use crate::plan::MINUTE;
 use crate::world::load::{FIRED_BY, LATE, SLOT_MINUTES, TOPIC};
@@ -98,12 +98,16 @@ fn told(outcome: &Outcome<'_>) -> Told {
     told
 }
 
-/// Events by what was accepted: a record that was sent twice is one event.
-fn events(outcome: &Outcome<'_>, told: &Told) -> Vec<String> {
-    let mut found = Vec::new();
-    let history = outcome.history;
-    let mut numbers: BTreeSet<(Place, i64)> = BTreeSet::new();
-    let mut first: BTreeMap<i64, (i64, Place)> = BTreeMap::new();
+/// What was sent to the data team's topic.
+struct Sent {
+    /// Each record, and the number of its event.
+    numbers: BTreeSet<(Place, i64)>,
+    /// By the event's number when its first record was accepted, and where that stands; of those that no salvage lost.
+    first: BTreeMap<i64, (i64, Place)>,
+}
+
+fn sent(history: &History) -> Sent {
+    let (mut numbers, mut first) = (BTreeSet::new(), BTreeMap::new());
     for (at, accepted) in &history.accepted {
         if let Accepted::Event { partition, offset, number, generation, .. } = accepted {
             let place = (*generation, *partition, *offset);
@@ -112,6 +116,14 @@ fn events(outcome: &Outcome<'_>, told: &Told) -> Vec<String> {
         }
     }
     first.retain(|_, (at, _)| history.is_kept(*at));
+    Sent { numbers, first }
+}
+
+/// Events by what was accepted: a record that was sent twice is one event.
+fn events(outcome: &Outcome<'_>, told: &Told) -> Vec<String> {
+    let mut found = Vec::new();
+    let history = outcome.history;
+    let Sent { numbers, first } = sent(history);
     let generation = |id: &str| history.topics.iter().position(|topic| topic == id);
     let start = |life: &Life, (of, partition, _): Place| {
         let named = told.starts.get(life)?.iter().find(|start| start.topic == TOPIC && start.partition as u32 == partition);
