@@ -2,12 +2,16 @@
 
 use orrery_log::clock;
 use orrery_tests::Server;
+use orrery_tests::server::signal_supervisor;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 /// How long anybody else may wait while they are there, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long until a hung supervisor is told.
+const HANGS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Lets this process open as many files as it may; returns how many connections that is.
 fn connections(wanted: usize) -> usize {
@@ -168,4 +172,25 @@ fn readings_are_bounded_and_an_event_does_not_wait_for_them() {
     }
     let grown = server.resident_mib().saturating_sub(before);
     assert!(grown < 400, "{} readings take {grown} MiB", readings.len());
+}
+
+#[test]
+fn a_supervisor_that_hangs_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"));
+    let until = |status: u16, wanted: &str| {
+        let began = clock::monotonic();
+        loop {
+            let told = server.get("/readyz");
+            if told.status == status && told.body.to_string().contains(wanted) {
+                break;
+            }
+            assert!(began.elapsed() < HANGS_WITHIN, "{wanted}: {told:?}");
+        }
+    };
+    until(200, "ready");
+    signal_supervisor(folder.path(), "STOP");
+    until(503, "the supervisor does not answer");
+    signal_supervisor(folder.path(), "CONT");
+    until(200, "ready");
 }

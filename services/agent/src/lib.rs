@@ -19,7 +19,7 @@ pub mod wire;
 
 mod host;
 
-pub use driver::{AgentConfig, AgentError, AgentHandle, start};
+pub use driver::{Ability, AgentConfig, AgentError, AgentHandle, start};
 pub use host::close_to_others;
 pub use logs::{LogChunk, ReadLogError, Stream, log_path, read_log};
 

@@ -108,7 +108,7 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
     agent.prefix.clone_from(&connection.cluster.prefix);
     agent.resources = settings.resources;
     agent.attributes.clone_from(&settings.attributes);
-    let (cell, dir) = (agent.cell.unsigned_abs(), agent.dir.clone());
+    let (cell, dir, ability) = (agent.cell.unsigned_abs(), agent.dir.clone(), agent.ability.clone());
     let running = Arc::new(orrery_agent::start(connection.port(), agent)?);
     let (prefix, agent) = (connection.cluster.prefix.clone(), running.agent().clone());
     let answering = Arc::new(Outputs::start(OutputsConfig { log: connection.port(), prefix, cell, agent, dir })?);
@@ -119,7 +119,11 @@ fn serve_agent(config: &Config, settings: &Settings, connection: &Connection, si
     };
     let ready: Ready = {
         let both_run = both_run.clone();
-        Arc::new(move || if both_run() { health.of_log() } else { Err("the agent has ended".into()) })
+        Arc::new(move || match ability.lacking() {
+            _ if !both_run() => Err("the agent has ended".into()),
+            Some(why) => Err(format!("the agent can start nothing: {why}")),
+            None => health.of_log(),
+        })
     };
     let monitor = monitor(config, ready)?;
     say_ready(&watched(running.agent().as_str(), monitor.as_ref()))?;

@@ -21,7 +21,7 @@ use orrery_runtime::membership::{logic_of, member};
 use orrery_runtime::messages::Cluster;
 use orrery_trigger::Trigger;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use troubles::Troubles;
@@ -121,10 +121,9 @@ impl Standalone {
             draw_lineage,
         };
         let shards = Arc::new([driver::start::<Trigger>(shard("trigger"))?, driver::start::<Allocator>(shard("allocator"))?]);
-        let agent_dir = dir.join("agent");
-        let gateway =
-            orrery_gateway::start(gateway(&port, &cluster, settings.listen, &token, &shards, &agent_dir, Health::of(port.clone())?))?;
-        let agent = start_agent(&port, &agent_dir, settings)?;
+        let agent = agent_config(dir.join("agent"), settings)?;
+        let gateway = orrery_gateway::start(gateway(&port, &cluster, settings.listen, &token, &shards, &agent, Health::of(port.clone())?))?;
+        let agent = orrery_agent::start(port.clone(), agent)?;
         Ok(Self { gateway, agent, shards, log, cluster, token, troubles: Troubles::default() })
     }
 
@@ -165,12 +164,12 @@ impl Standalone {
     }
 }
 
-fn start_agent(log: &Arc<dyn Log>, dir: &Path, settings: &Settings) -> Result<AgentHandle> {
+fn agent_config(dir: PathBuf, settings: &Settings) -> Result<AgentConfig> {
     let command = crate::supervisor_command().context("the path of this program is not known")?;
-    let mut config = AgentConfig::new(dir.to_owned(), command);
+    let mut config = AgentConfig::new(dir, command);
     config.resources = settings.resources;
     config.attributes.clone_from(&settings.attributes);
-    Ok(orrery_agent::start(log.clone(), config)?)
+    Ok(config)
 }
 
 fn gateway(
@@ -179,21 +178,22 @@ fn gateway(
     listen: SocketAddr,
     token: &str,
     shards: &Arc<[ShardHandle; 2]>,
-    agent_dir: &Path,
+    agent: &AgentConfig,
     health: Health,
 ) -> GatewayConfig {
-    let (shards, agent_dir) = (shards.clone(), agent_dir.to_owned());
+    let (shards, ability) = (shards.clone(), agent.ability.clone());
     GatewayConfig {
         log: log.clone(),
         cluster: cluster.clone(),
         listen,
         connections: connections(files::raised().now),
         token: token.to_owned(),
-        read_output: outputs::of_folder(agent_dir),
+        read_output: outputs::of_folder(agent.dir.clone()),
         ready: Arc::new(move || {
             let services = [Trigger::SERVICE, Allocator::SERVICE];
             let of_shard = |(shard, service): (&ShardHandle, &str)| Some(format!("{service}/0 {}", shard.trouble()?));
-            shards.iter().zip(services).find_map(of_shard).map_or_else(|| health.of_log(), Err)
+            let of_agent = || Some(format!("its agent can start nothing: {}", ability.lacking()?));
+            shards.iter().zip(services).find_map(of_shard).or_else(of_agent).map_or_else(|| health.of_log(), Err)
         }),
         render_metrics: Arc::new(crate::cli::metrics::render),
     }

@@ -295,6 +295,11 @@ impl AgentCore {
         self.renounced.as_deref()
     }
 
+    /// Why nothing can be started here, if so.
+    pub fn unable(&self) -> Option<&str> {
+        self.unable.as_deref()
+    }
+
     /// How many commands were dropped, by reason.
     pub const fn dropped(&self) -> &BTreeMap<Dropped, u64> {
         &self.dropped

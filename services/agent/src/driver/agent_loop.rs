@@ -4,7 +4,7 @@ use super::inbox::{Inbox, News};
 use super::janitor::Janitor;
 use super::sender::Sender;
 use super::supervision::{PING_MS, Pulse, Supervision};
-use super::{AgentConfig, AgentError};
+use super::{Ability, AgentConfig, AgentError};
 use crate::core::{AgentCore, CommandRecord, Dropped, Effect, Input, Now};
 use crate::host;
 use crate::journal::{Journal, JournalError};
@@ -42,6 +42,7 @@ pub(super) struct AgentLoop {
     supervision: Supervision,
     sender: Sender,
     janitor: Janitor,
+    ability: Ability,
     commands: TopicPartition,
     position: Offset,
     /// After a failure, nothing is read and no supervisor is started before this point.
@@ -69,8 +70,10 @@ impl AgentLoop {
         let janitor = Janitor::start(config.dir.clone(), live, &inbox).map_err(failed)?;
         let sender =
             Sender::start(log.clone(), inbox.clone(), &config.prefix, config.cell.unsigned_abs(), core.agent().clone()).map_err(failed)?;
+        let ability = config.ability.clone();
         let (retry_at, ping_at, dropped) = (i64::MIN, i64::MIN, BTreeMap::new());
-        let mut this = Self { log, core, journal, inbox, supervision, sender, janitor, commands, position, retry_at, ping_at, dropped };
+        let mut this =
+            Self { log, core, journal, inbox, supervision, sender, janitor, ability, commands, position, retry_at, ping_at, dropped };
         this.connected(snapshot, early)?;
         Ok(this)
     }
@@ -201,7 +204,9 @@ impl AgentLoop {
 
     fn step(&mut self, input: Input) -> Result<(), JournalError> {
         let now = Now { wall: clock::wall(), boot_ms: host::boot_ms() };
-        self.core.step(now, input).into_iter().try_for_each(|effect| self.carry_out(effect))
+        let effects = self.core.step(now, input);
+        self.ability.is_lacking(self.core.unable());
+        effects.into_iter().try_for_each(|effect| self.carry_out(effect))
     }
 
     fn carry_out(&mut self, effect: Effect) -> Result<(), JournalError> {

@@ -6,6 +6,7 @@
 //!
 //! Stopping the agent stops none of its tasks: the supervisor lives on, and a new agent of the same folder finds it.
 
+mod ability;
 mod agent_loop;
 mod inbox;
 mod janitor;
@@ -19,6 +20,7 @@ use crate::core::{self, AgentCore, CoreConfig};
 use crate::host;
 use crate::journal::{Journal, JournalError};
 use crate::link::LinkError;
+pub use ability::Ability;
 use agent_loop::AgentLoop;
 use inbox::Inbox;
 use orrery_log::{Log, LogError, TopicPartition};
@@ -49,6 +51,8 @@ pub struct AgentConfig {
     pub heartbeat_ms: i64,
     /// Program and arguments that start a supervisor; `--dir D` is added.
     pub supervisor_command: Vec<String>,
+    /// Where the agent says whether it can start tasks.
+    pub ability: Ability,
 }
 
 impl AgentConfig {
@@ -63,6 +67,7 @@ impl AgentConfig {
             lease_ms: core::LEASE_MS,
             heartbeat_ms: core::HEARTBEAT_MS,
             supervisor_command,
+            ability: Ability::default(),
         }
     }
 }
