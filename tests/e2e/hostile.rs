@@ -2,7 +2,6 @@
 
 use orrery_log::clock;
 use orrery_tests::Server;
-use orrery_tests::server::signal_supervisor;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -10,8 +9,8 @@ use std::time::Duration;
 /// How long anybody else may wait while they are there, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long until a hung supervisor is told.
-const HANGS_WITHIN: Duration = Duration::from_secs(60);
+/// How long until what an agent lacks is told.
+const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// Lets this process open as many files as it may; returns how many connections that is.
 fn connections(wanted: usize) -> usize {
@@ -175,9 +174,10 @@ fn readings_are_bounded_and_an_event_does_not_wait_for_them() {
 }
 
 #[test]
-fn a_supervisor_that_hangs_is_not_ready() {
+fn an_agent_that_can_start_nothing_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(&folder.path().join("data"));
+    let data = folder.path().join("data");
+    let server = Server::start(&data);
     let until = |status: u16, wanted: &str| {
         let began = clock::monotonic();
         loop {
@@ -185,12 +185,15 @@ fn a_supervisor_that_hangs_is_not_ready() {
             if told.status == status && told.body.to_string().contains(wanted) {
                 break;
             }
-            assert!(began.elapsed() < HANGS_WITHIN, "{wanted}: {told:?}");
+            assert!(began.elapsed() < TOLD_WITHIN, "{wanted}: {told:?}");
         }
     };
     until(200, "ready");
-    signal_supervisor(folder.path(), "STOP");
-    until(503, "the supervisor does not answer");
-    signal_supervisor(folder.path(), "CONT");
+    assert_eq!(server.post("/api/v1/jobs", r#"{"name": "a", "command": ["true"]}"#).status, 201);
+    std::fs::rename(data.join("agent"), data.join("away")).unwrap();
+    let run = server.post("/api/v1/jobs/default/a/run", "{}").body["run"].as_str().unwrap().to_owned();
+    until(503, "put it back");
+    std::fs::rename(data.join("away"), data.join("agent")).unwrap();
     until(200, "ready");
+    assert_eq!(server.wait(&run)["state"], "succeeded");
 }

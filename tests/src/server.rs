@@ -223,17 +223,12 @@ impl Drop for Server {
 
 /// Ends the supervisor of a folder, which outlives its standalone, and with it its tasks.
 pub fn end_supervisor(folder: &Path) {
-    signal_supervisor(folder, "KILL");
-}
-
-/// Sends a signal to the supervisor of a folder below this one.
-pub fn signal_supervisor(folder: &Path, signal: &str) {
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
         let mut words = line.split(|b| *b == 0).filter_map(|word| std::str::from_utf8(word).ok());
         if words.any(|word| word == "supervisor") && words.any(|word| Path::new(word).starts_with(folder)) {
-            Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().expect("kill runs");
+            Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill runs");
         }
     }
 }

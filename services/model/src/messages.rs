@@ -241,6 +241,12 @@ pub struct Session {
 
 /// Attribute of an agent that can start nothing at present, and offers nothing: why.
 pub const UNABLE: &str = "unable";
+/// Attribute of an agent on which something of a task lives on that it cannot end: who.
+pub const RESISTING: &str = "resisting";
+/// Attribute of an agent that cannot remove what finished attempts left: how much, and what helps.
+pub const UNREMOVABLE: &str = "unremovable";
+/// The attributes by which an agent says what is wrong with it.
+pub const TROUBLES: [&str; 3] = [UNABLE, RESISTING, UNREMOVABLE];
 
 /// Name and value of an agent's attribute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, AvroSchema)]

@@ -16,7 +16,7 @@ use crate::journal::{Line, Recovered};
 use crate::wire::{Ended, Event, Snapshot, StartTask};
 use attempts::Attempt;
 use orrery_model::id::{AgentId, AttemptId};
-use orrery_model::messages::{Attribute, Command, Heartbeat, Session, Status, UNABLE};
+use orrery_model::messages::{Attribute, Command, Heartbeat, RESISTING, Session, Status, UNABLE, UNREMOVABLE};
 use orrery_model::planted::{Bug, planted};
 use orrery_model::resources::Resources;
 use orrery_model::time::Timestamp;
@@ -44,11 +44,6 @@ pub const STATUS_BATCH_MAX: usize = 400;
 
 /// Attribute of an agent: `v2`, `v1` or `none`, whether each of its tasks has a cgroup.
 pub const ISOLATION: &str = "isolation.cgroup";
-/// Attribute of an agent on which something of a task lives on that it cannot end: who.
-pub const RESISTING: &str = "resisting";
-
-/// Attribute of an agent that cannot remove what finished attempts left: how much, and what helps.
-pub const UNREMOVABLE: &str = "unremovable";
 
 /// What does not change while the agent runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::reading::{Decided, decisions, took};
 use super::{Line, Mark, codes};
 use crate::EntryView;
 use orrery_model::id::AgentId;
-use orrery_model::messages::End;
+use orrery_model::messages::{Attribute, End, TROUBLES};
 use orrery_model::resources::Resources;
 use orrery_model::time::{Timestamp, format_span_ms};
 use serde::{Deserialize, Serialize};
@@ -101,9 +101,12 @@ impl AgentStory {
     }
 }
 
-/// What an agent offers.
+/// What an agent offers, and what it says is wrong with it.
 fn offers(decided: &Decided<'_>) -> String {
-    decided
-        .read::<Resources>("total")
-        .map_or_else(String::new, |total| format!(": cpus {}, memory {}, disk {}", total.cpus, total.memory, total.disk))
+    let total = decided.read::<Resources>("total");
+    let offered = total.map(|total| format!(": cpus {}, memory {}, disk {}", total.cpus, total.memory, total.disk));
+    let attributes = decided.read::<Vec<Attribute>>("attributes").unwrap_or_default();
+    let troubles = attributes.iter().filter(|attribute| TROUBLES.contains(&attribute.name.as_str()));
+    let told = troubles.map(|Attribute { name, value }| format!("; {name}: {value}"));
+    offered.into_iter().chain(told).collect()
 }

@@ -220,14 +220,17 @@ fn a_join_that_did_not_fire_names_the_parent_that_is_lacking() {
 #[test]
 fn an_agent_is_told_as_of_a_time() {
     let total = json!({"cpus": 4, "memory": 1 << 30, "disk": 0});
+    let attributes = json!([{"name": "zone", "value": "eu"}, {"name": "resisting", "value": "r.1: pid 7, uid 65534"}]);
     let entries = [
         entry("allocator", 0, json!([{"agent_joined": {"agent": "a-1", "session": {"counter": 2}, "total": total, "adopted": []}}])),
         entry("allocator", 2, json!([{"placed": {"spec": {"attempt": "r.1", "job": "a/b"}, "agent": "a-1"}}])),
+        entry("allocator", 3, json!([{"agent_changed": {"agent": "a-1", "total": total, "attributes": attributes}}])),
         entry("allocator", 9, json!([{"agent_lost": {"agent": "a-1", "session": {"counter": 2}, "silent_ms": 60_000}}])),
     ];
     let agent = AgentId::parse("a-1").expect("an id");
     let before = agent_story(&agent, &entries, at(5));
     assert_eq!((before.word, before.attempts.as_slice()), ("JOINED", &["r.1".to_owned()][..]));
+    assert_eq!(before.session[1].text, "changed: cpus 0.004, memory 1GiB, disk 0; resisting: r.1: pid 7, uid 65534");
     assert_eq!(agent_story(&agent, &entries, at(9)).word, "LOST");
 }
 
