@@ -191,7 +191,7 @@ fn an_agent_that_can_start_nothing_is_not_ready() {
     until(200, "ready");
     assert_eq!(server.post("/api/v1/jobs", r#"{"name": "a", "command": ["true"]}"#).status, 201);
     std::fs::rename(data.join("agent"), data.join("away")).unwrap();
-    let run = server.post("/api/v1/jobs/default/a/run", "{}").body["run"].as_str().unwrap().to_owned();
+    let run = server.post("/api/v1/jobs/default/a/run", "{}").body["id"].as_str().unwrap().to_owned();
     until(503, "put it back");
     std::fs::rename(data.join("away"), data.join("agent")).unwrap();
     until(200, "ready");

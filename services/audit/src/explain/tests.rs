@@ -230,7 +230,7 @@ fn an_agent_is_told_as_of_a_time() {
     let agent = AgentId::parse("a-1").expect("an id");
     let before = agent_story(&agent, &entries, at(5));
     assert_eq!((before.word, before.attempts.as_slice()), ("JOINED", &["r.1".to_owned()][..]));
-    assert_eq!(before.session[1].text, "changed: cpus 0.004, memory 1GiB, disk 0; resisting: r.1: pid 7, uid 65534");
+    assert_eq!(before.session[1].text, "changed: cpus 4, memory 1GiB, disk 0; resisting: r.1: pid 7, uid 65534");
     assert_eq!(agent_story(&agent, &entries, at(9)).word, "LOST");
 }
 
